@@ -1,0 +1,67 @@
+//! tonic over iroh: HTTP/2 spoken straight over QUIC, dialled by public key.
+//!
+//! A client plugs [`IrohConnector`] into [`tonic::transport::Endpoint::connect_with_connector`], a server feeds
+//! [`IrohIncoming`] to [`Server::serve_with_incoming`]. Both yield [`IrohStream`], one QUIC bi-stream, which
+//! carries one HTTP/2 session. [`LostLinkLayer`] around a client turns a link that died into `UNAVAILABLE`
+//! with the reason.
+//!
+//! ```text
+//! tonic Channel ─► IrohConnector ─► Pool ─► Link (one QUIC connection per peer and ALPN)
+//!                                            └─► IrohStream (one bi-stream per HTTP/2 session)
+//! tonic Server  ◄─ IrohIncoming  ◄─────────────── IrohStream
+//! ```
+//!
+//! ```
+//! use flower_iroh_funnel::transport::{IrohConnector, IrohIncoming};
+//! use iroh::{Endpoint, endpoint::presets};
+//! # use tonic::transport::Server;
+//!
+//! const ALPN: &[u8] = b"example/grpc/1";
+//!
+//! # async fn example(peer: iroh::EndpointAddr) -> Result<(), Box<dyn std::error::Error>> {
+//! // Server
+//! let endpoint = Endpoint::builder(presets::N0).alpns(vec![ALPN.to_vec()]).bind().await?;
+//! let incoming = IrohIncoming::new(endpoint, ALPN);
+//! # let service = tonic::service::Routes::default();
+//! tokio::spawn(Server::builder().add_routes(service).serve_with_incoming(incoming));
+//!
+//! // Client
+//! let connector = IrohConnector::new(Endpoint::bind(presets::N0).await?, ALPN);
+//! let channel = tonic::transport::Endpoint::from_shared(format!("iroh://{}", peer.id))?
+//!     .connect_with_connector(connector)
+//!     .await?;
+//! # Ok(()) }
+//! ```
+//!
+//! [`Server::serve_with_incoming`]: tonic::transport::Server
+
+mod codes;
+mod connecting;
+mod connector;
+mod error;
+mod handler;
+mod incoming;
+mod limits;
+mod link;
+mod lost_link;
+mod peer_info;
+mod pool;
+mod quic;
+mod stream;
+mod target;
+
+pub use self::{
+    codes::Code,
+    connecting::Connecting,
+    connector::IrohConnector,
+    error::{ConnectError, LinkLost},
+    handler::IrohHandler,
+    incoming::IrohIncoming,
+    limits::IncomingLimits,
+    link::Link,
+    lost_link::{LostLink, LostLinkBody, LostLinkFuture, LostLinkLayer},
+    peer_info::{Path, PeerInfo},
+    quic::{IDLE_TIMEOUT, quic_config},
+    stream::IrohStream,
+    target::{InvalidTarget, peer_id},
+};

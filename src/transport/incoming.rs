@@ -1,0 +1,174 @@
+//! The server side: from an endpoint to a stream of sessions.
+
+use std::{
+    convert::Infallible,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use futures_util::Stream;
+use iroh::{
+    Endpoint,
+    endpoint::{Connection, Incoming},
+};
+use tokio::{
+    sync::{Semaphore, mpsc},
+    task::JoinSet,
+    time::timeout,
+};
+use tokio_util::task::AbortOnDropHandle;
+use tracing::{Instrument, debug, debug_span, warn};
+
+use super::{Code, IncomingLimits, IrohHandler, IrohStream, Link};
+
+/// Sessions that were accepted and wait for the server to take them. Small: QUIC's flow control holds the rest back.
+const READY_SESSIONS: usize = 16;
+
+/// The sessions that peers open, for tonic's `Server::serve_with_incoming` and `_shutdown`.
+///
+/// It yields no errors: a bad or slow peer costs its own link. It ends when the endpoint closes. Dropping it stops
+/// accepting; sessions already yielded go on, and their links close with the last of them.
+#[derive(Debug)]
+pub struct IrohIncoming {
+    sessions: mpsc::Receiver<IrohStream>,
+    /// The accept loop; none when an iroh `Router` accepts.
+    _accepting: Option<AbortOnDropHandle<()>>,
+}
+
+impl IrohIncoming {
+    /// Accepts links for `alpn` on `endpoint`, which must have been built with that ALPN, with the default
+    /// [`IncomingLimits`].
+    ///
+    /// It takes every incoming connection of the endpoint; links for another ALPN are closed with
+    /// [`Code::WRONG_ALPN`]. To serve several protocols on one endpoint, use [`handler`](Self::handler).
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    pub fn new(endpoint: Endpoint, alpn: impl Into<Vec<u8>>) -> Self {
+        Self::with_limits(endpoint, alpn, IncomingLimits::default())
+    }
+
+    /// As [`new`](Self::new), with limits of one's own.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    pub fn with_limits(endpoint: Endpoint, alpn: impl Into<Vec<u8>>, limits: IncomingLimits) -> Self {
+        let (sender, sessions) = mpsc::channel(READY_SESSIONS);
+        let acceptor = Acceptor::new(sender, limits);
+        let accepting = tokio::spawn(accept_links(endpoint, alpn.into(), acceptor));
+        Self { sessions, _accepting: Some(AbortOnDropHandle::new(accepting)) }
+    }
+
+    /// A protocol handler for an iroh `Router`, and the sessions that come through it.
+    pub fn handler(limits: IncomingLimits) -> (IrohHandler, Self) {
+        let (sender, sessions) = mpsc::channel(READY_SESSIONS);
+        (IrohHandler::new(Acceptor::new(sender, limits)), Self { sessions, _accepting: None })
+    }
+}
+
+impl Stream for IrohIncoming {
+    type Item = Result<IrohStream, Infallible>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.sessions.poll_recv(cx).map(|session| session.map(Ok))
+    }
+}
+
+async fn accept_links(endpoint: Endpoint, alpn: Vec<u8>, acceptor: Acceptor) {
+    let alpn: Arc<[u8]> = alpn.into();
+    let handshakes = Arc::new(Semaphore::new(acceptor.limits.max_handshakes));
+    let mut links = JoinSet::new();
+    loop {
+        let incoming = tokio::select! {
+            incoming = endpoint.accept() => incoming,
+            Some(_) = links.join_next() => continue,
+        };
+        let Some(incoming) = incoming else { break };
+        let Ok(permit) = Arc::clone(&handshakes).try_acquire_owned() else {
+            incoming.refuse();
+            continue;
+        };
+        let (acceptor, alpn) = (acceptor.clone(), Arc::clone(&alpn));
+        links.spawn(async move {
+            let connection = acceptor.handshake(incoming, &alpn).await;
+            drop(permit);
+            if let Some(connection) = connection {
+                acceptor.serve(connection).await;
+            }
+        });
+    }
+    debug!("the endpoint is closed: no more links are accepted");
+}
+
+/// Turns links into sessions, within the limits.
+#[derive(Clone, Debug)]
+pub(super) struct Acceptor {
+    sessions: mpsc::Sender<IrohStream>,
+    limits: IncomingLimits,
+    free_links: Arc<Semaphore>,
+    free_sessions: Arc<Semaphore>,
+}
+
+impl Acceptor {
+    fn new(sessions: mpsc::Sender<IrohStream>, limits: IncomingLimits) -> Self {
+        Self {
+            free_links: Arc::new(Semaphore::new(limits.max_links)),
+            free_sessions: Arc::new(Semaphore::new(limits.max_sessions)),
+            sessions,
+            limits,
+        }
+    }
+
+    async fn handshake(&self, incoming: Incoming, alpn: &[u8]) -> Option<Connection> {
+        let from = incoming.remote_addr();
+        let connection = match timeout(self.limits.handshake_timeout, incoming).await {
+            Ok(Ok(connection)) => connection,
+            Ok(Err(error)) => {
+                debug!(?from, error = format!("{error:#}"), "handshake failed");
+                return None;
+            }
+            Err(_) => {
+                debug!(?from, "handshake took too long");
+                return None;
+            }
+        };
+        if connection.alpn() == alpn {
+            return Some(connection);
+        }
+        connection.close(Code::WRONG_ALPN.into(), b"this ALPN is not served here");
+        None
+    }
+
+    /// Yields the sessions of one link until it ends.
+    pub(super) async fn serve(&self, connection: Connection) {
+        let Ok(_permit) = self.free_links.try_acquire() else {
+            warn!(peer = %connection.remote_id().fmt_short(), limit = self.limits.max_links, "link refused: too many");
+            connection.close(Code::OVERLOADED.into(), b"too many links");
+            return;
+        };
+        let link = Link::new(connection);
+        let span = debug_span!("link", peer = %link.peer().fmt_short());
+        self.accept_sessions(link).instrument(span).await;
+    }
+
+    async fn accept_sessions(&self, link: Link) {
+        loop {
+            let stream = tokio::select! {
+                accepted = link.accept() => match accepted {
+                    Ok(stream) => stream,
+                    Err(lost) => return debug!("{lost}"),
+                },
+                () = self.sessions.closed() => return,
+            };
+            let Ok(permit) = Arc::clone(&self.free_sessions).try_acquire_owned() else {
+                warn!(limit = self.limits.max_sessions, "session refused: too many");
+                stream.reset(Code::OVERLOADED);
+                continue;
+            };
+            if self.sessions.send(stream.counted(permit)).await.is_err() {
+                return;
+            }
+        }
+    }
+}

@@ -1,0 +1,27 @@
+//! What a server accepts at most.
+
+use std::time::Duration;
+
+/// Bounds of an [`IrohIncoming`](super::IrohIncoming).
+///
+/// Past a bound, the newcomer is refused with [`Code::OVERLOADED`](super::Code::OVERLOADED) and those who are
+/// already in go on. The bi-streams of one link are bounded by QUIC itself
+/// (`max_concurrent_bidi_streams`, 100 by default): a peer at that bound waits.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct IncomingLimits {
+    /// Links open at once. Default 1,024: about 160 MiB in idle links (157 KiB each, measured with iroh 1.4).
+    pub max_links: usize,
+    /// Handshakes under way at once; newcomers are refused before any cryptography. Default 128.
+    pub max_handshakes: usize,
+    /// Time a peer has for its handshake. Default 10 s; a relayed handshake takes about four round trips.
+    pub handshake_timeout: Duration,
+    /// Sessions (bi-streams) open at once over all links. Default 8,192.
+    pub max_sessions: usize,
+}
+
+impl Default for IncomingLimits {
+    fn default() -> Self {
+        Self { max_links: 1024, max_handshakes: 128, handshake_timeout: Duration::from_secs(10), max_sessions: 8192 }
+    }
+}

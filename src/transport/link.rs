@@ -1,0 +1,103 @@
+//! One QUIC connection, and who keeps it open.
+
+use std::sync::Arc;
+
+use iroh::{
+    EndpointId,
+    endpoint::{Connection, ConnectionError},
+};
+
+use super::{Code, LinkLost, Path, PeerInfo, stream::IrohStream};
+
+/// A QUIC connection to one peer.
+///
+/// It stays open while a clone of it, a stream on it or, on the dialling side, its connector lives. When the last
+/// of them is dropped it is closed with [`Code::DONE`].
+#[derive(Clone, Debug)]
+pub struct Link(Arc<Guard>);
+
+#[derive(Debug)]
+struct Guard(Connection);
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        self.0.close(Code::DONE.into(), b"");
+    }
+}
+
+impl Link {
+    pub(super) fn new(connection: Connection) -> Self {
+        Self(Arc::new(Guard(connection)))
+    }
+
+    pub(super) fn connection(&self) -> &Connection {
+        &self.0.0
+    }
+
+    /// The peer's public key.
+    pub fn peer(&self) -> EndpointId {
+        self.connection().remote_id()
+    }
+
+    /// The peer as a request handler sees it.
+    pub fn peer_info(&self) -> PeerInfo {
+        PeerInfo::of(self.connection())
+    }
+
+    /// The network path in use, `None` when none is selected.
+    pub fn path(&self) -> Option<Path> {
+        Path::of(self.connection())
+    }
+
+    /// Opens a bi-stream. The peer notices it with the first byte written.
+    ///
+    /// Waits while the peer's limit of concurrent streams is reached.
+    ///
+    /// # Errors
+    /// [`LinkLost`] when the link is closed.
+    ///
+    /// # Cancel safety
+    /// Dropping the future opens nothing.
+    pub async fn open(&self) -> Result<IrohStream, LinkLost> {
+        match self.connection().open_bi().await {
+            Ok((send, recv)) => Ok(IrohStream::new(send, recv, self.clone())),
+            Err(reason) => Err(self.lost(reason)),
+        }
+    }
+
+    /// Waits for the next bi-stream that the peer opens.
+    ///
+    /// # Errors
+    /// [`LinkLost`] when the link is closed.
+    ///
+    /// # Cancel safety
+    /// Dropping the future loses no stream.
+    pub async fn accept(&self) -> Result<IrohStream, LinkLost> {
+        match self.connection().accept_bi().await {
+            Ok((send, recv)) => Ok(IrohStream::new(send, recv, self.clone())),
+            Err(reason) => Err(self.lost(reason)),
+        }
+    }
+
+    /// Closes the link for everyone on it; `reason` is what the peer's operator reads (at most 1 KiB).
+    ///
+    /// What the peer has not received yet is lost: finish streams first.
+    pub fn close(&self, code: Code, reason: &str) {
+        self.connection().close(code.into(), reason.as_bytes());
+    }
+
+    /// Waits until the link is closed by either side or lost.
+    pub async fn closed(&self) -> LinkLost {
+        let reason = self.connection().closed().await;
+        self.lost(reason)
+    }
+
+    /// Why the link is closed, `None` while it is open.
+    pub fn close_reason(&self) -> Option<LinkLost> {
+        self.connection().close_reason().map(|reason| self.lost(reason))
+    }
+
+    pub(super) fn lost(&self, reason: ConnectionError) -> LinkLost {
+        LinkLost::new(self.peer(), reason)
+    }
+}

@@ -1,0 +1,63 @@
+//! What a handler may know about its caller.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use iroh::{EndpointId, TransportAddr, endpoint::Connection};
+
+/// The remote end of a session, found in the extensions of every request that came over it.
+///
+/// Plain data, taken when the session began: holding it keeps no link open, and a later change of path does not
+/// show in it.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct PeerInfo {
+    /// The peer's public key, proven by the QUIC handshake.
+    pub id: EndpointId,
+    /// The ALPN of the link.
+    pub alpn: Arc<[u8]>,
+    /// The network path in use, `None` when none was selected yet.
+    pub path: Option<Path>,
+}
+
+impl PeerInfo {
+    pub(super) fn of(connection: &Connection) -> Self {
+        Self { id: connection.remote_id(), alpn: connection.alpn().into(), path: Path::of(connection) }
+    }
+}
+
+/// The network path that a link's packets take.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Path {
+    /// The peer's address, or the relay in between.
+    pub remote: TransportAddr,
+    /// The smoothed round-trip time.
+    pub rtt: Duration,
+}
+
+impl Path {
+    /// The selected path of `connection`.
+    pub(super) fn of(connection: &Connection) -> Option<Self> {
+        connection
+            .paths()
+            .iter()
+            .find(|path| path.is_selected())
+            .map(|path| Self { remote: path.remote_addr().clone(), rtt: path.rtt() })
+    }
+
+    /// Whether packets pass through a relay.
+    pub fn is_relay(&self) -> bool {
+        matches!(self.remote, TransportAddr::Relay(_))
+    }
+}
+
+impl fmt::Display for Path {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.remote {
+            TransportAddr::Ip(addr) => write!(f, "direct {addr}")?,
+            TransportAddr::Relay(url) => write!(f, "relay {url}")?,
+            other => write!(f, "{other:?}")?,
+        }
+        write!(f, ", round trip {:.1} ms", self.rtt.as_secs_f64() * 1e3)
+    }
+}

@@ -1,0 +1,184 @@
+//! One link per peer, one dial at a time.
+
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use futures_util::{
+    FutureExt,
+    future::{BoxFuture, Shared, WeakShared},
+};
+use iroh::{Endpoint, EndpointAddr, EndpointId};
+use tokio::time::{Instant, timeout};
+use tracing::debug;
+
+use super::{ConnectError, Link};
+
+/// Four round trips of a handshake over a relay at the far side of the world take under 2 s; a loaded machine and a
+/// lost packet or two are allowed for.
+pub(super) const DIAL_TIMEOUT: Duration = Duration::from_secs(10);
+/// Wait after the first failed dial, before jitter.
+const BACKOFF_FIRST: Duration = Duration::from_millis(200);
+/// Wait after many failed dials: short against an operator's patience, long against a dial's cost.
+const BACKOFF_MAX: Duration = Duration::from_secs(5);
+
+type Outcome = Result<Link, ConnectError>;
+type Dial = BoxFuture<'static, Outcome>;
+
+pub(super) struct Pool {
+    endpoint: Endpoint,
+    alpn: Vec<u8>,
+    dial_timeout: Duration,
+    peers: Mutex<HashMap<EndpointId, Peer>>,
+}
+
+#[derive(Default)]
+struct Peer {
+    addr: Option<EndpointAddr>,
+    state: State,
+}
+
+#[derive(Default)]
+enum State {
+    #[default]
+    Unknown,
+    /// Alive as long as somebody waits for it.
+    Dialling {
+        dial: WeakShared<Dial>,
+        failures: u32,
+    },
+    Open(Link),
+    Failed {
+        error: ConnectError,
+        failures: u32,
+        retry_at: Instant,
+    },
+}
+
+impl Pool {
+    pub(super) fn new(endpoint: Endpoint, alpn: Vec<u8>, dial_timeout: Duration) -> Self {
+        Self { endpoint, alpn, dial_timeout, peers: Mutex::default() }
+    }
+
+    pub(super) fn add_peer(&self, addr: EndpointAddr) {
+        let mut peers = self.peers();
+        let peer = peers.entry(addr.id).or_default();
+        peer.addr = Some(addr);
+        if matches!(peer.state, State::Failed { .. }) {
+            peer.state = State::Unknown;
+        }
+    }
+
+    pub(super) async fn link(self: &Arc<Self>, id: EndpointId) -> Outcome {
+        let dial = {
+            let mut peers = self.peers();
+            forget_the_lost(&mut peers, id);
+            let peer = peers.entry(id).or_default();
+            match peer.state.wanted() {
+                Wanted::Link(link) => return Ok(link),
+                Wanted::Error(error) => return Err(error),
+                Wanted::Dial(dial) => dial,
+                Wanted::NewDial { failures } => {
+                    let addr = peer.addr.clone().unwrap_or_else(|| id.into());
+                    let dial = Arc::clone(self).dial_and_settle(addr, failures).boxed().shared();
+                    let weak = dial.downgrade().expect("a future that was never polled is not complete");
+                    peer.state = State::Dialling { dial: weak, failures };
+                    dial
+                }
+            }
+        };
+        dial.await
+    }
+
+    pub(super) fn open_link(&self, id: EndpointId) -> Option<Link> {
+        match self.peers().get(&id)?.state.wanted() {
+            Wanted::Link(link) => Some(link),
+            _ => None,
+        }
+    }
+
+    async fn dial_and_settle(self: Arc<Self>, addr: EndpointAddr, failures: u32) -> Outcome {
+        let id = addr.id;
+        let outcome = self.dial(addr).await;
+        self.settle(id, &outcome, failures);
+        outcome
+    }
+
+    async fn dial(&self, addr: EndpointAddr) -> Outcome {
+        let peer = addr.id;
+        debug!(peer = %peer.fmt_short(), "dialling");
+        match timeout(self.dial_timeout, self.endpoint.connect(addr, &self.alpn)).await {
+            Ok(Ok(connection)) => Ok(Link::new(connection)),
+            Ok(Err(error)) => Err(ConnectError::dial(peer, &self.alpn, error)),
+            Err(_) => Err(ConnectError::timed_out(peer, self.dial_timeout)),
+        }
+    }
+
+    fn settle(&self, id: EndpointId, outcome: &Outcome, failures: u32) {
+        let state = match outcome {
+            Ok(link) => State::Open(link.clone()),
+            Err(error) => State::Failed {
+                error: error.clone(),
+                failures: failures + 1,
+                retry_at: Instant::now() + backoff(failures),
+            },
+        };
+        self.peers().entry(id).or_default().state = state;
+    }
+
+    fn peers(&self) -> MutexGuard<'_, HashMap<EndpointId, Peer>> {
+        self.peers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+enum Wanted {
+    Link(Link),
+    Error(ConnectError),
+    Dial(Shared<Dial>),
+    NewDial { failures: u32 },
+}
+
+impl State {
+    fn wanted(&self) -> Wanted {
+        match self {
+            Self::Open(link) if link.close_reason().is_none() => Wanted::Link(link.clone()),
+            Self::Unknown | Self::Open(_) => Wanted::NewDial { failures: 0 },
+            Self::Dialling { dial, failures } => match dial.upgrade() {
+                Some(dial) => Wanted::Dial(dial),
+                None => Wanted::NewDial { failures: *failures },
+            },
+            Self::Failed { error, retry_at, .. } if Instant::now() < *retry_at => Wanted::Error(error.clone()),
+            Self::Failed { failures, .. } => Wanted::NewDial { failures: *failures },
+        }
+    }
+
+    /// Whether nothing would be lost by forgetting it.
+    fn is_spent(&self) -> bool {
+        match self {
+            Self::Unknown => true,
+            Self::Dialling { dial, .. } => dial.upgrade().is_none(),
+            Self::Open(link) => link.close_reason().is_some(),
+            Self::Failed { retry_at, .. } => Instant::now() > *retry_at + BACKOFF_MAX,
+        }
+    }
+}
+
+/// Keeps the map as small as the peers in use: a URI may name any peer.
+fn forget_the_lost(peers: &mut HashMap<EndpointId, Peer>, keep: EndpointId) {
+    peers.retain(|id, peer| *id == keep || peer.addr.is_some() || !peer.state.is_spent());
+}
+
+/// Doubles with each failure; a random half keeps many callers from coming back in step.
+fn backoff(failures: u32) -> Duration {
+    let full = BACKOFF_FIRST.saturating_mul(1 << failures.min(10)).min(BACKOFF_MAX);
+    full.mul_f32(0.5 + fastrand::f32() / 2.0)
+}
+
+impl fmt::Debug for Pool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pool").field("alpn", &String::from_utf8_lossy(&self.alpn)).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,190 @@
+//! One QUIC bi-stream as the socket of one HTTP/2 session.
+
+use std::{
+    fmt, io,
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use iroh::endpoint::{ReadError, RecvStream, SendStream, StoppedError, VarInt, WriteError};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    sync::OwnedSemaphorePermit,
+};
+use tonic::transport::server::Connected;
+
+use super::{Code, Link, PeerInfo};
+
+type Acknowledged = Pin<Box<dyn Future<Output = Result<Option<VarInt>, StoppedError>> + Send + Sync>>;
+
+/// A QUIC bi-stream that reads and writes like a socket.
+///
+/// # Ends
+/// - [`shutdown`](tokio::io::AsyncWriteExt::shutdown) is the clean end of this side's data. It completes once the
+///   peer has acknowledged everything, so that the link may be dropped right after it without loss.
+/// - Dropping the stream before that resets it with [`Code::CANCELLED`].
+/// - The peer's clean end reads as end of file. Every other end, its reset, a lost link, reads as an error that
+///   names the peer and the cause: data is never cut short silently.
+pub struct IrohStream {
+    send: SendStream,
+    recv: RecvStream,
+    sending: Sending,
+    receiving: Receiving,
+    /// Counts the stream against a server's limit.
+    permit: Option<OwnedSemaphorePermit>,
+    /// Last, so that the streams are ended before their link may close.
+    link: Link,
+}
+
+enum Sending {
+    Open,
+    Finishing(Acknowledged),
+    Ended,
+}
+
+#[derive(PartialEq)]
+enum Receiving {
+    Open,
+    Ended,
+}
+
+impl IrohStream {
+    pub(super) fn new(send: SendStream, recv: RecvStream, link: Link) -> Self {
+        Self { send, recv, sending: Sending::Open, receiving: Receiving::Open, permit: None, link }
+    }
+
+    pub(super) fn counted(mut self, permit: OwnedSemaphorePermit) -> Self {
+        self.permit = Some(permit);
+        self
+    }
+
+    /// The link that carries this stream.
+    pub fn link(&self) -> &Link {
+        &self.link
+    }
+
+    /// Ends both directions at once with `code`; what was written and not delivered is lost.
+    pub fn reset(mut self, code: Code) {
+        self.end(code);
+    }
+
+    fn end(&mut self, code: Code) {
+        if !matches!(self.sending, Sending::Ended) {
+            self.sending = Sending::Ended;
+            // Fails only on a stream that has ended already.
+            let _ = self.send.reset(code.into());
+        }
+        if self.receiving == Receiving::Open {
+            self.receiving = Receiving::Ended;
+            let _ = self.recv.stop(code.into());
+        }
+    }
+
+    fn aborted(&self, code: VarInt) -> io::Error {
+        let peer = self.link.peer().fmt_short();
+        let cause = match Code::from_wire(code) {
+            Some(code) => code.to_string(),
+            None => format!("code {code}"),
+        };
+        io::Error::new(io::ErrorKind::ConnectionReset, format!("session with {peer} ended by the peer: {cause}"))
+    }
+
+    fn read_failed(&self, error: ReadError) -> io::Error {
+        match error {
+            ReadError::Reset(code) => self.aborted(code),
+            ReadError::ConnectionLost(reason) => self.link.lost(reason).into_io(),
+            ReadError::ClosedStream | ReadError::ZeroRttRejected => error.into(),
+        }
+    }
+
+    fn write_failed(&self, error: WriteError) -> io::Error {
+        match error {
+            WriteError::Stopped(code) => self.aborted(code),
+            WriteError::ConnectionLost(reason) => self.link.lost(reason).into_io(),
+            WriteError::ClosedStream | WriteError::ZeroRttRejected => error.into(),
+        }
+    }
+
+    fn acknowledged(&self, outcome: Result<Option<VarInt>, StoppedError>) -> io::Result<()> {
+        match outcome {
+            Ok(None) => Ok(()),
+            Ok(Some(code)) => Err(self.aborted(code)),
+            Err(StoppedError::ConnectionLost(reason)) => Err(self.link.lost(reason).into_io()),
+            Err(error @ StoppedError::ZeroRttRejected) => Err(error.into()),
+        }
+    }
+}
+
+impl Drop for IrohStream {
+    fn drop(&mut self) {
+        self.end(Code::CANCELLED);
+    }
+}
+
+impl AsyncRead for IrohStream {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if this.receiving == Receiving::Ended || buf.remaining() == 0 {
+            return Poll::Ready(Ok(()));
+        }
+        let filled = buf.filled().len();
+        match ready!(Pin::new(&mut this.recv).poll_read(cx, buf)) {
+            Ok(()) => {
+                if buf.filled().len() == filled {
+                    this.receiving = Receiving::Ended;
+                }
+                Poll::Ready(Ok(()))
+            }
+            Err(error) => Poll::Ready(Err(match error.downcast() {
+                Ok(error) => this.read_failed(error),
+                Err(error) => error,
+            })),
+        }
+    }
+}
+
+impl AsyncWrite for IrohStream {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        match ready!(Pin::new(&mut this.send).poll_write(cx, buf)) {
+            Ok(written) => Poll::Ready(Ok(written)),
+            Err(error) => Poll::Ready(Err(this.write_failed(error))),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if matches!(this.sending, Sending::Open) {
+            // Fails when the peer stopped the stream; the future below then yields the peer's code.
+            let _ = this.send.finish();
+            this.sending = Sending::Finishing(Box::pin(this.send.stopped()));
+        }
+        let Sending::Finishing(acknowledged) = &mut this.sending else {
+            return Poll::Ready(Ok(()));
+        };
+        let outcome = ready!(acknowledged.as_mut().poll(cx));
+        this.sending = Sending::Ended;
+        Poll::Ready(this.acknowledged(outcome))
+    }
+}
+
+impl Connected for IrohStream {
+    type ConnectInfo = PeerInfo;
+
+    fn connect_info(&self) -> PeerInfo {
+        self.link.peer_info()
+    }
+}
+
+impl fmt::Debug for IrohStream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("IrohStream")
+            .field("peer", &format_args!("{}", self.link.peer().fmt_short()))
+            .field("stream", &self.send.id())
+            .finish_non_exhaustive()
+    }
+}
