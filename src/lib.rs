@@ -1,5 +1,88 @@
 //! gRPC peer to peer over iroh, and Flower where nobody can open a port.
+//!
+//! ```text
+//!      outbound funnel (beside SuperNode or CLI)                 inbound funnel (beside SuperLink)
+//! Flower ─► grpc_server ─► outbound ─► forward ─► tunnel ══════► grpc_server ─► inbound ─► forward ─► upstream ─► Flower
+//! client    terminate      a call?     one call   lanes    iroh  terminate      allowed?   one call   which?      server
+//!                                                 └──── transport: IrohConnector · IrohStream · IrohIncoming
+//! ```
+//!
+//! `protocol` tells what a call is, `access` who may make it, `admission` who gets a link at all; `funnel` puts the
+//! rooms together. The same rooms stand at both ends.
+//!
+//! ```no_run
+//! use flower_iroh_funnel::{Api, Exposed, Funnel, FunnelConfig, PeerConfig};
+//!
+//! # async fn example(peer: iroh::EndpointId) -> Result<(), Box<dyn std::error::Error>> {
+//! // Beside the SuperLink: let `peer` in.
+//! let exposed = Exposed::new().local_superlink().allow(peer, [Api::Fleet]);
+//! let inbound = Funnel::new(FunnelConfig::builder().expose(exposed).build()?).await?;
+//!
+//! // Beside the SuperNode: flower-supernode --superlink 127.0.0.1:9092
+//! let superlink = PeerConfig::new(inbound.endpoint_addr().await);
+//! let outbound = Funnel::new(FunnelConfig::builder().peer(superlink).build()?).await?;
+//!
+//! tokio::try_join!(inbound.serve(), outbound.serve())?;
+//! # Ok(()) }
+//! ```
+//!
+//! # Features
+//! | feature | what it adds |
+//! |---|---|
+//! | `transport` | [`transport`]: tonic over iroh, without a word of Flower |
+//! | `funnel` (default) | [`Funnel`] and what it is made of |
+//! | `cli` (default) | the command `flower-iroh-funnel` |
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 #[cfg(feature = "transport")]
 pub mod transport;
+
+#[cfg(feature = "funnel")]
+mod access;
+#[cfg(feature = "funnel")]
+pub mod address_lookup;
+#[cfg(feature = "funnel")]
+mod admission;
+#[cfg(feature = "funnel")]
+mod config;
+#[cfg(feature = "funnel")]
+mod error;
+#[cfg(feature = "funnel")]
+mod forward;
+#[cfg(feature = "funnel")]
+mod funnel;
+#[cfg(feature = "funnel")]
+mod grpc_server;
+#[cfg(feature = "funnel")]
+mod http2;
+#[cfg(feature = "funnel")]
+pub mod identity;
+#[cfg(feature = "funnel")]
+mod inbound;
+#[cfg(feature = "funnel")]
+mod outbound;
+#[cfg(feature = "funnel")]
+mod peer_conn;
+#[cfg(feature = "funnel")]
+pub mod protocol;
+#[cfg(feature = "funnel")]
+mod tunnel;
+#[cfg(feature = "funnel")]
+mod upstream;
+
+#[cfg(feature = "funnel")]
+pub use self::{
+    config::{
+        ALPN, ConfigError, DEFAULT_BIND_ADDR, DEFAULT_DRAIN_TIMEOUT, DEFAULT_FLOWER_GRPC_ADDR, Exposed, FunnelConfig,
+        FunnelConfigBuilder, PeerConfig,
+    },
+    error::Error,
+    forward::Body,
+    funnel::Funnel,
+    peer_conn::{PeerCall, PeerChannel, PeerConn},
+    protocol::Api,
+    tunnel::{ApiReport, Hello, WireReport},
+    upstream::{InvalidUpstream, Upstream, UpstreamState, Upstreams},
+};
+#[cfg(feature = "funnel")]
+pub use iroh::{EndpointAddr, EndpointId, RelayMode, SecretKey};

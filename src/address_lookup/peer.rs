@@ -1,0 +1,128 @@
+//! Tickets, ids and files that hold them.
+
+use std::{
+    error::Error,
+    fmt,
+    fs::File,
+    io::{self, Read},
+    str::FromStr,
+};
+
+use iroh::{EndpointAddr, EndpointId};
+use iroh_tickets::endpoint::EndpointTicket;
+
+/// A ticket with a dozen addresses has under 1 KiB.
+const MAX_TICKET_FILE: u64 = 16 << 10;
+/// How every ticket of an endpoint begins.
+const TICKET_PREFIX: &str = "endpoint";
+
+/// A peer's address from a ticket, an endpoint id, or `@FILE` that holds one of them.
+///
+/// An id alone has no addresses: they are looked up when it is dialled.
+///
+/// # Errors
+/// [`InvalidPeer`] for what is neither, and for a file that cannot be read.
+pub fn parse_peer(text: &str) -> Result<EndpointAddr, InvalidPeer> {
+    match text.strip_prefix('@') {
+        Some(path) => parse(read(path)?.trim(), Some(path)),
+        None => parse(text.trim(), None),
+    }
+}
+
+fn parse(text: &str, file: Option<&str>) -> Result<EndpointAddr, InvalidPeer> {
+    let invalid = |problem| InvalidPeer { text: text.to_owned(), file: file.map(str::to_owned), problem };
+    if text.starts_with(TICKET_PREFIX) {
+        let ticket = EndpointTicket::from_str(text).map_err(|error| invalid(Problem::Ticket(error.to_string())))?;
+        return Ok(ticket.into());
+    }
+    match EndpointId::from_str(text) {
+        Ok(id) => Ok(id.into()),
+        Err(_) => Err(invalid(Problem::Neither)),
+    }
+}
+
+fn read(path: &str) -> Result<String, InvalidPeer> {
+    let mut text = String::new();
+    let read = File::open(path).and_then(|file| file.take(MAX_TICKET_FILE).read_to_string(&mut text));
+    match read {
+        Ok(_) => Ok(text),
+        Err(error) => Err(InvalidPeer { text, file: Some(path.to_owned()), problem: Problem::File(error) }),
+    }
+}
+
+/// A text that names no peer.
+#[derive(Debug)]
+pub struct InvalidPeer {
+    text: String,
+    file: Option<String>,
+    problem: Problem,
+}
+
+#[derive(Debug)]
+enum Problem {
+    Ticket(String),
+    Neither,
+    File(io::Error),
+}
+
+impl InvalidPeer {
+    /// Whether it is neither ticket nor id, and may be a name.
+    pub fn may_be_name(&self) -> bool {
+        matches!(self.problem, Problem::Neither) && self.file.is_none()
+    }
+}
+
+impl fmt::Display for InvalidPeer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(file) = &self.file {
+            write!(f, "the ticket file {file}: ")?;
+        }
+        match &self.problem {
+            Problem::Ticket(error) => {
+                write!(f, "a ticket that is damaged or cut short ({error}); copy it again, as one line")
+            }
+            Problem::Neither => {
+                write!(f, "{:?} is neither a ticket nor an endpoint id (64 hexadecimal digits)", self.text)
+            }
+            Problem::File(error) => write!(f, "cannot be read: {error}"),
+        }
+    }
+}
+
+impl Error for InvalidPeer {}
+
+#[cfg(test)]
+mod tests {
+    use iroh::SecretKey;
+
+    use super::*;
+
+    #[test]
+    fn a_ticket_an_id_and_a_file_name_the_same_peer() {
+        let id = SecretKey::generate().public();
+        let addr = EndpointAddr::from(id).with_ip_addr("127.0.0.1:4433".parse().unwrap());
+        let ticket = EndpointTicket::new(addr.clone()).to_string();
+        assert_eq!(parse_peer(&ticket).unwrap(), addr);
+        assert_eq!(parse_peer(&id.to_string()).unwrap(), EndpointAddr::from(id));
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("ticket");
+        std::fs::write(&path, format!("{ticket}\n")).unwrap();
+        assert_eq!(parse_peer(&format!("@{}", path.display())).unwrap(), addr);
+    }
+
+    #[test]
+    fn a_ticket_cut_anywhere_is_refused_and_says_what_to_do() {
+        let addr = EndpointAddr::from(SecretKey::generate().public()).with_ip_addr("127.0.0.1:1".parse().unwrap());
+        let ticket = EndpointTicket::new(addr).to_string();
+        for end in 0..ticket.len() {
+            let error = parse_peer(&ticket[..end]).unwrap_err().to_string();
+            assert!(error.contains("copy it again") || error.contains("neither a ticket nor"), "{end}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_file_that_is_missing_is_named() {
+        let error = parse_peer("@/nonexistent/ticket").unwrap_err();
+        assert!(error.to_string().contains("/nonexistent/ticket") && !error.may_be_name());
+    }
+}

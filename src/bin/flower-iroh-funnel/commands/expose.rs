@@ -1,0 +1,123 @@
+//! `expose`: beside a SuperLink.
+
+use std::{fs, path::Path};
+
+use flower_iroh_funnel::{Api, EndpointId, Exposed, Funnel, FunnelConfigBuilder, Upstream, UpstreamState};
+use iroh_tickets::endpoint::EndpointTicket;
+use tracing::warn;
+
+use super::{Failure, builder};
+use crate::{
+    args::{self, Common},
+    signals,
+};
+
+pub(crate) async fn expose(common: &Common, args: args::Expose) -> Result<(), Failure> {
+    let mut builder = builder(common)?;
+    let mut exposed = Exposed::new();
+    (builder, exposed) = upstreams(builder, exposed, &args);
+    (builder, exposed) = access(builder, exposed, &args);
+    warn_of(&exposed);
+    let funnel = Funnel::new(builder.expose(exposed).build()?).await?;
+    signals::drain_on_signal(funnel.clone());
+    let (served, announced) = tokio::join!(funnel.serve(), async {
+        let announced = announce(&funnel, args.ticket_file.as_deref()).await;
+        if announced.is_err() {
+            funnel.shutdown();
+        }
+        announced
+    });
+    announced?;
+    Ok(served?)
+}
+
+fn upstreams(
+    mut builder: FunnelConfigBuilder,
+    mut exposed: Exposed,
+    args: &args::Expose,
+) -> (FunnelConfigBuilder, Exposed) {
+    for text in &args.upstream {
+        match parse_upstream(text) {
+            Ok((api, upstream)) => exposed = exposed.upstream(api, upstream),
+            Err(mistake) => builder = builder.mistake(format_args!("--upstream {text}: {mistake}")),
+        }
+    }
+    match args.superlink.as_deref().map(str::parse::<Upstream>) {
+        Some(Ok(superlink)) => exposed = exposed.superlink(superlink),
+        Some(Err(mistake)) => builder = builder.mistake(format_args!("--superlink: {mistake}")),
+        None if args.upstream.is_empty() => exposed = exposed.local_superlink(),
+        None => {}
+    }
+    (builder, exposed)
+}
+
+fn access(
+    mut builder: FunnelConfigBuilder,
+    mut exposed: Exposed,
+    args: &args::Expose,
+) -> (FunnelConfigBuilder, Exposed) {
+    for text in &args.allow {
+        match parse_allow(text) {
+            Ok((peer, apis)) => exposed = exposed.allow(peer, apis),
+            Err(mistake) => builder = builder.mistake(format_args!("--allow {text}: {mistake}")),
+        }
+    }
+    if args.allow_any {
+        exposed = exposed.allow_any([Api::Fleet]);
+    }
+    (builder, exposed)
+}
+
+fn parse_upstream(text: &str) -> Result<(Api, Upstream), String> {
+    let (api, url) = text.split_once('=').ok_or("write API=URL, for instance fleet=grpc://127.0.0.1:9092")?;
+    let api = api.parse::<Api>().map_err(|error| error.to_string())?;
+    let upstream = url.parse::<Upstream>().map_err(|error| error.to_string())?;
+    Ok((api, upstream))
+}
+
+fn parse_allow(text: &str) -> Result<(EndpointId, Vec<Api>), String> {
+    let (id, apis) = match text.split_once('=') {
+        Some((id, apis)) => (id, apis.split(',').map(str::parse).collect::<Result<_, _>>()),
+        None => (text, Ok(vec![Api::Fleet])),
+    };
+    let id =
+        id.parse().map_err(|_| "write the id that the other side prints with: flower-iroh-funnel id".to_owned())?;
+    Ok((id, apis.map_err(|error: flower_iroh_funnel::protocol::UnknownApi| error.to_string())?))
+}
+
+fn warn_of(exposed: &Exposed) {
+    if exposed.admits_nobody() {
+        warn!("nobody is allowed in; let a peer in with: --allow ID");
+    }
+    for api in exposed.trusting_apis().iter() {
+        warn!(
+            %api,
+            "this API is open to peers: Flower trusts whoever reaches it with every run, message and model on this \
+             SuperLink"
+        );
+    }
+}
+
+async fn announce(funnel: &Funnel, ticket_file: Option<&Path>) -> Result<(), Failure> {
+    let ticket = EndpointTicket::new(funnel.endpoint_addr().await);
+    if let Some(path) = ticket_file {
+        let written = fs::write(path, format!("{ticket}\n"));
+        written
+            .map_err(|error| Failure::usage(format_args!("cannot write --ticket-file {}: {error}", path.display())))?;
+    }
+    println!("ticket {ticket}");
+    println!("on the other side run: flower-iroh-funnel join {ticket}");
+    println!("ready {}: {}", funnel.endpoint_id(), found(&funnel.upstreams().await));
+    Ok(())
+}
+
+fn found(upstreams: &[(Upstream, UpstreamState)]) -> String {
+    let up: Vec<_> = upstreams.iter().filter(|(_, state)| *state == UpstreamState::Up).collect();
+    let list = |upstreams: &mut dyn Iterator<Item = &(Upstream, UpstreamState)>| {
+        upstreams.map(|(upstream, state)| format!("{upstream} {}", state.name())).collect::<Vec<_>>().join(", ")
+    };
+    if up.is_empty() {
+        return format!("no SuperLink answers yet ({}); it is used as soon as it does", list(&mut upstreams.iter()));
+    }
+    list(&mut up.into_iter())
+}

@@ -1,0 +1,46 @@
+//! `flower-iroh-funnel`: what an operator runs beside a Flower process.
+
+mod args;
+mod commands;
+mod signals;
+mod telemetry;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use self::{
+    args::{Args, Command},
+    commands::{Failure, USAGE},
+};
+
+fn main() -> ExitCode {
+    let args = match Args::try_parse() {
+        Ok(args) => args,
+        Err(error) => {
+            // Nobody is left to tell when the terminal is gone.
+            let _ = error.print();
+            return if error.use_stderr() { ExitCode::from(USAGE) } else { ExitCode::SUCCESS };
+        }
+    };
+    telemetry::init(args.common.log, args.common.verbose);
+    match run(args) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("{failure}");
+            failure.exit_code()
+        }
+    }
+}
+
+fn run(args: Args) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Failure::of)?;
+    runtime.block_on(async {
+        match args.command {
+            Command::Id => commands::id(&args.common),
+            Command::Expose(expose) => commands::expose(&args.common, expose).await,
+            Command::Join(join) => commands::join(&args.common, join).await,
+            Command::Run(run) => commands::run(&args.common, run).await,
+        }
+    })
+}

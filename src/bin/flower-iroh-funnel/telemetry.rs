@@ -1,0 +1,23 @@
+//! Logs, on stderr: stdout belongs to what scripts read.
+
+use std::io::{self, IsTerminal};
+
+use tracing_subscriber::EnvFilter;
+
+use crate::args::LogFormat;
+
+/// `RUST_LOG` overrides the verbosity.
+pub(crate) fn init(format: LogFormat, verbose: u8) {
+    let level = match verbose {
+        0 => "warn,flower_iroh_funnel=info",
+        1 => "warn,flower_iroh_funnel=debug",
+        2 => "info,flower_iroh_funnel=trace,iroh=debug",
+        _ => "trace",
+    };
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
+    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_target(false);
+    match format {
+        LogFormat::Text => subscriber.with_ansi(io::stderr().is_terminal()).init(),
+        LogFormat::Json => subscriber.json().init(),
+    }
+}

@@ -1,0 +1,185 @@
+//! Carries one call from one HTTP connection to another.
+//!
+//! Bodies pass frame by frame, held back by the slower side's flow control, so that a call's memory does not grow with
+//! its messages. Headers and trailers pass as they came, but for those that belong to one connection.
+
+use std::{
+    error::Error,
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use bytes::Bytes;
+use http::{
+    HeaderMap, HeaderName, Request, Response, Uri,
+    header::{CONNECTION, EXPECT, HOST, TE, TRANSFER_ENCODING, UPGRADE},
+    uri::{Authority, PathAndQuery, Scheme},
+};
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use http_body_util::{BodyExt, Full, combinators::UnsyncBoxBody};
+use hyper::body::Incoming;
+use pin_project_lite::pin_project;
+use tracing::warn;
+
+use crate::protocol::{Failure, Wire};
+
+/// Any error, on its way to be printed.
+pub(crate) type BoxError = Box<dyn Error + Send + Sync>;
+
+/// A body on its way through.
+pub type Body = UnsyncBoxBody<Bytes, BoxError>;
+
+const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
+
+/// A body as it came, boxed.
+pub(crate) fn boxed<B>(body: B) -> Body
+where
+    B: HttpBody<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    body.map_err(Into::into).boxed_unsync()
+}
+
+/// A body that is all there.
+pub(crate) fn full(bytes: Bytes) -> Body {
+    boxed(Full::new(bytes))
+}
+
+/// The request as the next connection wants it: its URI absolute, the last connection's headers gone.
+pub(crate) fn onward_request(request: Request<Body>, authority: &Authority) -> Request<Body> {
+    let (mut parts, body) = request.into_parts();
+    let path = parts.uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
+    strip_connection_headers(&mut parts.headers);
+    parts.headers.remove(HOST);
+    let mut uri = http::uri::Parts::default();
+    (uri.scheme, uri.authority, uri.path_and_query) = (Some(Scheme::HTTP), Some(authority.clone()), Some(path));
+    let mut request = Request::new(body);
+    *request.uri_mut() = Uri::from_parts(uri).expect("scheme, authority and path make a URI");
+    *request.method_mut() = parts.method;
+    *request.headers_mut() = parts.headers;
+    request
+}
+
+/// The response as the caller's connection wants it. `held` is dropped when the body has ended or is dropped.
+pub(crate) fn onward_response<T: Send + 'static>(
+    response: Response<Incoming>,
+    wire: Wire,
+    from: &'static str,
+    held: T,
+) -> Response<Body> {
+    let (parts, body) = response.into_parts();
+    let mut onward = Response::new(ResponseBody { inner: body, wire, from, held: Some(held) }.boxed_unsync());
+    *onward.status_mut() = parts.status;
+    *onward.headers_mut() = parts.headers;
+    strip_connection_headers(onward.headers_mut());
+    onward
+}
+
+/// Removes the headers that speak of one connection (RFC 9110, section 7.6.1). `te: trailers` stays: gRPC asks for it
+/// anew at every hop.
+fn strip_connection_headers(headers: &mut HeaderMap) {
+    let named: Vec<HeaderName> = headers
+        .get_all(CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .filter_map(|name| name.trim().parse().ok())
+        .filter(|name| name != TE)
+        .collect();
+    for name in named {
+        headers.remove(name);
+    }
+    for name in [CONNECTION, TRANSFER_ENCODING, UPGRADE, EXPECT, KEEP_ALIVE, PROXY_CONNECTION, HTTP2_SETTINGS] {
+        headers.remove(name);
+    }
+    if headers.get(TE).is_some_and(|value| value != "trailers") {
+        headers.remove(TE);
+    }
+}
+
+/// An error and its causes, in one line.
+pub(crate) fn chain(error: &(dyn Error + 'static)) -> String {
+    let mut line = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let text = error.to_string();
+        if !line.ends_with(&text) {
+            line.push_str(": ");
+            line.push_str(&text);
+        }
+        cause = error.source();
+    }
+    line
+}
+
+pin_project! {
+    /// A response body whose break the caller understands: gRPC gets `UNAVAILABLE` in its trailers, HTTP gets a
+    /// connection that is closed before the promised end.
+    struct ResponseBody<T> {
+        #[pin]
+        inner: Incoming,
+        wire: Wire,
+        from: &'static str,
+        held: Option<T>,
+    }
+}
+
+impl<T> HttpBody for ResponseBody<T> {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let this = self.project();
+        if this.held.is_none() {
+            return Poll::Ready(None);
+        }
+        let frame = ready!(this.inner.poll_frame(cx));
+        let Some(Err(error)) = frame else {
+            if frame.is_none() {
+                *this.held = None;
+            }
+            return Poll::Ready(frame.map(|frame| frame.map_err(Into::into)));
+        };
+        *this.held = None;
+        let reason = format!("{} broke off the response: {}", this.from, chain(&error));
+        warn!("{reason}");
+        Poll::Ready(Some(match this.wire {
+            Wire::Grpc => Ok(Frame::trailers(Failure::unavailable(reason).trailers())),
+            Wire::Http => Err(reason.into()),
+        }))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.held.is_none() || self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn headers_of_one_connection_stay_on_it_and_all_others_pass() {
+        let request = Request::post("/v1/fleet/pull-messages")
+            .header("host", "127.0.0.1:9092")
+            .header("connection", "keep-alive, X-Hop")
+            .header("x-hop", "1")
+            .header("transfer-encoding", "chunked")
+            .header("te", "trailers")
+            .header("flwr-signature", "c2ln")
+            .header("flwr-public-key-bin", "a2V5")
+            .body(full(Bytes::new()))
+            .unwrap();
+        let onward = onward_request(request, &Authority::from_static("127.0.0.1:8000"));
+        assert_eq!(onward.uri(), "http://127.0.0.1:8000/v1/fleet/pull-messages");
+        let mut names: Vec<_> = onward.headers().keys().map(HeaderName::as_str).collect();
+        names.sort_unstable();
+        assert_eq!(names, ["flwr-public-key-bin", "flwr-signature", "te"]);
+    }
+}

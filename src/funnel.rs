@@ -1,0 +1,238 @@
+//! The funnel as a whole: what it is made of, and in which order it starts and stops.
+
+use std::{
+    collections::HashMap,
+    fmt,
+    net::SocketAddr,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use iroh::{Endpoint, EndpointAddr, EndpointId, RelayMode, Watcher};
+use tokio::{net::TcpListener, task::JoinSet, time::timeout};
+use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
+use tracing::{info, warn};
+
+use crate::{
+    address_lookup,
+    admission::Admission,
+    config::{Exposed, FunnelConfig},
+    error::Error,
+    grpc_server,
+    inbound::Inbound,
+    peer_conn::PeerConn,
+    transport::{Code, IrohConnector, IrohIncoming},
+    tunnel::Tunnel,
+    upstream::{Upstream, UpstreamState},
+};
+
+/// How long a ticket waits for a relay and for addresses, so that a machine without internet starts all the same.
+const ADDRESS_PATIENCE: Duration = Duration::from_secs(3);
+
+/// A sidecar beside a Flower process: it carries Flower's calls to peer funnels, and theirs to Flower.
+///
+/// Clones are one funnel. [`shutdown`](Self::shutdown) ends it; dropping the last clone while it serves does not.
+#[derive(Clone)]
+pub struct Funnel {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    endpoint: Endpoint,
+    admission: Admission,
+    connector: IrohConnector,
+    has_relay: bool,
+    drain_timeout: Duration,
+    tunnels: Mutex<HashMap<EndpointId, Tunnel>>,
+    local_addrs: Vec<SocketAddr>,
+    inbound: Option<Inbound>,
+    roles: Mutex<Option<Roles>>,
+    stop: CancellationToken,
+}
+
+/// What `serve` takes over.
+struct Roles {
+    incoming: Option<IrohIncoming>,
+    listeners: Vec<(TcpListener, EndpointId)>,
+}
+
+impl Funnel {
+    /// Binds the endpoint and the local ports. From here on it can dial; it accepts with [`serve`](Self::serve).
+    ///
+    /// # Errors
+    /// An address that cannot be bound.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    pub async fn new(config: FunnelConfig) -> Result<Self, Error> {
+        let access = Arc::new(config.exposed.as_ref().map(|exposed| exposed.access.clone()).unwrap_or_default());
+        let admission = Admission::new(Arc::clone(&access));
+        let endpoint = address_lookup::bind_endpoint(&config, admission.clone()).await?;
+        let connector = IrohConnector::new(endpoint.clone(), config.alpn.clone());
+        let mut listeners = Vec::new();
+        let mut local_addrs = Vec::new();
+        for peer in &config.peers {
+            let addr = peer.listen.unwrap_or(config.flower_grpc_addr);
+            let listen = async {
+                let listener = TcpListener::bind(addr).await?;
+                Ok((listener.local_addr()?, listener))
+            };
+            let (local_addr, listener) = listen.await.map_err(|source| Error::listen(addr, source))?;
+            connector.add_peer(peer.addr.clone());
+            local_addrs.push(local_addr);
+            listeners.push((listener, peer.addr.id));
+        }
+        let inbound = config.exposed.map(|Exposed { upstreams, .. }| Inbound::new(access, upstreams));
+        let incoming = inbound.is_some().then(|| IrohIncoming::new(endpoint.clone(), config.alpn));
+        let inner = Inner {
+            endpoint,
+            admission,
+            connector,
+            has_relay: config.relay_mode != RelayMode::Disabled,
+            drain_timeout: config.drain_timeout,
+            tunnels: Mutex::default(),
+            local_addrs,
+            inbound,
+            roles: Mutex::new(Some(Roles { incoming, listeners })),
+            stop: CancellationToken::new(),
+        };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// This funnel's name in the network: its public key.
+    pub fn endpoint_id(&self) -> EndpointId {
+        self.inner.endpoint.id()
+    }
+
+    /// Where this funnel can be dialled: id, relay and direct addresses, as a ticket carries them.
+    ///
+    /// Waits for the relay, if one is configured, and for an address, 3 s at most.
+    pub async fn endpoint_addr(&self) -> EndpointAddr {
+        let endpoint = &self.inner.endpoint;
+        let mut addr = endpoint.watch_addr();
+        let known = async {
+            if self.inner.has_relay {
+                endpoint.online().await;
+            }
+            while addr.get().is_empty() {
+                if addr.updated().await.is_err() {
+                    return;
+                }
+            }
+        };
+        if timeout(ADDRESS_PATIENCE, known).await.is_err() {
+            warn!("no relay answers: peers reach this funnel only at its direct addresses for now");
+        }
+        endpoint.addr()
+    }
+
+    /// Where local Flower clients reach each configured peer, in the order of the configuration.
+    pub fn local_addrs(&self) -> &[SocketAddr] {
+        &self.inner.local_addrs
+    }
+
+    /// What was found at each upstream; waits for the first look at all of them. Looking begins with
+    /// [`serve`](Self::serve).
+    pub async fn upstreams(&self) -> Vec<(Upstream, UpstreamState)> {
+        let Some(inbound) = &self.inner.inbound else { return Vec::new() };
+        inbound.probe().looked().await;
+        let state = |upstream: &Upstream| (upstream.clone(), inbound.probe().state(upstream));
+        inbound.upstreams().distinct().into_iter().map(state).collect()
+    }
+
+    /// The tunnel to a peer, opened if there is none; waits for its hello or for the reason why there is none.
+    ///
+    /// The tunnel stays, and is rebuilt when it is lost, as long as the funnel lives.
+    ///
+    /// # Errors
+    /// The peer was not reached or does not admit this funnel. The tunnel goes on trying.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves the tunnel as it is.
+    pub async fn connect_to_peer(&self, peer: impl Into<EndpointAddr>) -> Result<PeerConn, Error> {
+        let peer = peer.into();
+        if !peer.is_empty() {
+            self.inner.connector.add_peer(peer.clone());
+        }
+        let tunnel = self.inner.tunnel(peer.id);
+        match tunnel.settled().await {
+            Ok(_) => Ok(PeerConn::new(tunnel)),
+            Err(failure) => Err(Error::peer(peer.id, failure)),
+        }
+    }
+
+    /// The tunnel to a peer, opened if there is none, whether or not it stands yet.
+    pub fn peer(&self, peer: EndpointId) -> PeerConn {
+        PeerConn::new(self.inner.tunnel(peer))
+    }
+
+    /// Serves until [`shutdown`](Self::shutdown), then drains: no new calls, GOAWAY, time for the calls under way, links
+    /// closed with [`Code::SHUTDOWN`].
+    ///
+    /// # Errors
+    /// It serves or has served already, or the endpoint was closed beneath it.
+    ///
+    /// # Cancel safety
+    /// Dropping the future ends every call and connection at once.
+    pub async fn serve(&self) -> Result<(), Error> {
+        let inner = &self.inner;
+        let roles = inner.roles.lock().unwrap_or_else(PoisonError::into_inner).take().ok_or_else(Error::serving)?;
+        let _watching =
+            inner.inbound.clone().map(|inbound| AbortOnDropHandle::new(tokio::spawn(inbound.watch_upstreams())));
+        let mut serving = inner.start(roles);
+        let ended = tokio::select! {
+            () = inner.stop.cancelled() => Ok(()),
+            _ = inner.endpoint.closed() => Err(Error::endpoint_closed()),
+        };
+        inner.drain(&mut serving).await;
+        ended
+    }
+
+    /// Ends [`serve`](Self::serve), which returns when the calls under way are done or the drain timeout is over.
+    pub fn shutdown(&self) {
+        self.inner.stop.cancel();
+    }
+}
+
+impl Inner {
+    fn start(&self, roles: Roles) -> JoinSet<()> {
+        let mut serving = JoinSet::new();
+        for (listener, peer) in roles.listeners {
+            serving.spawn(grpc_server::serve_local(listener, self.tunnel(peer), self.stop.clone()));
+        }
+        if let (Some(incoming), Some(inbound)) = (roles.incoming, self.inbound.clone()) {
+            serving.spawn(grpc_server::serve_sessions(incoming, inbound, self.stop.clone()));
+        }
+        serving
+    }
+
+    async fn drain(&self, serving: &mut JoinSet<()>) {
+        self.stop.cancel();
+        let finished = async { while serving.join_next().await.is_some() {} };
+        match timeout(self.drain_timeout, finished).await {
+            Ok(()) => info!("drained: no call was cut"),
+            Err(_) => warn!(timeout = ?self.drain_timeout, "calls were cut: they took longer than the drain timeout"),
+        }
+        serving.shutdown().await;
+        for tunnel in self.tunnels().values() {
+            tunnel.close(Code::SHUTDOWN, "the funnel is stopping");
+        }
+        self.admission.close_links(Code::SHUTDOWN, "the funnel is stopping");
+        self.endpoint.close().await;
+    }
+
+    fn tunnel(&self, peer: EndpointId) -> Tunnel {
+        let open = || Tunnel::open(self.connector.clone(), peer);
+        self.tunnels().entry(peer).or_insert_with(open).clone()
+    }
+
+    fn tunnels(&self) -> std::sync::MutexGuard<'_, HashMap<EndpointId, Tunnel>> {
+        self.tunnels.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Funnel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Funnel").field("id", &self.endpoint_id()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,12 @@
+//! HTTP/2 settings, the same at every hop.
+
+/// What one call may have in flight on a session, in bytes. QUIC's stream window (2.3 MB) stands behind it.
+pub(crate) const STREAM_WINDOW: u32 = 2 << 20;
+/// What one session may have in flight, in bytes: two calls at full speed.
+pub(crate) const CONNECTION_WINDOW: u32 = 4 << 20;
+/// Bytes in a frame: larger frames cost fewer wake-ups, smaller ones let other calls in between.
+pub(crate) const FRAME_SIZE: u32 = 64 << 10;
+/// Bytes of headers: Flower's tokens and signatures take under 10 KiB.
+pub(crate) const MAX_HEADER_LIST: u32 = 64 << 10;
+/// Calls at once on one session. Flower's own server allows as many.
+pub(crate) const MAX_CALLS: u32 = 1000;

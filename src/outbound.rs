@@ -1,0 +1,36 @@
+//! The outbound end: from a Flower client on this machine into the tunnel.
+
+use http::{Request, Response};
+use hyper::body::Incoming;
+use tracing::{Instrument, debug, debug_span};
+
+use crate::{
+    forward::{self, Body},
+    protocol::{Failure, Route, Wire},
+    tunnel::Tunnel,
+};
+
+/// Answers one request of a local Flower client.
+///
+/// Calls pass as they came; what the peer may call is the inbound end's decision. Only what no funnel would pass is
+/// refused here already.
+pub(crate) async fn answer(tunnel: Tunnel, request: Request<Incoming>) -> Response<Body> {
+    let wire = Wire::of_headers(request.headers());
+    let answered = match Route::of(&request) {
+        Ok(Route::Hello) => Err(Failure::refused("hello is spoken between funnels")),
+        Ok(route) => {
+            let span = debug_span!("outbound", peer = %tunnel.peer().fmt_short(), call = %route);
+            carry(&tunnel, request, wire).instrument(span).await
+        }
+        Err(refusal) => Err(Failure::refused(refusal)),
+    };
+    answered.unwrap_or_else(|failure| {
+        debug!(%failure, "answered by the funnel");
+        failure.response(wire).map(forward::full)
+    })
+}
+
+async fn carry(tunnel: &Tunnel, request: Request<Incoming>, wire: Wire) -> Result<Response<Body>, Failure> {
+    let (response, lane) = tunnel.call(request.map(forward::boxed)).await?;
+    Ok(forward::onward_response(response, wire, "the tunnel", lane))
+}

@@ -1,0 +1,172 @@
+//! The APIs of a SuperLink, in one table.
+
+use std::{error::Error, fmt, str::FromStr};
+
+/// An API that Flower processes call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum Api {
+    /// SuperNodes to SuperLink: nodes, messages, objects.
+    Fleet,
+    /// The `flwr` command to SuperLink: runs, logs, federations.
+    Control,
+    /// App processes to SuperLink or SuperNode, since Flower 1.34. For trusted networks only.
+    Runtime,
+    /// ServerApp processes to SuperLink, up to Flower 1.33. For trusted networks only.
+    ServerAppIo,
+    /// ClientApp processes to SuperNode, up to Flower 1.33. For trusted networks only.
+    ClientAppIo,
+}
+
+struct Row {
+    api: Api,
+    /// On the command line and in `/v1/{name}/..`.
+    name: &'static str,
+    /// `{Service}` in `/flwr.proto.{Service}/..`.
+    services: &'static [&'static str],
+    /// Flower lets whoever reaches it do anything.
+    trusts_its_callers: bool,
+}
+
+/// `GrpcAdapter` wraps Fleet messages, `FlowerService` is the Fleet of old, `Exec` the Control of Flower 1.20.
+const TABLE: [Row; 5] = [
+    Row {
+        api: Api::Fleet,
+        name: "fleet",
+        services: &["Fleet", "GrpcAdapter", "FlowerService"],
+        trusts_its_callers: false,
+    },
+    Row { api: Api::Control, name: "control", services: &["Control", "Exec"], trusts_its_callers: false },
+    Row { api: Api::Runtime, name: "runtime", services: &["Runtime"], trusts_its_callers: true },
+    Row { api: Api::ServerAppIo, name: "serverappio", services: &["ServerAppIo"], trusts_its_callers: true },
+    Row { api: Api::ClientAppIo, name: "clientappio", services: &["ClientAppIo"], trusts_its_callers: true },
+];
+
+impl Api {
+    /// All of them, in the table's order.
+    pub const ALL: [Self; TABLE.len()] =
+        [Self::Fleet, Self::Control, Self::Runtime, Self::ServerAppIo, Self::ClientAppIo];
+
+    fn row(self) -> &'static Row {
+        &TABLE[self as usize]
+    }
+
+    /// Its name on the command line, in configuration and in HTTP paths.
+    pub fn name(self) -> &'static str {
+        self.row().name
+    }
+
+    /// Whether Flower trusts whoever reaches it, so that it must never be open to a site.
+    pub fn trusts_its_callers(self) -> bool {
+        self.row().trusts_its_callers
+    }
+
+    /// The API of a gRPC service of the package `flwr.proto`.
+    pub fn of_service(service: &str) -> Option<Self> {
+        TABLE.iter().find(|row| row.services.contains(&service)).map(|row| row.api)
+    }
+
+    /// The API of an HTTP path's first segment after `/v1/`.
+    pub fn of_segment(segment: &str) -> Option<Self> {
+        TABLE.iter().find(|row| row.name == segment).map(|row| row.api)
+    }
+}
+
+impl fmt::Display for Api {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Api {
+    type Err = UnknownApi;
+
+    fn from_str(name: &str) -> Result<Self, UnknownApi> {
+        Self::of_segment(name).ok_or_else(|| UnknownApi(name.to_owned()))
+    }
+}
+
+/// A name that is no API's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnknownApi(String);
+
+impl fmt::Display for UnknownApi {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?} is no Flower API; they are {}", self.0, Api::ALL.into_iter().collect::<ApiSet>())
+    }
+}
+
+impl Error for UnknownApi {}
+
+/// A set of APIs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ApiSet(u8);
+
+impl ApiSet {
+    /// The empty set.
+    pub const EMPTY: Self = Self(0);
+
+    /// Whether `api` is in the set.
+    pub fn contains(self, api: Api) -> bool {
+        self.0 & Self::bit(api) != 0
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    /// What is in either set.
+    #[must_use]
+    pub fn union(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// The members, in the table's order.
+    pub fn iter(self) -> impl Iterator<Item = Api> {
+        Api::ALL.into_iter().filter(move |api| self.contains(*api))
+    }
+
+    fn bit(api: Api) -> u8 {
+        1 << api as u8
+    }
+}
+
+impl FromIterator<Api> for ApiSet {
+    fn from_iter<I: IntoIterator<Item = Api>>(apis: I) -> Self {
+        Self(apis.into_iter().fold(0, |bits, api| bits | Self::bit(api)))
+    }
+}
+
+impl From<Api> for ApiSet {
+    fn from(api: Api) -> Self {
+        Self(Self::bit(api))
+    }
+}
+
+impl fmt::Display for ApiSet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<_> = self.iter().map(Api::name).collect();
+        f.write_str(&names.join(", "))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_row_stands_at_its_apis_place() {
+        for (index, row) in TABLE.iter().enumerate() {
+            assert_eq!(row.api as usize, index);
+            assert_eq!(Api::ALL[index], row.api);
+        }
+    }
+
+    #[test]
+    fn a_set_prints_its_members_in_order() {
+        let set: ApiSet = [Api::Control, Api::Fleet].into_iter().collect();
+        assert_eq!(set.to_string(), "fleet, control");
+        assert!(!set.contains(Api::Runtime));
+    }
+}

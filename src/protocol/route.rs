@@ -1,0 +1,196 @@
+//! From a request line to the API it calls, by a grammar that normalises nothing.
+//!
+//! ```text
+//! /flwr.proto.{Service}/{Method}   Service and Method: a letter, then letters and digits
+//! /v1/{api}/{kebab-name}           lower-case words of letters and digits, joined by single hyphens
+//! /health
+//! /.funnel/hello                   between funnels
+//! ```
+//! What is outside of it is refused, never repaired: a path that two programs read differently is how one API is
+//! reached under another's name.
+
+use std::{error::Error, fmt};
+
+use http::{Method, Request, Version};
+
+use super::{Api, Wire};
+
+/// Where one funnel asks another what it may call.
+pub const HELLO_PATH: &str = "/.funnel/hello";
+
+/// What a request asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Route {
+    /// A Flower call.
+    Call {
+        /// The API it belongs to, which alone decides who may make it.
+        api: Api,
+        /// The wire it is written in.
+        wire: Wire,
+        /// The method as the path writes it: `PullMessages` or `pull-messages`.
+        method: String,
+    },
+    /// A SuperLink's own health check.
+    Health,
+    /// A funnel's first question.
+    Hello,
+}
+
+/// Why a request is refused before anybody is asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// The path is outside the grammar.
+    Path,
+    /// The service or API is not Flower's.
+    UnknownApi(String),
+    /// The path does not take this HTTP method.
+    Method(Method),
+    /// The request line carries more than a path.
+    Form,
+}
+
+impl Route {
+    /// Reads a request's line.
+    ///
+    /// # Errors
+    /// [`Refusal`] for everything outside the grammar.
+    pub fn of<B>(request: &Request<B>) -> Result<Self, Refusal> {
+        let uri = request.uri();
+        let absolute_form = request.version() < Version::HTTP_2 && uri.authority().is_some();
+        if absolute_form || uri.query().is_some() {
+            return Err(Refusal::Form);
+        }
+        let (route, methods): (_, &[Method]) = match uri.path() {
+            "/health" => (Self::Health, &[Method::GET, Method::HEAD]),
+            HELLO_PATH => (Self::Hello, &[Method::GET]),
+            path => (Self::call(path)?, &[Method::POST]),
+        };
+        if !methods.contains(request.method()) {
+            return Err(Refusal::Method(request.method().clone()));
+        }
+        Ok(route)
+    }
+
+    fn call(path: &str) -> Result<Self, Refusal> {
+        if let Some(rest) = path.strip_prefix("/flwr.proto.") {
+            let (service, method) = two_segments(rest, is_identifier)?;
+            let api = Api::of_service(service).ok_or_else(|| Refusal::UnknownApi(service.to_owned()))?;
+            return Ok(Self::Call { api, wire: Wire::Grpc, method: method.to_owned() });
+        }
+        let rest = path.strip_prefix("/v1/").ok_or(Refusal::Path)?;
+        let (segment, method) = two_segments(rest, is_kebab)?;
+        let api = Api::of_segment(segment).ok_or_else(|| Refusal::UnknownApi(segment.to_owned()))?;
+        Ok(Self::Call { api, wire: Wire::Http, method: method.to_owned() })
+    }
+}
+
+fn two_segments(rest: &str, valid: fn(&str) -> bool) -> Result<(&str, &str), Refusal> {
+    match rest.split_once('/') {
+        Some((first, second)) if valid(first) && valid(second) => Ok((first, second)),
+        _ => Err(Refusal::Path),
+    }
+}
+
+fn is_identifier(text: &str) -> bool {
+    text.starts_with(|first: char| first.is_ascii_alphabetic()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric())
+}
+
+fn is_kebab(text: &str) -> bool {
+    let is_word =
+        |word: &str| !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit());
+    text.split('-').all(is_word)
+}
+
+impl fmt::Display for Route {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Call { api, method, .. } => write!(f, "{api}/{method}"),
+            Self::Health => f.write_str("health"),
+            Self::Hello => f.write_str("hello"),
+        }
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Path => f.write_str("the path is no Flower call"),
+            Self::UnknownApi(name) => write!(f, "{name} is no Flower API that this funnel knows"),
+            Self::Method(method) => write!(f, "{method} is not the HTTP method of this path"),
+            Self::Form => f.write_str("the request line carries more than a path"),
+        }
+    }
+}
+
+impl Error for Refusal {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn post(path: &str) -> Result<Route, Refusal> {
+        Route::of(&Request::post(path).body(()).unwrap())
+    }
+
+    #[test]
+    fn both_wires_lead_to_the_same_api() {
+        let Ok(Route::Call { api, wire, method }) = post("/flwr.proto.Fleet/PullMessages") else { panic!() };
+        assert_eq!((api, wire, &*method), (Api::Fleet, Wire::Grpc, "PullMessages"));
+        let Ok(Route::Call { api, wire, method }) = post("/v1/fleet/pull-messages") else { panic!() };
+        assert_eq!((api, wire, &*method), (Api::Fleet, Wire::Http, "pull-messages"));
+    }
+
+    #[test]
+    fn what_two_programs_could_read_differently_is_refused() {
+        for path in [
+            "//v1/fleet/pull-messages",
+            "/v1//fleet/pull-messages",
+            "/v1/fleet//pull-messages",
+            "/v1/fleet/../control/list-runs",
+            "/v1/fleet/./pull-messages",
+            "/v1/fleet/%2e%2e/control/list-runs",
+            "/v1/fleet%2fpull-messages",
+            "/v1/fleet/pull%2dmessages",
+            "/v1/fleet/pull-messages;x=1",
+            "/v1/fleet/pull-messages/",
+            "/v1/fleet/pull-messages/more",
+            "/v1/Fleet/pull-messages",
+            "/v1/fleet/Pull-messages",
+            "/v1/fleet/-pull",
+            "/v1/fleet/pull--messages",
+            "/v1/fleet/",
+            "/v1/fleet",
+            "/V1/fleet/pull-messages",
+            "/v2/fleet/pull-messages",
+            "/flwr.proto.Fleet/PullMessages/",
+            "/flwr.proto.Fleet//PullMessages",
+            "/flwr.proto.Fleet/",
+            "/flwr.proto.Fleet",
+            "/flwr.proto.Fleet/Pull.Messages",
+            "/flwr.proto.Fleet%2fPullMessages",
+            "/flwr.proto.sub.Fleet/PullMessages",
+            "/FLWR.proto.Fleet/PullMessages",
+            "/grpc.health.v1.Health/Check",
+            "/health/",
+            "/Health",
+            "/",
+            "/docs",
+            "/openapi.json",
+            "/.funnel/hello/",
+        ] {
+            assert_eq!(post(path), Err(Refusal::Path), "{path}");
+        }
+        for path in ["/flwr.proto.fleet/PullMessages", "/flwr.proto.FLEET/PullMessages", "/v1/simulation/run"] {
+            assert!(matches!(post(path), Err(Refusal::UnknownApi(_))), "{path}");
+        }
+    }
+
+    #[test]
+    fn a_query_an_absolute_form_and_another_method_are_refused() {
+        assert_eq!(post("/v1/fleet/pull-messages?x=1"), Err(Refusal::Form));
+        assert_eq!(post("http://elsewhere/v1/fleet/pull-messages"), Err(Refusal::Form));
+        let put = Request::put("/v1/fleet/pull-messages").body(()).unwrap();
+        assert_eq!(Route::of(&put), Err(Refusal::Method(Method::PUT)));
+        assert_eq!(post("/health"), Err(Refusal::Method(Method::POST)));
+    }
+}

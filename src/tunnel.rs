@@ -1,0 +1,202 @@
+//! The tie to one peer funnel: a link that is kept open, and calls over it.
+
+mod hello;
+mod keeper;
+mod lanes;
+
+use std::{sync::Arc, time::Duration};
+
+use http::{Request, Response, uri::Authority};
+use hyper::body::Incoming;
+use iroh::EndpointId;
+use tokio::{
+    sync::watch,
+    time::{Instant, timeout_at},
+};
+use tokio_util::task::AbortOnDropHandle;
+
+pub use self::hello::{ApiReport, Hello, WireReport};
+pub(crate) use self::lanes::LaneGuard;
+use self::{keeper::Keeper, lanes::Lanes};
+use crate::{
+    forward::{self, Body},
+    protocol::Failure,
+    transport::{Code, IrohConnector, Path},
+};
+
+/// How long after its loss a link may be awaited by calls that were not sent yet.
+///
+/// A SuperNode's heartbeat has 5 s in all: with 4 s here it still hears the answer.
+const HOLD: Duration = Duration::from_secs(4);
+
+/// A link to one peer funnel that is dialled, greeted, and dialled anew when it is lost, until the last clone is
+/// dropped or [`close`](Self::close)d.
+#[derive(Clone, Debug)]
+pub(crate) struct Tunnel {
+    peer: EndpointId,
+    authority: Authority,
+    state: watch::Receiver<State>,
+    keeper: Arc<AbortOnDropHandle<()>>,
+}
+
+/// How the tie stands.
+#[derive(Clone, Debug)]
+enum State {
+    /// Nothing is known yet.
+    Dialling {
+        since: Instant,
+    },
+    Down(Down),
+    Up(Arc<Up>),
+}
+
+/// There is no usable link.
+#[derive(Clone, Debug)]
+struct Down {
+    since: Instant,
+    failure: Failure,
+    /// Waiting is of no use: the peer does not admit us.
+    refused: bool,
+}
+
+/// The peer answered hello over this link.
+#[derive(Debug)]
+struct Up {
+    lanes: Lanes,
+    hello: Hello,
+}
+
+impl Tunnel {
+    /// Begins to dial `peer`.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    pub(crate) fn open(connector: IrohConnector, peer: EndpointId) -> Self {
+        let authority = Authority::try_from(peer.to_string()).expect("64 hexadecimal digits are a host");
+        let (keeper, state) = Keeper::new(connector, peer, authority.clone());
+        let keeper = Arc::new(AbortOnDropHandle::new(tokio::spawn(keeper.run())));
+        Self { peer, authority, state, keeper }
+    }
+
+    pub(crate) fn peer(&self) -> EndpointId {
+        self.peer
+    }
+
+    /// Makes one call. The guard keeps its lane: hold it until the response's body has ended.
+    ///
+    /// While the link is lost since less than 4 s, the call waits for the next one. A call that was sent is never sent
+    /// again.
+    pub(crate) async fn call(&self, request: Request<Body>) -> Result<(Response<Incoming>, LaneGuard), Failure> {
+        let mut request = forward::onward_request(request, &self.authority);
+        loop {
+            let up = self.wait_for_link().await?;
+            match up.lanes.send(request).await {
+                Ok(answered) => return Ok(answered),
+                Err(lanes::SendError::Failed(failure)) => return Err(failure),
+                Err(lanes::SendError::NotSent(unsent)) => {
+                    request = *unsent;
+                    self.wait_for_loss_of(&up).await;
+                }
+            }
+        }
+    }
+
+    /// What the peer said of itself, `None` while there is no link.
+    pub(crate) fn hello(&self) -> Option<Hello> {
+        self.up().map(|up| up.hello.clone())
+    }
+
+    /// The network path of the link.
+    pub(crate) fn path(&self) -> Option<Path> {
+        self.up()?.lanes.link().path()
+    }
+
+    /// Why there is no link, `None` while there is one.
+    pub(crate) fn failure(&self) -> Option<Failure> {
+        self.state.borrow().failure()
+    }
+
+    /// Waits for a link, however long it takes, and tells `on_trouble` each new reason why there is none.
+    pub(crate) async fn ready(&self, mut on_trouble: impl FnMut(&Failure)) -> Hello {
+        let mut state = self.state.clone();
+        loop {
+            match &*state.borrow_and_update() {
+                State::Up(up) => return up.hello.clone(),
+                State::Down(down) => on_trouble(&down.failure),
+                State::Dialling { .. } => {}
+            }
+            if state.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+
+    /// Waits for a link or the first reason why there is none.
+    pub(crate) async fn settled(&self) -> Result<Hello, Failure> {
+        let mut state = self.state.clone();
+        let settled = state.wait_for(|state| !matches!(state, State::Dialling { .. })).await;
+        match settled.as_deref() {
+            Ok(State::Up(up)) => Ok(up.hello.clone()),
+            Ok(state) => Err(state.failure().unwrap_or_else(closed)),
+            Err(_) => Err(closed()),
+        }
+    }
+
+    /// Closes the link for good.
+    pub(crate) fn close(&self, code: Code, reason: &str) {
+        self.keeper.abort();
+        if let Some(up) = self.up() {
+            up.lanes.link().close(code, reason);
+        }
+    }
+
+    fn up(&self) -> Option<Arc<Up>> {
+        match &*self.state.borrow() {
+            State::Up(up) => Some(Arc::clone(up)),
+            State::Dialling { .. } | State::Down(_) => None,
+        }
+    }
+
+    async fn wait_for_link(&self) -> Result<Arc<Up>, Failure> {
+        let mut state = self.state.clone();
+        loop {
+            let deadline = match &*state.borrow_and_update() {
+                State::Up(up) => return Ok(Arc::clone(up)),
+                State::Down(down) if down.refused => return Err(down.failure.clone()),
+                State::Dialling { since } | State::Down(Down { since, .. }) => *since + HOLD,
+            };
+            match timeout_at(deadline, state.changed()).await {
+                Ok(Ok(())) => {}
+                Ok(Err(_)) => return Err(closed()),
+                Err(_) => {
+                    if let Some(failure) = self.failure() {
+                        return Err(failure);
+                    }
+                }
+            }
+        }
+    }
+
+    /// A lane that cannot be opened means that the link is at its end; its keeper is about to say so.
+    async fn wait_for_loss_of(&self, up: &Arc<Up>) {
+        let mut state = self.state.clone();
+        let is_same = |state: &State| matches!(state, State::Up(now) if Arc::ptr_eq(now, up));
+        // An error means that the keeper is gone: the caller finds that out by itself.
+        let _ = state.wait_for(|state| !is_same(state)).await;
+    }
+}
+
+impl State {
+    /// Why there is no link.
+    fn failure(&self) -> Option<Failure> {
+        match self {
+            Self::Dialling { .. } => Some(Failure::unavailable("the peer is being dialled")),
+            Self::Down(down) => Some(down.failure.clone()),
+            Self::Up(_) => None,
+        }
+    }
+}
+
+fn closed() -> Failure {
+    Failure::unavailable("the tunnel is closed")
+}

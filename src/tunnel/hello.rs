@@ -1,0 +1,91 @@
+//! What one funnel tells another when they meet.
+//!
+//! `GET /.funnel/hello` is answered by the inbound funnel itself, in JSON. A dialler learns from it that it is really
+//! admitted: QUIC's handshake alone succeeds for everybody. New abilities go here.
+
+use http::StatusCode;
+use http_body_util::{BodyExt, Limited};
+use hyper::body::Incoming;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    forward::{BoxError, chain},
+    protocol::Failure,
+};
+
+/// Hello is a list of five APIs at most; what is longer is none.
+const MAX_HELLO: usize = 64 << 10;
+
+/// The inbound funnel's answer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Hello {
+    /// The version of the inbound funnel.
+    pub version: String,
+    /// What the asking peer may call.
+    pub apis: Vec<ApiReport>,
+}
+
+/// One API that the asking peer may call.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct ApiReport {
+    /// Its name, as in `Api`; an unknown one is a newer funnel's.
+    pub api: String,
+    /// The upstreams behind it.
+    pub wires: Vec<WireReport>,
+}
+
+/// One upstream of an API.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct WireReport {
+    /// `http` or `grpc`.
+    pub wire: String,
+    /// `up`, `down`, `not flower` or `unknown`.
+    pub state: String,
+}
+
+impl Hello {
+    pub(crate) fn new(apis: Vec<ApiReport>) -> Self {
+        Self { version: env!("CARGO_PKG_VERSION").to_owned(), apis }
+    }
+
+    /// Whether the asking peer may call this API.
+    pub fn offers(&self, api: &str) -> bool {
+        self.apis.iter().any(|report| report.api == api)
+    }
+
+    pub(super) async fn read(response: http::Response<Incoming>) -> Result<Self, Failure> {
+        let failed = |problem: &str| Failure::unavailable(format_args!("the peer's hello {problem}"));
+        let status = response.status();
+        let body = Limited::new(response.into_body(), MAX_HELLO).collect().await;
+        let body = body.map_err(|error: BoxError| failed(&format!("broke off: {}", chain(&*error))))?.to_bytes();
+        if status != StatusCode::OK {
+            return Err(failed(&format!("has status {status}: {}", String::from_utf8_lossy(&body))));
+        }
+        serde_json::from_slice(&body).map_err(|error| failed(&format!("is not understood: {error}")))
+    }
+}
+
+impl ApiReport {
+    pub(crate) fn new(api: String, wires: Vec<WireReport>) -> Self {
+        Self { api, wires }
+    }
+}
+
+impl WireReport {
+    pub(crate) fn new(wire: String, state: String) -> Self {
+        Self { wire, state }
+    }
+}
+
+impl std::fmt::Display for Hello {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let wire = |report: &WireReport| format!("{} {}", report.wire, report.state);
+        let api = |report: &ApiReport| {
+            format!("{} ({})", report.api, report.wires.iter().map(wire).collect::<Vec<_>>().join(", "))
+        };
+        f.write_str(&self.apis.iter().map(api).collect::<Vec<_>>().join(", "))
+    }
+}

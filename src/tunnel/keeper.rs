@@ -1,0 +1,156 @@
+//! Keeps one link open.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use http::{Request, uri::Authority};
+use iroh::EndpointId;
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep, timeout},
+};
+use tracing::{Instrument, debug, info, info_span, warn};
+
+use super::{Down, Hello, State, Up, lanes::Lanes, lanes::SendError};
+use crate::{
+    forward,
+    protocol::{Failure, HELLO_PATH},
+    transport::{Code, IrohConnector, Link, LinkLost},
+};
+
+/// Between two attempts. The connector spaces the dials themselves; this only asks it again.
+const RETRY: Duration = Duration::from_millis(250);
+/// Between two attempts at a peer that refuses us: its operator has to act first.
+const RETRY_REFUSED: Duration = Duration::from_secs(5);
+/// For the answer to hello, which asks nobody else.
+const HELLO_TIMEOUT: Duration = Duration::from_secs(5);
+
+pub(super) struct Keeper {
+    connector: IrohConnector,
+    peer: EndpointId,
+    authority: Authority,
+    state: watch::Sender<State>,
+}
+
+impl Keeper {
+    pub(super) fn new(
+        connector: IrohConnector,
+        peer: EndpointId,
+        authority: Authority,
+    ) -> (Self, watch::Receiver<State>) {
+        let (state, watched) = watch::channel(State::Dialling { since: Instant::now() });
+        (Self { connector, peer, authority, state }, watched)
+    }
+
+    pub(super) async fn run(self) {
+        let span = info_span!("link", peer = %self.peer.fmt_short());
+        self.keep().instrument(span).await;
+    }
+
+    async fn keep(self) {
+        let mut since = Instant::now();
+        loop {
+            match self.greet().await {
+                Ok(up) => since = self.hold(up).await,
+                Err(down) => {
+                    let pause = if down.refused { RETRY_REFUSED } else { RETRY };
+                    self.note(Down { since, ..down });
+                    sleep(pause).await;
+                }
+            }
+        }
+    }
+
+    /// Publishes the link, waits for its end, and tells when that was.
+    async fn hold(&self, up: Up) -> Instant {
+        let link = up.lanes.link().clone();
+        match link.path() {
+            Some(path) => info!(%path, hello = %up.hello, "connected"),
+            None => info!(hello = %up.hello, "connected"),
+        }
+        self.state.send_replace(State::Up(Arc::new(up)));
+        let lost = link.closed().await;
+        warn!("{lost}");
+        let down = Down::of_lost(&lost);
+        let since = down.since;
+        self.state.send_replace(State::Down(down));
+        since
+    }
+
+    /// Publishes why there is no link, and logs it when it is news.
+    fn note(&self, down: Down) {
+        self.state.send_if_modified(|state| {
+            let is_news =
+                !matches!(state, State::Down(before) if before.failure.to_string() == down.failure.to_string());
+            if is_news {
+                warn!("{}", down.failure);
+                *state = State::Down(down);
+            }
+            is_news
+        });
+    }
+
+    async fn greet(&self) -> Result<Up, Down> {
+        let link = self.connector.link(self.peer).await.map_err(|error| match error.link_lost() {
+            Some(lost) => Down::of_lost(lost),
+            None => Down::now(Failure::unavailable(&error)),
+        })?;
+        let lanes = Lanes::new(link.clone());
+        let hello = tokio::select! {
+            hello = self.hello(&lanes) => hello.map_err(Down::now),
+            lost = link.closed() => Err(Down::of_lost(&lost)),
+        };
+        match hello {
+            Ok(hello) => Ok(Up { lanes, hello }),
+            Err(down) => Err(give_up(&link, down)),
+        }
+    }
+
+    async fn hello(&self, lanes: &Lanes) -> Result<Hello, Failure> {
+        let mut request = Request::new(forward::full(Bytes::new()));
+        *request.uri_mut() = http::Uri::from_static(HELLO_PATH);
+        let request = forward::onward_request(request, &self.authority);
+        let exchange = async {
+            match lanes.send(request).await {
+                Ok((response, _lane)) => Hello::read(response).await,
+                Err(SendError::Failed(failure)) => Err(failure),
+                Err(SendError::NotSent(_)) => Err(Failure::unavailable("the peer takes no session")),
+            }
+        };
+        match timeout(HELLO_TIMEOUT, exchange).await {
+            Ok(hello) => hello,
+            Err(_) => Err(Failure::unavailable("the peer was reached and does not answer hello; is it a funnel?")),
+        }
+    }
+}
+
+/// A refusal may close the link just after a session on it failed: its reason is the better one.
+fn give_up(link: &Link, down: Down) -> Down {
+    match link.close_reason() {
+        Some(lost) => Down::of_lost(&lost),
+        None => {
+            debug!("closing a link without hello");
+            link.close(Code::CANCELLED, "no hello");
+            down
+        }
+    }
+}
+
+impl Down {
+    fn now(failure: Failure) -> Self {
+        Self { since: Instant::now(), failure, refused: false }
+    }
+
+    fn of_lost(lost: &LinkLost) -> Self {
+        match (lost.code(), lost.peer_reason()) {
+            (Some(Code::REFUSED), Some(reason)) => Self {
+                refused: true,
+                ..Self::now(Failure::unavailable(format_args!(
+                    "peer {} does not admit this funnel: {reason}",
+                    lost.peer().fmt_short()
+                )))
+            },
+            _ => Self::now(Failure::unavailable(lost)),
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! Spreads the calls of one link over several HTTP/2 sessions.
+//!
+//! A session on one bi-stream has head-of-line blocking and one window. So a call takes a lane that carries nothing,
+//! opens another if there is none, and shares the least loaded one when there are enough.
+
+use std::sync::{
+    Arc, Mutex, MutexGuard, PoisonError,
+    atomic::{AtomicUsize, Ordering},
+};
+
+use http::{Request, Response};
+use hyper::{
+    body::Incoming,
+    client::conn::http2::{self as client, SendRequest},
+};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio_util::task::AbortOnDropHandle;
+use tracing::debug;
+
+use crate::{
+    forward::{Body, chain},
+    http2,
+    protocol::Failure,
+    transport::{IrohStream, Link},
+};
+
+/// Past this many, calls share lanes. QUIC allows 100 streams; a SuperNode makes about four calls at once.
+const MAX_LANES: usize = 16;
+
+#[derive(Debug)]
+pub(super) struct Lanes {
+    link: Link,
+    open: Mutex<Vec<Lane>>,
+}
+
+/// One HTTP/2 session on one bi-stream.
+#[derive(Clone, Debug)]
+struct Lane {
+    requests: SendRequest<Body>,
+    load: Arc<AtomicUsize>,
+    _session: Arc<AbortOnDropHandle<()>>,
+}
+
+/// One call's place on its lane.
+#[derive(Debug)]
+pub(crate) struct LaneGuard {
+    lane: Lane,
+}
+
+impl Drop for LaneGuard {
+    fn drop(&mut self) {
+        self.lane.load.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// A request that got no response.
+#[derive(Debug)]
+pub(super) enum SendError {
+    /// Nothing of it was sent: it may be sent again.
+    NotSent(Box<Request<Body>>),
+    /// It may have been seen by the peer.
+    Failed(Failure),
+}
+
+impl Lanes {
+    pub(super) fn new(link: Link) -> Self {
+        Self { link, open: Mutex::default() }
+    }
+
+    pub(super) fn link(&self) -> &Link {
+        &self.link
+    }
+
+    /// Sends one request. The guard keeps its place: drop it when the response's body has ended.
+    pub(super) async fn send(&self, mut request: Request<Body>) -> Result<(Response<Incoming>, LaneGuard), SendError> {
+        loop {
+            let Some(mut guard) = self.lane().await else { return Err(SendError::NotSent(Box::new(request))) };
+            let mut error = match guard.lane.requests.try_send_request(request).await {
+                Ok(response) => return Ok((response, guard)),
+                Err(error) => error,
+            };
+            match error.take_message() {
+                // The lane ended before the request was taken; it is not chosen again.
+                Some(unsent) => request = unsent,
+                None => return Err(SendError::Failed(Failure::unavailable(self.reason(error.error())))),
+            }
+        }
+    }
+
+    /// The link's end says more than what HTTP/2 makes of it.
+    fn reason(&self, error: &hyper::Error) -> String {
+        match self.link.close_reason() {
+            Some(lost) => lost.to_string(),
+            None => format!("the session with {} failed: {}", self.link.peer().fmt_short(), chain(error)),
+        }
+    }
+
+    /// A place on a lane, `None` when the link is at its end.
+    async fn lane(&self) -> Option<LaneGuard> {
+        if let Some(guard) = self.take_open() {
+            return Some(guard);
+        }
+        let lane = Lane::open(&self.link).await?;
+        let guard = lane.enter();
+        self.open().push(lane);
+        Some(guard)
+    }
+
+    fn take_open(&self) -> Option<LaneGuard> {
+        let mut open = self.open();
+        open.retain(|lane| !lane.requests.is_closed());
+        let lane = open.iter().min_by_key(|lane| lane.load())?;
+        (lane.load() == 0 || open.len() >= MAX_LANES).then(|| lane.enter())
+    }
+
+    fn open(&self) -> MutexGuard<'_, Vec<Lane>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Lane {
+    async fn open(link: &Link) -> Option<Self> {
+        let stream = link.open().await.ok()?;
+        let (requests, session) = handshake(stream).await.ok()?;
+        let session = tokio::spawn(async move {
+            if let Err(error) = session.await {
+                debug!("session ended: {}", chain(&error));
+            }
+        });
+        Some(Self { requests, load: Arc::default(), _session: Arc::new(AbortOnDropHandle::new(session)) })
+    }
+
+    fn load(&self) -> usize {
+        self.load.load(Ordering::Relaxed)
+    }
+
+    fn enter(&self) -> LaneGuard {
+        self.load.fetch_add(1, Ordering::Relaxed);
+        LaneGuard { lane: self.clone() }
+    }
+}
+
+type Session = client::Connection<TokioIo<IrohStream>, Body, TokioExecutor>;
+
+async fn handshake(stream: IrohStream) -> hyper::Result<(SendRequest<Body>, Session)> {
+    client::Builder::new(TokioExecutor::new())
+        .timer(TokioTimer::new())
+        .initial_stream_window_size(http2::STREAM_WINDOW)
+        .initial_connection_window_size(http2::CONNECTION_WINDOW)
+        .max_frame_size(http2::FRAME_SIZE)
+        .max_header_list_size(http2::MAX_HEADER_LIST)
+        .handshake(TokioIo::new(stream))
+        .await
+}

@@ -1,0 +1,139 @@
+//! Is the upstream there, and is it Flower?
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use http::{Method, Request, StatusCode};
+use tokio::{
+    sync::watch,
+    time::{sleep, timeout},
+};
+use tracing::{info, warn};
+
+use super::{Upstream, UpstreamClient, Upstreams};
+use crate::{
+    forward,
+    protocol::{Failure, Wire},
+};
+
+/// Between two looks while one is missing. A SuperLink takes about 5 s to start; an operator who watches should not
+/// wait much longer.
+const INTERVAL: Duration = Duration::from_secs(2);
+/// Between two looks while all answer: calls notice a loss by themselves.
+const INTERVAL_ALL_UP: Duration = Duration::from_secs(15);
+/// For one look.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// A route of every Flower with HTTP (1.35 on) that takes only POST: asked with GET, Flower answers 405, without
+/// authentication and without doing anything, and others 404.
+const HTTP_PROBE: &str = "/v1/runtime/pull-messages";
+/// gRPC answers a method it does not have with UNIMPLEMENTED.
+const GRPC_PROBE: &str = "/flwr.proto.Fleet/FunnelProbe";
+
+/// What a look at an upstream found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum UpstreamState {
+    /// Nobody has looked yet.
+    Unknown,
+    /// It answers as Flower does.
+    Up,
+    /// It does not answer.
+    Down,
+    /// Something else answers.
+    NotFlower,
+}
+
+impl UpstreamState {
+    /// Its name in hello and in logs.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Unknown => "unknown",
+            Self::Up => "up",
+            Self::Down => "down",
+            Self::NotFlower => "not flower",
+        }
+    }
+}
+
+type States = HashMap<Upstream, UpstreamState>;
+
+/// Watches the upstreams and says when they come and go.
+#[derive(Clone, Debug)]
+pub(crate) struct Probe {
+    upstreams: Arc<Upstreams>,
+    states: watch::Sender<States>,
+}
+
+impl Probe {
+    pub(crate) fn new(upstreams: Arc<Upstreams>) -> Self {
+        Self { upstreams, states: watch::Sender::new(States::new()) }
+    }
+
+    pub(crate) fn state(&self, upstream: &Upstream) -> UpstreamState {
+        self.states.borrow().get(upstream).copied().unwrap_or(UpstreamState::Unknown)
+    }
+
+    /// Waits for the first look at every upstream.
+    pub(crate) async fn looked(&self) {
+        let all = self.upstreams.distinct().len();
+        // The sender lives as long as self: this cannot fail.
+        let _ = self.states.subscribe().wait_for(|states| states.len() == all).await;
+    }
+
+    /// Looks again and again, for ever.
+    pub(crate) async fn run(self, client: UpstreamClient) {
+        loop {
+            for upstream in self.upstreams.distinct() {
+                let (state, detail) = look(&client, upstream).await;
+                self.note(upstream, state, &detail);
+            }
+            let all_up = self.states.borrow().values().all(|state| *state == UpstreamState::Up);
+            sleep(if all_up { INTERVAL_ALL_UP } else { INTERVAL }).await;
+        }
+    }
+
+    fn note(&self, upstream: &Upstream, state: UpstreamState, detail: &str) {
+        let before = self.state(upstream);
+        if before == state {
+            return;
+        }
+        match state {
+            UpstreamState::Up => info!(%upstream, "the SuperLink answers"),
+            UpstreamState::NotFlower => warn!(%upstream, detail, "what answers there is no Flower SuperLink"),
+            _ => info!(%upstream, detail, "no SuperLink answers yet; it is used as soon as it does"),
+        }
+        self.states.send_modify(|states| {
+            states.insert(upstream.clone(), state);
+        });
+    }
+}
+
+async fn look(client: &UpstreamClient, upstream: &Upstream) -> (UpstreamState, String) {
+    let (method, path) = match upstream.wire() {
+        Wire::Http => (Method::GET, HTTP_PROBE),
+        Wire::Grpc => (Method::POST, GRPC_PROBE),
+    };
+    let mut request = Request::new(forward::full(Bytes::new()));
+    *request.uri_mut() = http::Uri::from_static(path);
+    *request.method_mut() = method;
+    if upstream.wire() == Wire::Grpc {
+        request.headers_mut().insert(http::header::CONTENT_TYPE, http::HeaderValue::from_static("application/grpc"));
+        request.headers_mut().insert(http::header::TE, http::HeaderValue::from_static("trailers"));
+    }
+    let answer = match timeout(PATIENCE, client.send(upstream, request)).await {
+        Ok(answer) => answer,
+        Err(_) => Err(Failure::unavailable("no answer within 2 s")),
+    };
+    match answer {
+        Ok(response) if is_flower(upstream.wire(), &response) => (UpstreamState::Up, String::new()),
+        Ok(response) => (UpstreamState::NotFlower, format!("status {}", response.status())),
+        Err(failure) => (UpstreamState::Down, failure.to_string()),
+    }
+}
+
+fn is_flower<B>(wire: Wire, response: &http::Response<B>) -> bool {
+    match wire {
+        Wire::Http => response.status() == StatusCode::METHOD_NOT_ALLOWED,
+        Wire::Grpc => Wire::of_headers(response.headers()) == Wire::Grpc,
+    }
+}
