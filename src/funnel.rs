@@ -179,12 +179,12 @@ impl Funnel {
         let roles = inner.roles.lock().unwrap_or_else(PoisonError::into_inner).take().ok_or_else(Error::serving)?;
         let _watching =
             inner.inbound.clone().map(|inbound| AbortOnDropHandle::new(tokio::spawn(inbound.watch_upstreams())));
-        let mut serving = inner.start(roles);
+        let serving = inner.start(roles);
         let ended = tokio::select! {
             () = inner.stop.cancelled() => Ok(()),
             _ = inner.endpoint.closed() => Err(Error::endpoint_closed()),
         };
-        inner.drain(&mut serving).await;
+        inner.drain(serving).await;
         ended
     }
 
@@ -195,29 +195,40 @@ impl Funnel {
 }
 
 impl Inner {
-    fn start(&self, roles: Roles) -> JoinSet<()> {
+    fn start(&self, roles: Roles) -> JoinSet<Option<IrohIncoming>> {
         let mut serving = JoinSet::new();
         for (listener, peer) in roles.listeners {
-            serving.spawn(grpc_server::serve_local(listener, self.tunnel(peer), self.stop.clone()));
+            let serve = grpc_server::serve_local(listener, self.tunnel(peer), self.stop.clone());
+            serving.spawn(async {
+                serve.await;
+                None
+            });
         }
         if let (Some(incoming), Some(inbound)) = (roles.incoming, self.inbound.clone()) {
-            serving.spawn(grpc_server::serve_sessions(incoming, inbound, self.stop.clone()));
+            let serve = grpc_server::serve_sessions(incoming, inbound, self.stop.clone());
+            serving.spawn(async { Some(serve.await) });
         }
         serving
     }
 
-    async fn drain(&self, serving: &mut JoinSet<()>) {
+    async fn drain(&self, mut serving: JoinSet<Option<IrohIncoming>>) {
         self.stop.cancel();
-        let finished = async { while serving.join_next().await.is_some() {} };
+        // Kept until the links are closed: dropped, it would close them without a reason.
+        let mut incoming = Vec::new();
+        let finished = async {
+            while let Some(role) = serving.join_next().await {
+                incoming.extend(role.ok().flatten());
+            }
+        };
         match timeout(self.drain_timeout, finished).await {
             Ok(()) => info!("drained: no call was cut"),
             Err(_) => warn!(timeout = ?self.drain_timeout, "calls were cut: they took longer than the drain timeout"),
         }
-        serving.shutdown().await;
         for tunnel in self.tunnels().values() {
-            tunnel.close(Code::SHUTDOWN, "the funnel is stopping");
+            tunnel.close();
         }
         self.admission.close_links(Code::SHUTDOWN, "the funnel is stopping");
+        serving.shutdown().await;
         self.endpoint.close().await;
     }
 

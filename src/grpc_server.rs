@@ -109,10 +109,14 @@ fn local_server() -> auto::Builder<TokioExecutor> {
 }
 
 /// Serves the sessions of admitted peers until `stop` or until the endpoint closes, then lets the calls under way
-/// finish.
+/// finish. Gives `incoming` back, which keeps idle links open.
 ///
 /// Dropping the future ends every session.
-pub(crate) async fn serve_sessions(mut incoming: IrohIncoming, inbound: Inbound, stop: CancellationToken) {
+pub(crate) async fn serve_sessions(
+    mut incoming: IrohIncoming,
+    inbound: Inbound,
+    stop: CancellationToken,
+) -> IrohIncoming {
     let graceful = GracefulShutdown::new();
     let mut sessions = JoinSet::new();
     loop {
@@ -126,8 +130,9 @@ pub(crate) async fn serve_sessions(mut incoming: IrohIncoming, inbound: Inbound,
     }
     tokio::select! {
         () = finish(graceful, sessions) => {}
-        () = refuse(incoming) => {}
+        () = refuse(&mut incoming) => {}
     }
+    incoming
 }
 
 async fn serve_session(stream: IrohStream, inbound: Inbound, watcher: Watcher) {
@@ -150,7 +155,7 @@ async fn serve_session(stream: IrohStream, inbound: Inbound, watcher: Watcher) {
 }
 
 /// Turns away the sessions that still come, for ever.
-async fn refuse(mut incoming: IrohIncoming) {
+async fn refuse(incoming: &mut IrohIncoming) {
     while let Some(Ok(stream)) = incoming.next().await {
         stream.reset(Code::SHUTDOWN);
     }

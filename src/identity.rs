@@ -42,6 +42,9 @@ pub fn load_or_create(path: &Path) -> Result<SecretKey, IdentityError> {
 }
 
 fn read(file: File) -> Result<SecretKey, Problem> {
+    if !file.metadata()?.is_file() {
+        return Err(Problem::Io(io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file")));
+    }
     check_private(&file)?;
     let mut text = String::new();
     file.take(MAX_KEY_FILE).read_to_string(&mut text)?;

@@ -21,7 +21,7 @@ use self::{keeper::Keeper, lanes::Lanes};
 use crate::{
     forward::{self, Body},
     protocol::Failure,
-    transport::{Code, IrohConnector, Path},
+    transport::{IrohConnector, Path},
 };
 
 /// How long after its loss a link may be awaited by calls that were not sent yet.
@@ -35,7 +35,7 @@ const HOLD: Duration = Duration::from_secs(4);
 pub(crate) struct Tunnel {
     peer: EndpointId,
     authority: Authority,
-    state: watch::Receiver<State>,
+    state: watch::Sender<State>,
     keeper: Arc<AbortOnDropHandle<()>>,
 }
 
@@ -55,8 +55,8 @@ enum State {
 struct Down {
     since: Instant,
     failure: Failure,
-    /// Waiting is of no use: the peer does not admit us.
-    refused: bool,
+    /// Calls need not wait: the peer does not admit us, or this funnel has stopped.
+    is_final: bool,
 }
 
 /// The peer answered hello over this link.
@@ -73,7 +73,8 @@ impl Tunnel {
     /// Outside a tokio runtime.
     pub(crate) fn open(connector: IrohConnector, peer: EndpointId) -> Self {
         let authority = Authority::try_from(peer.to_string()).expect("64 hexadecimal digits are a host");
-        let (keeper, state) = Keeper::new(connector, peer, authority.clone());
+        let state = watch::Sender::new(State::Dialling { since: Instant::now() });
+        let keeper = Keeper::new(connector, peer, authority.clone(), state.clone());
         let keeper = Arc::new(AbortOnDropHandle::new(tokio::spawn(keeper.run())));
         Self { peer, authority, state, keeper }
     }
@@ -88,6 +89,7 @@ impl Tunnel {
     /// again.
     pub(crate) async fn call(&self, request: Request<Body>) -> Result<(Response<Incoming>, LaneGuard), Failure> {
         let mut request = forward::onward_request(request, &self.authority);
+        let give_up = Instant::now() + HOLD;
         loop {
             let up = self.wait_for_link().await?;
             match up.lanes.send(request).await {
@@ -95,7 +97,7 @@ impl Tunnel {
                 Err(lanes::SendError::Failed(failure)) => return Err(failure),
                 Err(lanes::SendError::NotSent(unsent)) => {
                     request = *unsent;
-                    self.wait_for_loss_of(&up).await;
+                    self.wait_for_loss_of(&up, give_up).await?;
                 }
             }
         }
@@ -118,36 +120,35 @@ impl Tunnel {
 
     /// Waits for a link, however long it takes, and tells `on_trouble` each new reason why there is none.
     pub(crate) async fn ready(&self, mut on_trouble: impl FnMut(&Failure)) -> Hello {
-        let mut state = self.state.clone();
+        let mut state = self.state.subscribe();
         loop {
             match &*state.borrow_and_update() {
                 State::Up(up) => return up.hello.clone(),
                 State::Down(down) => on_trouble(&down.failure),
                 State::Dialling { .. } => {}
             }
-            if state.changed().await.is_err() {
-                std::future::pending::<()>().await;
-            }
+            changed(&mut state).await;
         }
     }
 
     /// Waits for a link or the first reason why there is none.
     pub(crate) async fn settled(&self) -> Result<Hello, Failure> {
-        let mut state = self.state.clone();
-        let settled = state.wait_for(|state| !matches!(state, State::Dialling { .. })).await;
-        match settled.as_deref() {
-            Ok(State::Up(up)) => Ok(up.hello.clone()),
-            Ok(state) => Err(state.failure().unwrap_or_else(closed)),
-            Err(_) => Err(closed()),
+        let mut state = self.state.subscribe();
+        loop {
+            match &*state.borrow_and_update() {
+                State::Up(up) => return Ok(up.hello.clone()),
+                State::Down(down) => return Err(down.failure.clone()),
+                State::Dialling { .. } => {}
+            }
+            changed(&mut state).await;
         }
     }
 
-    /// Closes the link for good.
-    pub(crate) fn close(&self, code: Code, reason: &str) {
+    /// Ends the rebuilding of the link, and all further calls, for all clones.
+    pub(crate) fn close(&self) {
         self.keeper.abort();
-        if let Some(up) = self.up() {
-            up.lanes.link().close(code, reason);
-        }
+        let failure = Failure::unavailable("this funnel has stopped");
+        self.state.send_replace(State::Down(Down { since: Instant::now(), failure, is_final: true }));
     }
 
     fn up(&self) -> Option<Arc<Up>> {
@@ -158,32 +159,34 @@ impl Tunnel {
     }
 
     async fn wait_for_link(&self) -> Result<Arc<Up>, Failure> {
-        let mut state = self.state.clone();
+        let mut state = self.state.subscribe();
         loop {
             let deadline = match &*state.borrow_and_update() {
                 State::Up(up) => return Ok(Arc::clone(up)),
-                State::Down(down) if down.refused => return Err(down.failure.clone()),
+                State::Down(down) if down.is_final => return Err(down.failure.clone()),
                 State::Dialling { since } | State::Down(Down { since, .. }) => *since + HOLD,
             };
-            match timeout_at(deadline, state.changed()).await {
-                Ok(Ok(())) => {}
-                Ok(Err(_)) => return Err(closed()),
-                Err(_) => {
-                    if let Some(failure) = self.failure() {
-                        return Err(failure);
-                    }
-                }
+            if timeout_at(deadline, changed(&mut state)).await.is_err()
+                && let Some(failure) = self.failure()
+            {
+                return Err(failure);
             }
         }
     }
 
     /// A lane that cannot be opened means that the link is at its end; its keeper is about to say so.
-    async fn wait_for_loss_of(&self, up: &Arc<Up>) {
-        let mut state = self.state.clone();
-        let is_same = |state: &State| matches!(state, State::Up(now) if Arc::ptr_eq(now, up));
-        // An error means that the keeper is gone: the caller finds that out by itself.
-        let _ = state.wait_for(|state| !is_same(state)).await;
+    async fn wait_for_loss_of(&self, up: &Arc<Up>, give_up: Instant) -> Result<(), Failure> {
+        let mut state = self.state.subscribe();
+        while matches!(&*state.borrow_and_update(), State::Up(now) if Arc::ptr_eq(now, up)) {
+            let lost = timeout_at(give_up, changed(&mut state)).await;
+            lost.map_err(|_| Failure::unavailable("the peer is reached and takes no calls; it may be stopping"))?;
+        }
+        Ok(())
     }
+}
+
+async fn changed(state: &mut watch::Receiver<State>) {
+    state.changed().await.expect("the tunnel that is being called holds the sender");
 }
 
 impl State {
@@ -195,8 +198,4 @@ impl State {
             Self::Up(_) => None,
         }
     }
-}
-
-fn closed() -> Failure {
-    Failure::unavailable("the tunnel is closed")
 }

@@ -37,9 +37,9 @@ impl Keeper {
         connector: IrohConnector,
         peer: EndpointId,
         authority: Authority,
-    ) -> (Self, watch::Receiver<State>) {
-        let (state, watched) = watch::channel(State::Dialling { since: Instant::now() });
-        (Self { connector, peer, authority, state }, watched)
+        state: watch::Sender<State>,
+    ) -> Self {
+        Self { connector, peer, authority, state }
     }
 
     pub(super) async fn run(self) {
@@ -53,7 +53,7 @@ impl Keeper {
             match self.greet().await {
                 Ok(up) => since = self.hold(up).await,
                 Err(down) => {
-                    let pause = if down.refused { RETRY_REFUSED } else { RETRY };
+                    let pause = if down.is_final { RETRY_REFUSED } else { RETRY };
                     self.note(Down { since, ..down });
                     sleep(pause).await;
                 }
@@ -138,13 +138,13 @@ fn give_up(link: &Link, down: Down) -> Down {
 
 impl Down {
     fn now(failure: Failure) -> Self {
-        Self { since: Instant::now(), failure, refused: false }
+        Self { since: Instant::now(), failure, is_final: false }
     }
 
     fn of_lost(lost: &LinkLost) -> Self {
         match (lost.code(), lost.peer_reason()) {
             (Some(Code::REFUSED), Some(reason)) => Self {
-                refused: true,
+                is_final: true,
                 ..Self::now(Failure::unavailable(format_args!(
                     "peer {} does not admit this funnel: {reason}",
                     lost.peer().fmt_short()

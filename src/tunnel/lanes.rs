@@ -27,6 +27,9 @@ use crate::{
 /// Past this many, calls share lanes. QUIC allows 100 streams; a SuperNode makes about four calls at once.
 const MAX_LANES: usize = 16;
 
+/// Lanes that may end under a request before the link is doubted.
+const MAX_TRIES: usize = 3;
+
 #[derive(Debug)]
 pub(super) struct Lanes {
     link: Link,
@@ -73,8 +76,8 @@ impl Lanes {
 
     /// Sends one request. The guard keeps its place: drop it when the response's body has ended.
     pub(super) async fn send(&self, mut request: Request<Body>) -> Result<(Response<Incoming>, LaneGuard), SendError> {
-        loop {
-            let Some(mut guard) = self.lane().await else { return Err(SendError::NotSent(Box::new(request))) };
+        for _ in 0..MAX_TRIES {
+            let Some(mut guard) = self.lane().await else { break };
             let mut error = match guard.lane.requests.try_send_request(request).await {
                 Ok(response) => return Ok((response, guard)),
                 Err(error) => error,
@@ -85,6 +88,7 @@ impl Lanes {
                 None => return Err(SendError::Failed(Failure::unavailable(self.reason(error.error())))),
             }
         }
+        Err(SendError::NotSent(Box::new(request)))
     }
 
     /// The link's end says more than what HTTP/2 makes of it.

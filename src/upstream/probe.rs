@@ -100,6 +100,7 @@ impl Probe {
         match state {
             UpstreamState::Up => info!(%upstream, "the SuperLink answers"),
             UpstreamState::NotFlower => warn!(%upstream, detail, "what answers there is no Flower SuperLink"),
+            _ if before == UpstreamState::Up => warn!(%upstream, detail, "the SuperLink no longer answers"),
             _ => info!(%upstream, detail, "no SuperLink answers yet; it is used as soon as it does"),
         }
         self.states.send_modify(|states| {

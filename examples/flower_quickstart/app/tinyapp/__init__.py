@@ -1,0 +1,1 @@
+"""Tiny numpy FedAvg app of the flower_quickstart example."""

@@ -1,0 +1,99 @@
+//! The `flwr` command, pointed at one SuperLink.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::error::{Context, Error, Result};
+use super::home::Home;
+use super::output::Lines;
+use super::process::Process;
+use super::venv::Venv;
+
+/// Name of the only connection in the configuration.
+const CONNECTION: &str = "harness";
+/// Time for a command that asks one question.
+const QUESTION: Duration = Duration::from_secs(60);
+
+/// How `flwr log` reads the log of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogMode {
+    /// Prints what there is.
+    Show,
+    /// Follows the log until the run ends.
+    Stream,
+}
+
+/// The `flwr` command with a configuration of its own.
+#[derive(Debug)]
+pub struct Cli {
+    venv: Venv,
+    home: Home,
+    control: SocketAddr,
+}
+
+impl Cli {
+    /// A command that dials `control`.
+    pub fn new(venv: &Venv, control: SocketAddr) -> Result<Self> {
+        let home = Home::create()?;
+        let config = format!(
+            "[superlink]\ndefault = \"{CONNECTION}\"\n\n[superlink.{CONNECTION}]\naddress = \"{control}\"\n\
+             insecure = true\n"
+        );
+        std::fs::write(home.path().join("config.toml"), config).context(|| "cannot write config.toml".into())?;
+        Ok(Self { venv: venv.clone(), home, control })
+    }
+
+    /// The status of a run, for example `finished:completed`.
+    pub async fn status(&self, run_id: &str) -> Result<String> {
+        let arguments = ["list", CONNECTION, "--run-id", run_id, "--format", "json"];
+        let printed = self.output("flwr-list", &arguments, QUESTION).await?;
+        status_in(&printed).ok_or_else(|| {
+            Error::new(format!("flwr list names no status of run {run_id}")).with_log(&self.home.log("flwr-list"))
+        })
+    }
+
+    /// The log of a run, as `flwr log` prints it within `limit`.
+    pub async fn log(&self, run_id: &str, mode: LogMode, limit: Duration) -> Result<String> {
+        let (name, option) = match mode {
+            LogMode::Show => ("flwr-log-show", "--show"),
+            LogMode::Stream => ("flwr-log-stream", "--stream"),
+        };
+        self.output(name, &["log", run_id, CONNECTION, option], limit).await
+    }
+
+    /// Starts `flwr run` for the app in a directory, which prints the log of the run until it ends.
+    pub(super) fn run(&self, app: &Path, config: &str) -> Result<(Process, Lines)> {
+        let app = app.to_string_lossy();
+        self.spawn("flwr-run", &["run", &app, CONNECTION, "--stream", "-c", config])
+    }
+
+    /// A private directory, removed with this value.
+    pub(super) fn dir(&self) -> &Path {
+        self.home.path()
+    }
+
+    async fn output(&self, name: &str, arguments: &[&str], limit: Duration) -> Result<String> {
+        let (mut process, _) = self.spawn(name, arguments)?;
+        let status = process.wait(limit).await?;
+        if !status.success() {
+            return Err(process.error(&format!("failed ({status}), dialling {}", self.control)));
+        }
+        std::fs::read_to_string(process.log()).context(|| format!("cannot read what {name} printed"))
+    }
+
+    fn spawn(&self, name: &str, arguments: &[&str]) -> Result<(Process, Lines)> {
+        let mut command = self.home.command(&self.venv, "flwr");
+        command.args(arguments);
+        Process::spawn(name, command, &self.home.log(name))
+    }
+}
+
+/// Reads the answer of `flwr list`, around which warnings may stand.
+fn status_in(printed: &str) -> Option<String> {
+    let json = &printed[printed.find('{')?..=printed.rfind('}')?];
+    let answer: Value = serde_json::from_str(json).ok()?;
+    Some(answer["runs"][0]["status"].as_str()?.to_owned())
+}

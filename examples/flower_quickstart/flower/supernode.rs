@@ -1,0 +1,75 @@
+//! Flower's client side.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use super::error::{Context, Error, Result};
+use super::home::Home;
+use super::output::Lines;
+use super::process::Process;
+use super::upstream::free_addr;
+use super::venv::Venv;
+use super::version::Era;
+
+/// Time until a SuperNode is known to its SuperLink; it tries again for ever, at most 20 s apart.
+const REGISTRATION: Duration = Duration::from_secs(120);
+
+/// A running SuperNode, without TLS.
+#[derive(Debug)]
+pub struct SuperNode {
+    process: Process,
+    lines: Lines,
+    // After the process: the directory goes last.
+    _home: Home,
+}
+
+impl SuperNode {
+    /// Starts the SuperNode for one of `partitions` parts of the data; it dials `superlink`, from its own port.
+    pub fn start(venv: &Venv, superlink: SocketAddr, partition: usize, partitions: usize) -> Result<Self> {
+        let home = Home::create()?;
+        let name = format!("supernode-{partition}");
+        let runtime = free_addr().context(|| "no free port".into())?;
+        let mut command = home.command(venv, "flower-supernode");
+        command.args(["--insecure", "--superlink", &superlink.to_string()]);
+        command.args(["--node-config", &format!("partition-id={partition} num-partitions={partitions}")]);
+        match venv.version().era() {
+            Era::Grpc => command.args(["--clientappio-api-address", &runtime.to_string()]),
+            _ => command.args(["--host", &runtime.ip().to_string(), "--port", &runtime.port().to_string()]),
+        };
+        let (process, lines) = Process::spawn(name.clone(), command, &home.log(&name))?;
+        Ok(Self { process, lines, _home: home })
+    }
+
+    /// Waits until the SuperLink has given the node its id, and returns it; to be called once.
+    pub async fn registered(&mut self) -> Result<String> {
+        let id = async {
+            while let Some(line) = self.lines.next().await {
+                if let Some((_, id)) = line.split_once("SuperNode ID: ") {
+                    self.lines.close();
+                    return Some(id.trim().to_owned());
+                }
+            }
+            None
+        };
+        match tokio::time::timeout(REGISTRATION, id).await {
+            Ok(Some(id)) => Ok(id),
+            Ok(None) => Err(self.process.error("ended before it was registered")),
+            Err(_) => Err(self.process.error(&format!("is not registered with its SuperLink after {REGISTRATION:?}"))),
+        }
+    }
+
+    /// Checks that the SuperNode is still running.
+    pub fn check_running(&mut self) -> Result<()> {
+        self.process.check_running()
+    }
+
+    /// Adds the end of this SuperNode's log to an error.
+    pub fn explain(&self, error: Error) -> Error {
+        error.with_log(self.process.log())
+    }
+
+    /// Stops the SuperNode and the app processes it started.
+    pub async fn stop(self) -> Result<()> {
+        self.process.stop().await
+    }
+}

@@ -1,0 +1,14 @@
+//! The command as an operator uses it: real processes, their output, exit status, signals and memory.
+
+#[path = "command/drain.rs"]
+mod drain;
+#[path = "support/funnel_process.rs"]
+mod funnel_process;
+#[path = "command/memory.rs"]
+mod memory;
+#[path = "command/mistakes.rs"]
+mod mistakes;
+#[path = "command/sides.rs"]
+mod sides;
+#[path = "command/silence.rs"]
+mod silence;

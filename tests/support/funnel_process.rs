@@ -1,0 +1,248 @@
+//! The real binary as a child process.
+
+// Several test files include this module by path, and each uses a part of it.
+#![allow(dead_code, unreachable_pub)]
+
+use std::ffi::OsStr;
+use std::ffi::OsString;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+
+use process_wrap::tokio::{ChildWrapper, CommandWrap, KillOnDrop};
+use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
+use tokio::process::Command;
+use tokio::sync::watch;
+use tokio::time::timeout;
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_flower-iroh-funnel");
+/// First word of the line that says that the funnel is up.
+const READY: &str = "ready";
+/// Time until a funnel has said what is waited for; a busy machine with two cores needs some of it.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A running `flower-iroh-funnel`; killed when dropped.
+#[derive(Debug)]
+pub struct FunnelProcess {
+    name: String,
+    child: Box<dyn ChildWrapper>,
+    stdout: watch::Receiver<String>,
+    stderr: watch::Receiver<String>,
+}
+
+impl FunnelProcess {
+    /// Starts the binary with `arguments` and waits for its `ready` line.
+    ///
+    /// # Errors
+    ///
+    /// If the line does not come; the text says what came on stderr instead.
+    pub async fn start<A: AsRef<OsStr>>(arguments: impl IntoIterator<Item = A>) -> Result<Self, String> {
+        let funnel = Self::spawn(arguments)?;
+        let has_line = |stdout: &String| stdout.lines().any(|line| line.starts_with(READY));
+        funnel.wait_for(&funnel.stdout, has_line, "to be ready").await?;
+        Ok(funnel)
+    }
+
+    /// Starts the binary with `arguments`.
+    ///
+    /// # Errors
+    ///
+    /// If it does not start.
+    pub fn spawn<A: AsRef<OsStr>>(arguments: impl IntoIterator<Item = A>) -> Result<Self, String> {
+        let mut command = command(arguments);
+        let name = format!("{:?}", command.as_std());
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = wrap(command).spawn().map_err(|error| format!("{name} does not start: {error}"))?;
+        let (stdout_sender, stdout) = watch::channel(String::new());
+        let (stderr_sender, stderr) = watch::channel(String::new());
+        if let Some(pipe) = child.stdout().take() {
+            tokio::spawn(collect(pipe, stdout_sender));
+        }
+        if let Some(pipe) = child.stderr().take() {
+            tokio::spawn(collect(pipe, stderr_sender));
+        }
+        Ok(Self { name, child, stdout, stderr })
+    }
+
+    /// The whole `ready` line.
+    pub fn ready_line(&self) -> String {
+        self.stdout_line(READY).unwrap_or_default()
+    }
+
+    /// What follows `prefix` in the first line on stdout that begins with it.
+    pub fn stdout_line(&self, prefix: &str) -> Option<String> {
+        self.stdout.borrow().lines().find_map(|line| line.strip_prefix(prefix)).map(str::to_owned)
+    }
+
+    /// The address that a joining funnel listens on.
+    ///
+    /// # Errors
+    ///
+    /// If the `ready` line names none.
+    pub fn listen_addr(&self) -> Result<SocketAddr, String> {
+        let line = self.ready_line();
+        let addr = line.split_whitespace().skip_while(|word| *word != "on").nth(1);
+        addr.and_then(|addr| addr.parse().ok()).ok_or_else(|| self.error(&format!("names no address in {line:?}")))
+    }
+
+    /// The id of the process.
+    pub fn id(&self) -> Option<u32> {
+        self.child.id()
+    }
+
+    /// What the process has logged so far.
+    pub fn stderr(&self) -> String {
+        self.stderr.borrow().clone()
+    }
+
+    /// Waits until the process has logged `text`.
+    ///
+    /// # Errors
+    ///
+    /// If it does not.
+    pub async fn logged(&self, text: &str) -> Result<(), String> {
+        self.wait_for(&self.stderr, |stderr| stderr.contains(text), &format!("to log {text:?}")).await
+    }
+
+    async fn wait_for(
+        &self,
+        output: &watch::Receiver<String>,
+        condition: impl FnMut(&String) -> bool,
+        what: &str,
+    ) -> Result<(), String> {
+        match timeout(PATIENCE, output.clone().wait_for(condition)).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(_)) => Err(self.error(&format!("was expected {what} and ended"))),
+            Err(_) => Err(self.error(&format!("was expected {what} within {PATIENCE:?}"))),
+        }
+    }
+
+    /// A description of a failure with everything the process has logged.
+    pub fn error(&self, message: &str) -> String {
+        format!("{} {message}\n--- its stderr\n{}", self.name, self.stderr())
+    }
+
+    /// Asks the process to end: SIGTERM, or its death where there is none.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be signalled.
+    pub fn terminate(&self) -> Result<(), String> {
+        #[cfg(unix)]
+        return self.signal(tokio::signal::unix::SignalKind::terminate().as_raw_value());
+        #[cfg(not(unix))]
+        Err(self.error("cannot be asked to end on this platform"))
+    }
+
+    /// Waits for the end of the process.
+    ///
+    /// # Errors
+    ///
+    /// If it does not end in time.
+    pub async fn ended(mut self) -> Result<ExitStatus, String> {
+        match timeout(PATIENCE, self.child.wait()).await {
+            Ok(Ok(status)) => Ok(status),
+            Ok(Err(error)) => Err(self.error(&format!("cannot be waited for: {error}"))),
+            Err(_) => Err(self.error(&format!("has not ended within {PATIENCE:?}"))),
+        }
+    }
+
+    /// Asks the process to end, or kills it where it cannot be asked, and waits for it.
+    ///
+    /// # Errors
+    ///
+    /// If it does not end in time.
+    pub async fn stop(mut self) -> Result<ExitStatus, String> {
+        if cfg!(unix) {
+            self.terminate()?;
+        } else {
+            let killed = self.child.start_kill();
+            killed.map_err(|error| self.error(&format!("cannot be killed: {error}")))?;
+        }
+        self.ended().await
+    }
+
+    /// Stops the process where it stands, without a word to its peers.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be signalled.
+    #[cfg(unix)]
+    pub fn freeze(&self) -> Result<(), String> {
+        self.signal(nix::sys::signal::Signal::SIGSTOP as i32)
+    }
+
+    /// Lets a frozen process go on.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be signalled.
+    #[cfg(unix)]
+    pub fn thaw(&self) -> Result<(), String> {
+        self.signal(nix::sys::signal::Signal::SIGCONT as i32)
+    }
+
+    #[cfg(unix)]
+    fn signal(&self, signal: i32) -> Result<(), String> {
+        self.child.signal(signal).map_err(|error| self.error(&format!("cannot be signalled: {error}")))
+    }
+}
+
+/// Runs the binary to its end.
+///
+/// # Errors
+///
+/// If it does not end in time.
+pub async fn run(arguments: impl IntoIterator<Item = OsString>) -> Result<(ExitStatus, String), String> {
+    let mut command = command(arguments);
+    let name = format!("{:?}", command.as_std());
+    let output = timeout(PATIENCE, command.kill_on_drop(true).output()).await;
+    let output = output.map_err(|_| format!("{name} has not ended within {PATIENCE:?}"))?;
+    let output = output.map_err(|error| format!("{name}: {error}"))?;
+    Ok((output.status, String::from_utf8_lossy(&output.stderr).into_owned()))
+}
+
+/// The endpoint id that belongs to a key file, which is made if it is missing.
+///
+/// # Errors
+///
+/// If the command fails; the text holds its stderr.
+pub async fn endpoint_id(key_file: &Path) -> Result<String, String> {
+    let mut command = command(["id", "--key-file"]);
+    command.arg(key_file).kill_on_drop(true);
+    let output = timeout(PATIENCE, command.output()).await.map_err(|_| "id: no answer".to_owned())?;
+    let output = output.map_err(|error| format!("id: {error}"))?;
+    if !output.status.success() {
+        return Err(format!("id failed ({}): {}", output.status, String::from_utf8_lossy(&output.stderr)));
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).trim_end().to_owned())
+}
+
+fn command<A: AsRef<OsStr>>(arguments: impl IntoIterator<Item = A>) -> Command {
+    let mut command = Command::new(PROGRAM);
+    command.args(arguments).stdin(Stdio::null());
+    command
+}
+
+fn wrap(command: Command) -> CommandWrap {
+    let mut command = CommandWrap::from(command);
+    command.wrap(KillOnDrop);
+    // A group of its own keeps a Ctrl-C on the terminal from reaching it before the test.
+    #[cfg(unix)]
+    command.wrap(process_wrap::tokio::ProcessGroup::leader());
+    #[cfg(windows)]
+    command.wrap(process_wrap::tokio::JobObject);
+    command
+}
+
+/// Keeps what comes, to the end: a full pipe would block the funnel.
+async fn collect(pipe: impl AsyncRead + Unpin, text: watch::Sender<String>) {
+    let mut lines = BufReader::new(pipe).lines();
+    while let Ok(Some(line)) = lines.next_line().await {
+        text.send_modify(|text| {
+            text.push_str(&line);
+            text.push('\n');
+        });
+    }
+}
