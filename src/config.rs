@@ -2,12 +2,14 @@
 
 mod file;
 
-use std::{error::Error, fmt, net::SocketAddr, time::Duration};
+use std::{error::Error, fmt, net::SocketAddr, path::PathBuf, time::Duration};
 
 use iroh::{EndpointAddr, EndpointId, RelayMode, SecretKey};
 
 use crate::{
     access::AccessList,
+    forward::chain,
+    identity,
     protocol::{Api, ApiSet},
     upstream::{Upstream, Upstreams},
 };
@@ -61,17 +63,14 @@ impl FunnelConfig {
                 peers: Vec::new(),
                 drain_timeout: DEFAULT_DRAIN_TIMEOUT,
             },
+            key_file: None,
             mistakes: Vec::new(),
         }
     }
 
-    /// Reads a configuration file; `docs/configuration.md` lists its keys.
-    ///
-    /// Key and ticket files that it names are read, and the key is created if absent.
-    ///
-    /// # Errors
-    /// [`ConfigError`] with every mistake in it.
-    pub fn from_toml(text: &str) -> Result<Self, ConfigError> {
+    /// Reads the text of a configuration file; `docs/configuration.md` lists its keys. What it does not say can be said
+    /// of the builder, before [`build`](FunnelConfigBuilder::build) reports every mistake in both.
+    pub fn from_toml(text: &str) -> FunnelConfigBuilder {
         file::read(text)
     }
 
@@ -102,7 +101,15 @@ impl FunnelConfig {
         {
             mistakes.push("expose: no upstream is named".to_owned());
         }
+        mistakes.extend(self.own_upstreams());
         mistakes
+    }
+
+    /// An upstream that is this funnel's own port would lead peers on to a third party, under this funnel's name.
+    fn own_upstreams(&self) -> Option<String> {
+        let exposed = self.exposed.as_ref()?;
+        let own = self.peers.iter().map(|peer| self.listen_addr(peer)).find(|addr| exposed.upstreams.has(*addr))?;
+        Some(format!("expose: the upstream at {own} is this funnel's own port for a peer; name the SuperLink's"))
     }
 
     fn listen_addr(&self, peer: &PeerConfig) -> SocketAddr {
@@ -115,6 +122,7 @@ impl FunnelConfig {
 #[must_use]
 pub struct FunnelConfigBuilder {
     config: FunnelConfig,
+    key_file: Option<PathBuf>,
     mistakes: Vec<String>,
 }
 
@@ -149,6 +157,22 @@ impl FunnelConfigBuilder {
         self
     }
 
+    /// Reads [`FunnelConfig::secret_key`] from a file when the configuration is built, and creates it if absent.
+    pub fn key_file(mut self, key_file: impl Into<PathBuf>) -> Self {
+        self.key_file = Some(key_file.into());
+        self
+    }
+
+    /// Whether a key or a file with it was named.
+    pub fn has_key(&self) -> bool {
+        self.key_file.is_some() || self.config.secret_key.is_some()
+    }
+
+    /// The peers named so far.
+    pub fn peers(&self) -> &[PeerConfig] {
+        &self.config.peers
+    }
+
     /// Sets [`FunnelConfig::exposed`].
     pub fn expose(mut self, exposed: Exposed) -> Self {
         self.config.exposed = Some(exposed);
@@ -173,12 +197,24 @@ impl FunnelConfigBuilder {
         self
     }
 
-    /// Checks everything.
+    /// Checks everything, and reads the key file if there is one.
     ///
     /// # Errors
     /// [`ConfigError`] with every mistake.
-    pub fn build(self) -> Result<FunnelConfig, ConfigError> {
+    pub fn build(mut self) -> Result<FunnelConfig, ConfigError> {
         let mut mistakes = self.mistakes;
+        if let Some(exposed) = &mut self.config.exposed
+            && exposed.looks_for_superlink
+        {
+            for peer in &self.config.peers {
+                exposed.upstreams.remove(peer.listen.unwrap_or(self.config.flower_grpc_addr));
+            }
+        }
+        match self.key_file.as_deref().map(identity::load_or_create) {
+            Some(Ok(key)) => self.config.secret_key = Some(key),
+            Some(Err(error)) => mistakes.push(format!("key file: {}", chain(&error))),
+            None => {}
+        }
         mistakes.extend(self.config.mistakes());
         if mistakes.is_empty() { Ok(self.config) } else { Err(ConfigError { mistakes }) }
     }
@@ -189,6 +225,7 @@ impl FunnelConfigBuilder {
 pub struct Exposed {
     pub(crate) upstreams: Upstreams,
     pub(crate) access: AccessList,
+    looks_for_superlink: bool,
 }
 
 impl Exposed {
@@ -201,6 +238,7 @@ impl Exposed {
     #[must_use]
     pub fn local_superlink(mut self) -> Self {
         self.upstreams = Upstreams::local_superlink();
+        self.looks_for_superlink = true;
         self
     }
 
@@ -232,19 +270,9 @@ impl Exposed {
         self
     }
 
-    /// Whether nobody may call anything.
-    pub fn admits_nobody(&self) -> bool {
-        self.access.is_empty()
-    }
-
     /// Whether upstreams were named.
     pub fn has_upstreams(&self) -> bool {
         !self.upstreams.is_empty()
-    }
-
-    /// The APIs open to somebody although Flower trusts whoever reaches them: worth a warning.
-    pub fn trusting_apis(&self) -> ApiSet {
-        self.access.trusting_apis()
     }
 }
 
@@ -262,7 +290,7 @@ impl PeerConfig {
         Self { name: None, addr: addr.into(), listen: None }
     }
 
-    /// Its name in configuration and logs.
+    /// Its name in the configuration.
     #[must_use]
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = Some(name.into());

@@ -11,7 +11,7 @@ use std::{
 
 use bytes::Bytes;
 use http::{
-    HeaderMap, HeaderName, Request, Response, Uri,
+    HeaderMap, HeaderName, Request, Response, Uri, Version,
     header::{CONNECTION, EXPECT, HOST, TE, TRANSFER_ENCODING, UPGRADE},
     uri::{Authority, PathAndQuery, Scheme},
 };
@@ -29,11 +29,19 @@ pub(crate) type BoxError = Box<dyn Error + Send + Sync>;
 /// A body on its way through.
 pub type Body = UnsyncBoxBody<Bytes, BoxError>;
 
+/// Set by an inbound funnel on what it hands to an upstream. An outbound funnel refuses it: two funnels of one machine
+/// must not lead a peer on to a third party.
+pub(crate) const PASSED: HeaderName = HeaderName::from_static("x-flower-iroh-funnel");
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
 
-/// A body as it came, boxed.
+/// The body of a request or response that came over HTTP, on its way onward.
+pub(crate) fn received(version: Version, body: Incoming) -> Body {
+    boxed(Received { inner: body, version })
+}
+
+/// Any body, boxed.
 pub(crate) fn boxed<B>(body: B) -> Body
 where
     B: HttpBody<Data = Bytes> + Send + 'static,
@@ -69,8 +77,9 @@ pub(crate) fn onward_response<T: Send + 'static>(
     from: &'static str,
     held: T,
 ) -> Response<Body> {
-    let (parts, body) = response.into_parts();
-    let mut onward = Response::new(ResponseBody { inner: body, wire, from, held: Some(held) }.boxed_unsync());
+    let (parts, inner) = response.into_parts();
+    let inner = Received { inner, version: parts.version };
+    let mut onward = Response::new(ResponseBody { inner, wire, from, held: Some(held) }.boxed_unsync());
     *onward.status_mut() = parts.status;
     *onward.headers_mut() = parts.headers;
     strip_connection_headers(onward.headers_mut());
@@ -115,11 +124,42 @@ pub(crate) fn chain(error: &(dyn Error + 'static)) -> String {
 }
 
 pin_project! {
+    /// A body whose end is believed only if it was said: hyper takes HTTP/2's reset with NO_ERROR for one.
+    struct Received {
+        #[pin]
+        inner: Incoming,
+        version: Version,
+    }
+}
+
+impl HttpBody for Received {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let mut this = self.project();
+        let frame = ready!(this.inner.as_mut().poll_frame(cx));
+        if frame.is_none() && *this.version == Version::HTTP_2 && !this.inner.is_end_stream() {
+            return Poll::Ready(Some(Err("the stream was reset before its end".into())));
+        }
+        Poll::Ready(frame.map(|frame| frame.map_err(Into::into)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}
+
+pin_project! {
     /// A response body whose break the caller understands: gRPC gets `UNAVAILABLE` in its trailers, HTTP gets a
     /// connection that is closed before the promised end.
     struct ResponseBody<T> {
         #[pin]
-        inner: Incoming,
+        inner: Received,
         wire: Wire,
         from: &'static str,
         held: Option<T>,
@@ -140,10 +180,10 @@ impl<T> HttpBody for ResponseBody<T> {
             if frame.is_none() {
                 *this.held = None;
             }
-            return Poll::Ready(frame.map(|frame| frame.map_err(Into::into)));
+            return Poll::Ready(frame);
         };
         *this.held = None;
-        let reason = format!("{} broke off the response: {}", this.from, chain(&error));
+        let reason = format!("{} broke off the response: {}", this.from, chain(&*error));
         warn!("{reason}");
         Poll::Ready(Some(match this.wire {
             Wire::Grpc => Ok(Frame::trailers(Failure::unavailable(reason).trailers())),

@@ -14,6 +14,7 @@ use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 use tracing::{info, warn};
 
 use crate::{
+    access::AccessList,
     address_lookup,
     admission::Admission,
     config::{Exposed, FunnelConfig},
@@ -29,6 +30,9 @@ use crate::{
 /// How long a ticket waits for a relay and for addresses, so that a machine without internet starts all the same.
 const ADDRESS_PATIENCE: Duration = Duration::from_secs(3);
 
+/// For calls that were cut to be answered.
+const LAST_WORDS: Duration = Duration::from_millis(300);
+
 /// A sidecar beside a Flower process: it carries Flower's calls to peer funnels, and theirs to Flower.
 ///
 /// Clones are one funnel. [`shutdown`](Self::shutdown) ends it; dropping the last clone while it serves does not.
@@ -41,19 +45,22 @@ struct Inner {
     endpoint: Endpoint,
     admission: Admission,
     connector: IrohConnector,
+    alpn: Vec<u8>,
     has_relay: bool,
     drain_timeout: Duration,
     tunnels: Mutex<HashMap<EndpointId, Tunnel>>,
     local_addrs: Vec<SocketAddr>,
     inbound: Option<Inbound>,
-    roles: Mutex<Option<Roles>>,
+    /// Taken by `serve`.
+    listeners: Mutex<Option<Vec<Listener>>>,
     stop: CancellationToken,
 }
 
-/// What `serve` takes over.
-struct Roles {
-    incoming: Option<IrohIncoming>,
-    listeners: Vec<(TcpListener, EndpointId)>,
+/// A local port, and the peer that it leads to.
+struct Listener {
+    socket: TcpListener,
+    local_addr: SocketAddr,
+    peer: EndpointId,
 }
 
 impl Funnel {
@@ -65,35 +72,34 @@ impl Funnel {
     /// # Panics
     /// Outside a tokio runtime.
     pub async fn new(config: FunnelConfig) -> Result<Self, Error> {
+        let mut listeners = Vec::new();
+        for peer in &config.peers {
+            let addr = peer.listen.unwrap_or(config.flower_grpc_addr);
+            let listener = TcpListener::bind(addr).await.map_err(|source| Error::listen(addr, source))?;
+            let local_addr = listener.local_addr().map_err(|source| Error::listen(addr, source))?;
+            listeners.push(Listener { socket: listener, local_addr, peer: peer.addr.id });
+        }
         let access = Arc::new(config.exposed.as_ref().map(|exposed| exposed.access.clone()).unwrap_or_default());
+        if config.exposed.is_some() {
+            warn_of(&access);
+        }
         let admission = Admission::new(Arc::clone(&access));
         let endpoint = address_lookup::bind_endpoint(&config, admission.clone()).await?;
         let connector = IrohConnector::new(endpoint.clone(), config.alpn.clone());
-        let mut listeners = Vec::new();
-        let mut local_addrs = Vec::new();
-        for peer in &config.peers {
-            let addr = peer.listen.unwrap_or(config.flower_grpc_addr);
-            let listen = async {
-                let listener = TcpListener::bind(addr).await?;
-                Ok((listener.local_addr()?, listener))
-            };
-            let (local_addr, listener) = listen.await.map_err(|source| Error::listen(addr, source))?;
+        for peer in config.peers.iter().filter(|peer| !peer.addr.is_empty()) {
             connector.add_peer(peer.addr.clone());
-            local_addrs.push(local_addr);
-            listeners.push((listener, peer.addr.id));
         }
-        let inbound = config.exposed.map(|Exposed { upstreams, .. }| Inbound::new(access, upstreams));
-        let incoming = inbound.is_some().then(|| IrohIncoming::new(endpoint.clone(), config.alpn));
         let inner = Inner {
             endpoint,
             admission,
             connector,
+            alpn: config.alpn,
             has_relay: config.relay_mode != RelayMode::Disabled,
             drain_timeout: config.drain_timeout,
             tunnels: Mutex::default(),
-            local_addrs,
-            inbound,
-            roles: Mutex::new(Some(Roles { incoming, listeners })),
+            local_addrs: listeners.iter().map(|listener| listener.local_addr).collect(),
+            inbound: config.exposed.map(|Exposed { upstreams, .. }| Inbound::new(access, upstreams)),
+            listeners: Mutex::new(Some(listeners)),
             stop: CancellationToken::new(),
         };
         Ok(Self { inner: Arc::new(inner) })
@@ -176,10 +182,10 @@ impl Funnel {
     /// Dropping the future ends every call and connection at once.
     pub async fn serve(&self) -> Result<(), Error> {
         let inner = &self.inner;
-        let roles = inner.roles.lock().unwrap_or_else(PoisonError::into_inner).take().ok_or_else(Error::serving)?;
-        let _watching =
-            inner.inbound.clone().map(|inbound| AbortOnDropHandle::new(tokio::spawn(inbound.watch_upstreams())));
-        let serving = inner.start(roles);
+        let listeners = inner.listeners.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let serving = inner.start(listeners.ok_or_else(Error::serving)?);
+        let watching = inner.inbound.clone().map(Inbound::watch_upstreams);
+        let _watching = watching.map(|watching| AbortOnDropHandle::new(tokio::spawn(watching)));
         let ended = tokio::select! {
             () = inner.stop.cancelled() => Ok(()),
             _ = inner.endpoint.closed() => Err(Error::endpoint_closed()),
@@ -192,44 +198,57 @@ impl Funnel {
     pub fn shutdown(&self) {
         self.inner.stop.cancel();
     }
+
+    /// Closes all links at once. For a funnel that only dials; one that serves is ended by
+    /// [`shutdown`](Self::shutdown).
+    pub async fn close(&self) {
+        self.inner.stop.cancel();
+        self.inner.close_links();
+        self.inner.endpoint.close().await;
+    }
 }
 
+/// The local ports end with nothing, the sessions with what keeps idle links open.
+type Serving = JoinSet<Option<IrohIncoming>>;
+
 impl Inner {
-    fn start(&self, roles: Roles) -> JoinSet<Option<IrohIncoming>> {
+    fn start(&self, listeners: Vec<Listener>) -> Serving {
         let mut serving = JoinSet::new();
-        for (listener, peer) in roles.listeners {
-            let serve = grpc_server::serve_local(listener, self.tunnel(peer), self.stop.clone());
+        for listener in listeners {
+            let serve = grpc_server::serve_local(listener.socket, self.tunnel(listener.peer), self.stop.clone());
             serving.spawn(async {
                 serve.await;
                 None
             });
         }
-        if let (Some(incoming), Some(inbound)) = (roles.incoming, self.inbound.clone()) {
+        if let Some(inbound) = self.inbound.clone() {
+            let incoming = IrohIncoming::new(self.endpoint.clone(), self.alpn.clone());
             let serve = grpc_server::serve_sessions(incoming, inbound, self.stop.clone());
             serving.spawn(async { Some(serve.await) });
         }
         serving
     }
 
-    async fn drain(&self, mut serving: JoinSet<Option<IrohIncoming>>) {
+    async fn drain(&self, mut serving: Serving) {
         self.stop.cancel();
         // Kept until the links are closed: dropped, it would close them without a reason.
         let mut incoming = Vec::new();
-        let finished = async {
-            while let Some(role) = serving.join_next().await {
-                incoming.extend(role.ok().flatten());
-            }
-        };
-        match timeout(self.drain_timeout, finished).await {
+        match timeout(self.drain_timeout, finish(&mut serving, &mut incoming)).await {
             Ok(()) => info!("drained: no call was cut"),
             Err(_) => warn!(timeout = ?self.drain_timeout, "calls were cut: they took longer than the drain timeout"),
         }
+        self.close_links();
+        // Whoever was cut hears of it.
+        let _ = timeout(LAST_WORDS, finish(&mut serving, &mut incoming)).await;
+        serving.shutdown().await;
+        self.endpoint.close().await;
+    }
+
+    fn close_links(&self) {
         for tunnel in self.tunnels().values() {
             tunnel.close();
         }
         self.admission.close_links(Code::SHUTDOWN, "the funnel is stopping");
-        serving.shutdown().await;
-        self.endpoint.close().await;
     }
 
     fn tunnel(&self, peer: EndpointId) -> Tunnel {
@@ -239,6 +258,25 @@ impl Inner {
 
     fn tunnels(&self) -> std::sync::MutexGuard<'_, HashMap<EndpointId, Tunnel>> {
         self.tunnels.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+async fn finish(serving: &mut Serving, incoming: &mut Vec<IrohIncoming>) {
+    while let Some(role) = serving.join_next().await {
+        incoming.extend(role.ok().flatten());
+    }
+}
+
+fn warn_of(access: &AccessList) {
+    if access.is_empty() {
+        warn!("nobody is allowed in; let a peer in with: --allow ID");
+    }
+    for api in access.trusting_apis().iter() {
+        warn!(
+            %api,
+            "this API is open to a peer: Flower trusts whoever reaches it with every run, message and model on this \
+             SuperLink"
+        );
     }
 }
 

@@ -1,7 +1,15 @@
 //! Terminates HTTP: the local port, which takes gRPC and Flower's HTTP API at once, and the sessions that come through
 //! the tunnel.
 
-use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use futures_util::StreamExt;
 use http::{Request, Response};
@@ -17,7 +25,7 @@ use tokio::{
     net::{TcpListener, TcpStream},
     sync::Semaphore,
     task::JoinSet,
-    time::sleep,
+    time::{sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
@@ -47,19 +55,20 @@ pub(crate) async fn serve_local(listener: TcpListener, tunnel: Tunnel, stop: Can
     let free = Arc::new(Semaphore::new(MAX_LOCAL_CONNECTIONS));
     let mut connections = JoinSet::new();
     loop {
-        let accepted = async {
-            // The semaphore is never closed.
-            let permit = Arc::clone(&free).acquire_owned().await;
-            (listener.accept().await, permit)
-        };
-        let (accepted, permit) = tokio::select! {
-            accepted = accepted => accepted,
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
             Some(_) = connections.join_next() => continue,
             () = stop.cancelled() => break,
         };
         match accepted {
             Ok((socket, from)) => {
-                let connection = serve_socket(socket, from, server.clone(), tunnel.clone(), graceful.watcher());
+                // Closed at once rather than kept waiting: a silent socket makes a SuperNode hang.
+                let Ok(permit) = Arc::clone(&free).try_acquire_owned() else {
+                    warn!(%from, limit = MAX_LOCAL_CONNECTIONS, "local connection refused: too many");
+                    continue;
+                };
+                let connection =
+                    serve_socket(socket, from, server.clone(), tunnel.clone(), graceful.watcher(), stop.clone());
                 connections.spawn(async move {
                     connection.await;
                     drop(permit);
@@ -81,7 +90,17 @@ async fn serve_socket(
     server: auto::Builder<TokioExecutor>,
     tunnel: Tunnel,
     watcher: Watcher,
+    stop: CancellationToken,
 ) {
+    // Nothing is lost with a client that says nothing.
+    let mut first = [0];
+    let spoke = tokio::select! {
+        spoke = timeout(HEAD_TIMEOUT, socket.peek(&mut first)) => matches!(spoke, Ok(Ok(1))),
+        () = stop.cancelled() => false,
+    };
+    if !spoke {
+        return;
+    }
     // Small answers must not wait for the client's acknowledgement. It fails only on a dead socket.
     let _ = socket.set_nodelay(true);
     let service = service_fn(move |request| {
@@ -100,8 +119,8 @@ fn local_server() -> auto::Builder<TokioExecutor> {
     builder
         .http2()
         .timer(TokioTimer::new())
-        .initial_stream_window_size(http2::STREAM_WINDOW)
-        .initial_connection_window_size(http2::CONNECTION_WINDOW)
+        .initial_stream_window_size(http2::LOCAL_STREAM_WINDOW)
+        .initial_connection_window_size(http2::LOCAL_CONNECTION_WINDOW)
         .max_frame_size(http2::FRAME_SIZE)
         .max_header_list_size(http2::MAX_HEADER_LIST)
         .max_concurrent_streams(http2::MAX_CALLS);
@@ -126,7 +145,7 @@ pub(crate) async fn serve_sessions(
             () = stop.cancelled() => break,
         };
         let Some(Ok(stream)) = stream else { break };
-        sessions.spawn(serve_session(stream, inbound.clone(), graceful.watcher()));
+        sessions.spawn(serve_session(stream, inbound.clone(), graceful.watcher(), stop.clone()));
     }
     tokio::select! {
         () = finish(graceful, sessions) => {}
@@ -135,9 +154,13 @@ pub(crate) async fn serve_sessions(
     incoming
 }
 
-async fn serve_session(stream: IrohStream, inbound: Inbound, watcher: Watcher) {
+async fn serve_session(stream: IrohStream, inbound: Inbound, watcher: Watcher, stop: CancellationToken) {
     let peer = stream.link().peer();
+    let inbound = inbound.for_session();
+    let called = Arc::new(AtomicBool::new(false));
+    let nobody_calls = nobody_calls(Arc::clone(&called), stop);
     let service = service_fn(move |request: Request<Incoming>| {
+        called.store(true, Ordering::Relaxed);
         let inbound = inbound.clone();
         async move { Ok::<Response<Body>, Infallible>(inbound.answer(peer, request).await) }
     });
@@ -149,8 +172,24 @@ async fn serve_session(stream: IrohStream, inbound: Inbound, watcher: Watcher) {
         .max_header_list_size(http2::MAX_HEADER_LIST)
         .max_concurrent_streams(http2::MAX_CALLS)
         .serve_connection(TokioIo::new(stream), service);
-    if let Err(error) = watcher.watch(connection).await {
-        debug!(peer = %peer.fmt_short(), "session ended: {}", chain(&error));
+    tokio::select! {
+        ended = watcher.watch(connection) => {
+            if let Err(error) = ended {
+                debug!(peer = %peer.fmt_short(), "session ended: {}", chain(&error));
+            }
+        }
+        () = nobody_calls => debug!(peer = %peer.fmt_short(), "session ended: it carried no call"),
+    }
+}
+
+/// Completes when a session is in the way: it was opened, perhaps with half a preface, and carries nothing.
+async fn nobody_calls(called: Arc<AtomicBool>, stop: CancellationToken) {
+    tokio::select! {
+        () = stop.cancelled() => {}
+        () = sleep(HEAD_TIMEOUT) => {}
+    }
+    if called.load(Ordering::Relaxed) {
+        std::future::pending().await
     }
 }
 

@@ -1,9 +1,13 @@
-//! HTTP/2 settings, the same at every hop.
+//! HTTP/2 settings of each hop.
 
-/// What one call may have in flight on a session, in bytes. QUIC's stream window (2.3 MB) stands behind it.
+/// What one call may have in flight through the tunnel, in bytes. QUIC's stream window (2 MB) stands behind it.
 pub(crate) const STREAM_WINDOW: u32 = 2 << 20;
-/// What one session may have in flight, in bytes: two calls at full speed.
+/// What one lane may have in flight, in bytes: two calls at full speed.
 pub(crate) const CONNECTION_WINDOW: u32 = 4 << 20;
+/// The same for a call on this machine, where a round trip takes microseconds.
+pub(crate) const LOCAL_STREAM_WINDOW: u32 = 512 << 10;
+/// And for a connection on this machine: a call that stalls must not hold back the others.
+pub(crate) const LOCAL_CONNECTION_WINDOW: u32 = 16 << 20;
 /// Bytes in a frame: larger frames cost fewer wake-ups, smaller ones let other calls in between.
 pub(crate) const FRAME_SIZE: u32 = 64 << 10;
 /// Bytes of headers: Flower's tokens and signatures take under 10 KiB.

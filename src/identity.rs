@@ -14,11 +14,11 @@ use iroh::SecretKey;
 /// 64 hexadecimal digits and a line end; whatever is longer is no key.
 const MAX_KEY_FILE: u64 = 256;
 
-/// Where the key lives unless it is told otherwise: the platform's folder for application data.
+/// Where the key lives unless it is told otherwise: the platform's folder for local application data.
 ///
 /// `None` where the platform names no home.
 pub fn default_key_file() -> Option<PathBuf> {
-    Some(ProjectDirs::from("", "", "flower-iroh-funnel")?.data_dir().join("secret.key"))
+    Some(ProjectDirs::from("", "", "flower-iroh-funnel")?.data_local_dir().join("secret.key"))
 }
 
 /// Reads the key, or creates it (mode 0600 on Unix) if the file is absent.
@@ -56,13 +56,17 @@ fn read(file: File) -> Result<SecretKey, Problem> {
     text.parse().map_err(|_| Problem::NoKey)
 }
 
-/// Writes beside the file and links it in place, so that nobody ever reads half a key and nobody's key is replaced.
+/// Writes beside the file and links it in place, so that nobody ever reads half a key and nobody's key is replaced. File
+/// systems without links get it written in place.
 fn create(path: &Path) -> Result<SecretKey, Problem> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     fs::create_dir_all(folder)?;
     let key = SecretKey::generate();
     let draft = folder.join(format!(".{}.key.tmp", key.public().fmt_short()));
-    let written = write_private(&draft, &key).and_then(|()| fs::hard_link(&draft, path));
+    let written = write_private(&draft, &key).and_then(|()| match fs::hard_link(&draft, path) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => write_private(path, &key),
+        linked => linked,
+    });
     let removed = fs::remove_file(&draft);
     written.and(removed)?;
     Ok(key)

@@ -9,14 +9,14 @@ use bytes::Bytes;
 use http::{HeaderValue, Request, Response, header::CONTENT_TYPE};
 use hyper::body::Incoming;
 use iroh::EndpointId;
-use tracing::{Instrument, debug, debug_span, info, warn};
+use tracing::{Instrument, debug, debug_span, info};
 
 use crate::{
     access::{AccessList, Verdict},
     forward::{self, Body},
     protocol::{Api, Failure, Route, Wire, is_known_method},
     tunnel::{ApiReport, Hello, WireReport},
-    upstream::{Probe, Upstream, UpstreamClient, Upstreams},
+    upstream::{Probe, Upstream, UpstreamClient, UpstreamState, Upstreams},
 };
 
 /// Methods that were logged as news. A peer that invents names ends the logging, not the memory.
@@ -24,13 +24,15 @@ const MAX_NEWS: usize = 64;
 
 /// Decides on the calls of peers and hands them on.
 #[derive(Clone, Debug)]
-pub(crate) struct Inbound(Arc<Inner>);
+pub(crate) struct Inbound {
+    shared: Arc<Shared>,
+    client: UpstreamClient,
+}
 
 #[derive(Debug)]
-struct Inner {
+struct Shared {
     access: Arc<AccessList>,
     upstreams: Arc<Upstreams>,
-    client: UpstreamClient,
     probe: Probe,
     news: Mutex<HashSet<(Api, String)>>,
 }
@@ -39,26 +41,32 @@ impl Inbound {
     pub(crate) fn new(access: Arc<AccessList>, upstreams: Upstreams) -> Self {
         let upstreams = Arc::new(upstreams);
         let probe = Probe::new(Arc::clone(&upstreams));
-        Self(Arc::new(Inner { access, upstreams, client: UpstreamClient::new(), probe, news: Mutex::default() }))
+        let shared = Shared { access, upstreams, probe, news: Mutex::default() };
+        Self { shared: Arc::new(shared), client: UpstreamClient::new() }
     }
 
     pub(crate) fn probe(&self) -> &Probe {
-        &self.0.probe
+        &self.shared.probe
     }
 
     pub(crate) fn upstreams(&self) -> &Upstreams {
-        &self.0.upstreams
+        &self.shared.upstreams
     }
 
     /// Watches the upstreams, for ever.
     pub(crate) async fn watch_upstreams(self) {
-        let (probe, client) = (self.0.probe.clone(), self.0.client.clone());
-        probe.run(client).await;
+        let probe = self.shared.probe.clone();
+        probe.run(self.client).await;
+    }
+
+    /// The same for the calls of one session.
+    pub(crate) fn for_session(&self) -> Self {
+        Self { shared: Arc::clone(&self.shared), client: self.client.for_session() }
     }
 
     /// Answers one request of `peer`.
     pub(crate) async fn answer(self, peer: EndpointId, request: Request<Incoming>) -> Response<Body> {
-        let wire = Wire::of_headers(request.headers());
+        let wire = Wire::of_request(&request);
         let span = debug_span!("inbound", peer = %peer.fmt_short(), call = request.uri().path());
         let answered = self.decide(peer, request, wire).instrument(span).await;
         answered.unwrap_or_else(|failure| {
@@ -74,22 +82,22 @@ impl Inbound {
         wire: Wire,
     ) -> Result<Response<Body>, Failure> {
         let route = Route::of(&request).map_err(|refusal| {
-            warn!(%refusal, "refused");
+            debug!(%refusal, "refused");
             Failure::refused(refusal)
         })?;
-        match self.0.access.permits(peer, &route) {
+        match self.shared.access.permits(peer, &route) {
             Verdict::Allowed => {}
             Verdict::Denied => {
-                warn!("refused: not allowed for this peer");
+                debug!("refused: not allowed for this peer");
                 return Err(denied(peer, &route));
             }
         }
         let upstream = match &route {
             Route::Hello => return Ok(self.hello(peer)),
-            Route::Health => self.0.upstreams.select_health()?,
+            Route::Health => self.shared.upstreams.select_health()?,
             Route::Call { api, wire, method } => {
                 self.notice(*api, method);
-                self.0.upstreams.select(*api, *wire)?
+                self.shared.upstreams.select(*api, *wire)?
             }
         };
         self.carry(upstream, &route, request, wire).await
@@ -102,17 +110,23 @@ impl Inbound {
         request: Request<Incoming>,
         wire: Wire,
     ) -> Result<Response<Body>, Failure> {
-        let response = self.0.client.call(upstream, route, request.map(forward::boxed)).await?;
+        if self.shared.probe.state(upstream) == UpstreamState::NotFlower {
+            return Err(Failure::unavailable(format_args!("what answers at {upstream} is no Flower SuperLink")));
+        }
+        let version = request.version();
+        let request = request.map(|body| forward::received(version, body));
+        let response = self.client.call(upstream, route, request).await?;
         Ok(forward::onward_response(response, wire, "the SuperLink", ()))
     }
 
     fn hello(&self, peer: EndpointId) -> Response<Body> {
         let wire = |upstream: &Upstream| {
-            let state = self.0.probe.state(upstream).name();
+            let state = self.shared.probe.state(upstream).name();
             WireReport::new(upstream.wire().to_string(), state.to_owned())
         };
-        let apis = self.0.access.apis(peer).iter();
-        let reports = apis.map(|api| ApiReport::new(api.to_string(), self.0.upstreams.of(api).map(wire).collect()));
+        let apis = self.shared.access.apis(peer).iter();
+        let reports =
+            apis.map(|api| ApiReport::new(api.to_string(), self.shared.upstreams.of(api).map(wire).collect()));
         let json = serde_json::to_vec(&Hello::new(reports.collect())).expect("names and lists are JSON");
         let mut response = Response::new(forward::full(Bytes::from(json)));
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
@@ -123,7 +137,7 @@ impl Inbound {
         if is_known_method(api, method) {
             return;
         }
-        let mut news = self.0.news.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut news = self.shared.news.lock().unwrap_or_else(PoisonError::into_inner);
         if news.len() < MAX_NEWS && news.insert((api, method.to_owned())) {
             info!(%api, method, "a method that this funnel does not know passes: its API is allowed");
         }

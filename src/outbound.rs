@@ -1,6 +1,6 @@
 //! The outbound end: from a Flower client on this machine into the tunnel.
 
-use http::{Request, Response};
+use http::{Request, Response, header::ORIGIN};
 use hyper::body::Incoming;
 use tracing::{Instrument, debug, debug_span};
 
@@ -15,8 +15,15 @@ use crate::{
 /// Calls pass as they came; what the peer may call is the inbound end's decision. Only what no funnel would pass is
 /// refused here already.
 pub(crate) async fn answer(tunnel: Tunnel, request: Request<Incoming>) -> Response<Body> {
-    let wire = Wire::of_headers(request.headers());
+    let wire = Wire::of_request(&request);
+    if request.headers().contains_key(forward::PASSED) {
+        // In HTTP's form always: the inbound funnel that took this port for a SuperLink has to see that it is none.
+        let failure =
+            Failure::refused("this port leads to another funnel's SuperLink, and calls pass two funnels, not more");
+        return failure.response(Wire::Http).map(forward::full);
+    }
     let answered = match Route::of(&request) {
+        _ if request.headers().contains_key(ORIGIN) => Err(Failure::refused("this port is not for web pages")),
         Ok(Route::Hello) => Err(Failure::refused("hello is spoken between funnels")),
         Ok(route) => {
             let span = debug_span!("outbound", peer = %tunnel.peer().fmt_short(), call = %route);
@@ -31,6 +38,7 @@ pub(crate) async fn answer(tunnel: Tunnel, request: Request<Incoming>) -> Respon
 }
 
 async fn carry(tunnel: &Tunnel, request: Request<Incoming>, wire: Wire) -> Result<Response<Body>, Failure> {
-    let (response, lane) = tunnel.call(request.map(forward::boxed)).await?;
+    let version = request.version();
+    let (response, lane) = tunnel.call(request.map(|body| forward::received(version, body))).await?;
     Ok(forward::onward_response(response, wire, "the tunnel", lane))
 }

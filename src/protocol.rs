@@ -6,6 +6,7 @@ mod method;
 mod route;
 mod wire;
 
+pub(crate) use self::wire::has_grpc_type;
 pub use self::{
     api::{Api, ApiSet, UnknownApi},
     failure::{Failure, FailureKind},

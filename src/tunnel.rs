@@ -55,8 +55,15 @@ enum State {
 struct Down {
     since: Instant,
     failure: Failure,
-    /// Calls need not wait: the peer does not admit us, or this funnel has stopped.
-    is_final: bool,
+    waiting: Waiting,
+}
+
+/// Whether a call may hope for a link to come soon.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Waiting {
+    Worthwhile,
+    /// The peer does not admit us, or this funnel has stopped.
+    Useless,
 }
 
 /// The peer answered hello over this link.
@@ -91,7 +98,7 @@ impl Tunnel {
         let mut request = forward::onward_request(request, &self.authority);
         let give_up = Instant::now() + HOLD;
         loop {
-            let up = self.wait_for_link().await?;
+            let up = self.wait_for_link(give_up).await?;
             match up.lanes.send(request).await {
                 Ok(answered) => return Ok(answered),
                 Err(lanes::SendError::Failed(failure)) => return Err(failure),
@@ -148,7 +155,7 @@ impl Tunnel {
     pub(crate) fn close(&self) {
         self.keeper.abort();
         let failure = Failure::unavailable("this funnel has stopped");
-        self.state.send_replace(State::Down(Down { since: Instant::now(), failure, is_final: true }));
+        self.state.send_replace(State::Down(Down { since: Instant::now(), failure, waiting: Waiting::Useless }));
     }
 
     fn up(&self) -> Option<Arc<Up>> {
@@ -158,13 +165,13 @@ impl Tunnel {
         }
     }
 
-    async fn wait_for_link(&self) -> Result<Arc<Up>, Failure> {
+    async fn wait_for_link(&self, give_up: Instant) -> Result<Arc<Up>, Failure> {
         let mut state = self.state.subscribe();
         loop {
             let deadline = match &*state.borrow_and_update() {
                 State::Up(up) => return Ok(Arc::clone(up)),
-                State::Down(down) if down.is_final => return Err(down.failure.clone()),
-                State::Dialling { since } | State::Down(Down { since, .. }) => *since + HOLD,
+                State::Down(down) if down.waiting == Waiting::Useless => return Err(down.failure.clone()),
+                State::Dialling { since } | State::Down(Down { since, .. }) => give_up.min(*since + HOLD),
             };
             if timeout_at(deadline, changed(&mut state)).await.is_err()
                 && let Some(failure) = self.failure()

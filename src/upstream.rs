@@ -3,7 +3,7 @@
 mod client;
 mod probe;
 
-use std::{error::Error, fmt, str::FromStr};
+use std::{error::Error, fmt, net::SocketAddr, str::FromStr};
 
 use http::{Uri, uri::Authority};
 
@@ -27,6 +27,11 @@ impl Upstream {
     /// The wire it speaks.
     pub fn wire(&self) -> Wire {
         self.wire
+    }
+
+    /// Whether it was written as this address.
+    fn is_at(&self, addr: SocketAddr) -> bool {
+        self.authority.as_str().parse() == Ok(addr)
     }
 
     pub(crate) fn authority(&self) -> &Authority {
@@ -95,12 +100,12 @@ impl Upstreams {
         upstreams
     }
 
-    /// A SuperLink: over HTTP it serves every API on one port, over gRPC its Fleet API stands alone.
+    /// A SuperLink: over HTTP it serves all its APIs on one port, over gRPC its Fleet API stands alone.
     ///
     /// What [`add`](Self::add) named before stays.
     pub fn add_superlink(&mut self, upstream: &Upstream) {
         let apis: &[Api] = match upstream.wire {
-            Wire::Http => &Api::ALL,
+            Wire::Http => &[Api::Fleet, Api::Control, Api::Runtime],
             Wire::Grpc => &[Api::Fleet],
         };
         for api in apis {
@@ -114,6 +119,16 @@ impl Upstreams {
     pub fn add(&mut self, api: Api, upstream: Upstream) {
         self.rows.retain(|(row, earlier)| (*row, earlier.wire) != (api, upstream.wire));
         self.rows.push((api, upstream));
+    }
+
+    /// Whether one of them stands at `addr`.
+    pub(crate) fn has(&self, addr: SocketAddr) -> bool {
+        self.rows.iter().any(|(_, upstream)| upstream.is_at(addr))
+    }
+
+    /// Leaves out what stands at `addr`.
+    pub(crate) fn remove(&mut self, addr: SocketAddr) {
+        self.rows.retain(|(_, upstream)| !upstream.is_at(addr));
     }
 
     /// Whether there is none.

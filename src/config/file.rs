@@ -1,26 +1,25 @@
 //! The configuration file.
 
-use std::{fmt, path::PathBuf, str::FromStr, time::Duration};
+use std::{fmt, str::FromStr, time::Duration};
 
 use toml::{Table, Value};
 
-use super::{ConfigError, Exposed, FunnelConfig, FunnelConfigBuilder, PeerConfig};
+use super::{Exposed, FunnelConfig, FunnelConfigBuilder, PeerConfig};
 use crate::{
     address_lookup::{Relay, parse_peer},
-    identity,
     protocol::Api,
     upstream::Upstream,
 };
 
 /// Reads a whole file, collecting what is wrong with it.
-pub(super) fn read(text: &str) -> Result<FunnelConfig, ConfigError> {
+pub(super) fn read(text: &str) -> FunnelConfigBuilder {
     let table = match text.parse::<Table>() {
         Ok(table) => table,
-        Err(error) => return FunnelConfig::builder().mistake(error).build(),
+        Err(error) => return FunnelConfig::builder().mistake(error),
     };
     let mut mistakes = Vec::new();
     let builder = root(Fields::new(String::new(), table, &mut mistakes));
-    mistakes.into_iter().fold(builder, FunnelConfigBuilder::mistake).build()
+    mistakes.into_iter().fold(builder, FunnelConfigBuilder::mistake)
 }
 
 fn root(mut fields: Fields<'_>) -> FunnelConfigBuilder {
@@ -40,11 +39,8 @@ fn root(mut fields: Fields<'_>) -> FunnelConfigBuilder {
     if let Some(seconds) = fields.seconds("drain_timeout_s") {
         builder = builder.drain_timeout(seconds);
     }
-    let key_file = fields.string("key_file").map(PathBuf::from).or_else(identity::default_key_file);
-    match key_file.as_deref().map(identity::load_or_create) {
-        Some(Ok(key)) => builder = builder.secret_key(key),
-        Some(Err(error)) => fields.mistake("key_file", crate::forward::chain(&error)),
-        None => fields.mistake("key_file", "this platform names no folder for it: set it"),
+    if let Some(key_file) = fields.string("key_file") {
+        builder = builder.key_file(key_file);
     }
     if let Some(exposed) = fields.table("expose") {
         builder = builder.expose(expose(exposed));
@@ -74,7 +70,13 @@ fn expose(mut fields: Fields<'_>) -> Exposed {
     if !exposed.has_upstreams() {
         exposed = exposed.local_superlink();
     }
-    exposed = exposed.allow_any(fields.parse_list("allow_any"));
+    for api in fields.parse_list::<Api>("allow_any") {
+        if api.trusts_its_callers() {
+            fields.mistake("allow_any", format_args!("{api} must be named for each peer: it trusts its callers"));
+        } else {
+            exposed = exposed.allow_any([api]);
+        }
+    }
     fields.each_table("allow", |mut allow| {
         let apis = if allow.has("apis") { allow.parse_list("apis") } else { vec![Api::Fleet] };
         match allow.parse("peer") {
@@ -269,6 +271,7 @@ mod tests {
             listen = "127.0.0.1:19093"
             "#
         ))
+        .build()
         .unwrap();
         assert_eq!(config.alpn, b"test/1");
         assert_eq!(config.drain_timeout, Duration::from_millis(2500));
@@ -299,6 +302,7 @@ mod tests {
             listen = 9092
             "#
         ))
+        .build()
         .unwrap_err();
         let expected = [
             "relay_mode:",
@@ -322,8 +326,27 @@ mod tests {
         let (_folder, key_file) = key_file();
         let peers: String =
             (0..2).map(|_| format!("[[peer]]\npeer = \"{}\"\n", SecretKey::generate().public())).collect();
-        let error = FunnelConfig::from_toml(&format!("{key_file}{peers}")).unwrap_err();
+        let error = FunnelConfig::from_toml(&format!("{key_file}{peers}")).build().unwrap_err();
         assert!(error.to_string().contains("would listen on 127.0.0.1:9092"), "{error}");
+    }
+
+    #[test]
+    fn an_upstream_is_never_the_funnels_own_port() {
+        let peer = format!("[[peer]]\npeer = \"{}\"\n", SecretKey::generate().public());
+        let found = FunnelConfig::from_toml(&format!("[expose]\n{peer}")).build().unwrap().exposed.unwrap();
+        assert_eq!(
+            found.upstreams.of(Api::Fleet).map(ToString::to_string).collect::<Vec<_>>(),
+            ["http://127.0.0.1:8000"]
+        );
+        let named = format!("[expose]\nsuperlink = \"grpc://127.0.0.1:9092\"\n{peer}");
+        let error = FunnelConfig::from_toml(&named).build().unwrap_err().to_string();
+        assert!(error.contains("this funnel's own port"), "{error}");
+    }
+
+    #[test]
+    fn an_api_that_trusts_its_callers_is_never_open_to_anybody() {
+        let error = FunnelConfig::from_toml("[expose]\nallow_any = [\"runtime\"]").build().unwrap_err().to_string();
+        assert!(error.contains("must be named for each peer"), "{error}");
     }
 
     #[test]
@@ -331,7 +354,7 @@ mod tests {
         let file = tempfile::NamedTempFile::new().unwrap();
         let key_file = format!("key_file = {:?}\n", file.path().join("secret.key"));
         for text in ["", "=", "[[peer]]", "peer = 1", "expose = []", "expose = 1", "[expose]\nupstream = 3", "\u{0}"] {
-            let error = FunnelConfig::from_toml(&format!("{key_file}{text}")).unwrap_err();
+            let error = FunnelConfig::from_toml(&format!("{key_file}{text}")).build().unwrap_err();
             assert!(!error.mistakes().is_empty(), "{text}");
         }
     }

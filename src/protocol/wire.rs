@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use http::{HeaderMap, header::CONTENT_TYPE};
+use http::{HeaderMap, Request, Version, header::CONTENT_TYPE};
 
 /// How a call is written on the wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -14,20 +14,17 @@ pub enum Wire {
 }
 
 impl Wire {
-    /// The wire whose errors a caller with these headers understands.
-    pub fn of_headers(headers: &HeaderMap) -> Self {
-        match headers.get(CONTENT_TYPE) {
-            Some(value) if is_grpc(value.as_bytes()) => Self::Grpc,
-            _ => Self::Http,
-        }
+    /// The wire whose errors the caller understands: gRPC for HTTP/2 with gRPC's content type.
+    pub fn of_request<B>(request: &Request<B>) -> Self {
+        if request.version() == Version::HTTP_2 && has_grpc_type(request.headers()) { Self::Grpc } else { Self::Http }
     }
 }
 
 /// `application/grpc`, alone or with a suffix or a parameter.
-pub(super) fn is_grpc(content_type: &[u8]) -> bool {
-    content_type
-        .strip_prefix(b"application/grpc")
-        .is_some_and(|rest| rest.is_empty() || rest[0] == b'+' || rest[0] == b';')
+pub(crate) fn has_grpc_type(headers: &HeaderMap) -> bool {
+    let content_type = headers.get(CONTENT_TYPE).map_or(&b""[..], |value| value.as_bytes());
+    let parameters = content_type.strip_prefix(b"application/grpc");
+    parameters.is_some_and(|rest| rest.is_empty() || rest[0] == b'+' || rest[0] == b';')
 }
 
 impl fmt::Display for Wire {

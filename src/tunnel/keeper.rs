@@ -11,17 +11,20 @@ use tokio::{
 };
 use tracing::{Instrument, debug, info, info_span, warn};
 
-use super::{Down, Hello, State, Up, lanes::Lanes, lanes::SendError};
+use super::{
+    Down, Hello, State, Up, Waiting,
+    lanes::{Lanes, SendError},
+};
 use crate::{
     forward,
     protocol::{Failure, HELLO_PATH},
     transport::{Code, IrohConnector, Link, LinkLost},
 };
 
-/// Between two attempts. The connector spaces the dials themselves; this only asks it again.
-const RETRY: Duration = Duration::from_millis(250);
-/// Between two attempts at a peer that refuses us: its operator has to act first.
-const RETRY_REFUSED: Duration = Duration::from_secs(5);
+/// Before the second attempt, doubling with each.
+const RETRY_FIRST: Duration = Duration::from_millis(100);
+/// Between attempts in the end. A link that lived longer was a good one, and the next is dialled at once.
+const RETRY_MAX: Duration = Duration::from_secs(2);
 /// For the answer to hello, which asks nobody else.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -48,16 +51,21 @@ impl Keeper {
     }
 
     async fn keep(self) {
-        let mut since = Instant::now();
+        let (mut since, mut failures) = (Instant::now(), 0);
         loop {
             match self.greet().await {
-                Ok(up) => since = self.hold(up).await,
-                Err(down) => {
-                    let pause = if down.is_final { RETRY_REFUSED } else { RETRY };
-                    self.note(Down { since, ..down });
-                    sleep(pause).await;
+                Ok(up) => {
+                    let began = Instant::now();
+                    since = self.hold(up).await;
+                    if began.elapsed() > RETRY_MAX {
+                        failures = 0;
+                        continue;
+                    }
                 }
+                Err(down) => self.note(Down { since, ..down }),
             }
+            sleep(pause(failures)).await;
+            failures += 1;
         }
     }
 
@@ -136,15 +144,21 @@ fn give_up(link: &Link, down: Down) -> Down {
     }
 }
 
+/// A random half keeps the peers of a funnel that restarts from coming back in step.
+fn pause(failures: u32) -> Duration {
+    let full = RETRY_FIRST.saturating_mul(1 << failures.min(10)).min(RETRY_MAX);
+    full.mul_f32(0.5 + fastrand::f32() / 2.0)
+}
+
 impl Down {
     fn now(failure: Failure) -> Self {
-        Self { since: Instant::now(), failure, is_final: false }
+        Self { since: Instant::now(), failure, waiting: Waiting::Worthwhile }
     }
 
     fn of_lost(lost: &LinkLost) -> Self {
         match (lost.code(), lost.peer_reason()) {
             (Some(Code::REFUSED), Some(reason)) => Self {
-                is_final: true,
+                waiting: Waiting::Useless,
                 ..Self::now(Failure::unavailable(format_args!(
                     "peer {} does not admit this funnel: {reason}",
                     lost.peer().fmt_short()

@@ -14,6 +14,7 @@ use hyper::{
     client::conn::http2::{self as client, SendRequest},
 };
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::task::AbortOnDropHandle;
 use tracing::debug;
 
@@ -33,6 +34,8 @@ const MAX_TRIES: usize = 3;
 #[derive(Debug)]
 pub(super) struct Lanes {
     link: Link,
+    /// Counts lanes being opened too: what is written to a new one may have to wait.
+    free: Arc<Semaphore>,
     open: Mutex<Vec<Lane>>,
 }
 
@@ -41,7 +44,7 @@ pub(super) struct Lanes {
 struct Lane {
     requests: SendRequest<Body>,
     load: Arc<AtomicUsize>,
-    _session: Arc<AbortOnDropHandle<()>>,
+    _session: Arc<(AbortOnDropHandle<()>, OwnedSemaphorePermit)>,
 }
 
 /// One call's place on its lane.
@@ -67,7 +70,7 @@ pub(super) enum SendError {
 
 impl Lanes {
     pub(super) fn new(link: Link) -> Self {
-        Self { link, open: Mutex::default() }
+        Self { link, free: Arc::new(Semaphore::new(MAX_LANES)), open: Mutex::default() }
     }
 
     pub(super) fn link(&self) -> &Link {
@@ -101,20 +104,28 @@ impl Lanes {
 
     /// A place on a lane, `None` when the link is at its end.
     async fn lane(&self) -> Option<LaneGuard> {
-        if let Some(guard) = self.take_open() {
-            return Some(guard);
+        if let Some(idle) = self.least_loaded(|load| load == 0) {
+            return Some(idle);
         }
-        let lane = Lane::open(&self.link).await?;
+        let permit = match Arc::clone(&self.free).try_acquire_owned() {
+            Ok(permit) => permit,
+            Err(_) => match self.least_loaded(|_| true) {
+                Some(shared) => return Some(shared),
+                // All are being opened; the semaphore is never closed.
+                None => Arc::clone(&self.free).acquire_owned().await.ok()?,
+            },
+        };
+        let lane = Lane::open(&self.link, permit).await?;
         let guard = lane.enter();
         self.open().push(lane);
         Some(guard)
     }
 
-    fn take_open(&self) -> Option<LaneGuard> {
+    fn least_loaded(&self, wanted: impl Fn(usize) -> bool) -> Option<LaneGuard> {
         let mut open = self.open();
         open.retain(|lane| !lane.requests.is_closed());
         let lane = open.iter().min_by_key(|lane| lane.load())?;
-        (lane.load() == 0 || open.len() >= MAX_LANES).then(|| lane.enter())
+        wanted(lane.load()).then(|| lane.enter())
     }
 
     fn open(&self) -> MutexGuard<'_, Vec<Lane>> {
@@ -123,7 +134,7 @@ impl Lanes {
 }
 
 impl Lane {
-    async fn open(link: &Link) -> Option<Self> {
+    async fn open(link: &Link, permit: OwnedSemaphorePermit) -> Option<Self> {
         let stream = link.open().await.ok()?;
         let (requests, session) = handshake(stream).await.ok()?;
         let session = tokio::spawn(async move {
@@ -131,7 +142,8 @@ impl Lane {
                 debug!("session ended: {}", chain(&error));
             }
         });
-        Some(Self { requests, load: Arc::default(), _session: Arc::new(AbortOnDropHandle::new(session)) })
+        let session = (AbortOnDropHandle::new(session), permit);
+        Some(Self { requests, load: Arc::default(), _session: Arc::new(session) })
     }
 
     fn load(&self) -> usize {

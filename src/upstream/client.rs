@@ -2,24 +2,31 @@
 
 use std::time::Duration;
 
-use http::{Request, Response, Version, header::CONTENT_TYPE};
+use http::{HeaderValue, Request, Response, Version, header::CONTENT_TYPE};
 use hyper::body::Incoming;
 use hyper_util::{
-    client::legacy::{Client, connect::HttpConnector},
+    client::legacy::{self as client, Client, connect::HttpConnector},
     rt::{TokioExecutor, TokioTimer},
 };
 
 use super::Upstream;
 use crate::{
-    forward::{self, Body, chain},
+    forward::{self, Body, PASSED, chain},
     http2,
-    protocol::{Failure, Route, Wire},
+    protocol::{Failure, Route, Wire, has_grpc_type},
 };
 
 /// An upstream stands on this machine or next to it: a second is long.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// uvicorn, under Flower, closes idle connections after 5 s; a call must not meet that.
 const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(4);
+
+/// TCP asks an upstream that says nothing whether it is there: after this, and twice more at half of it. HTTP/2 pings
+/// would do as well, but a SuperLink ends connections that ping (its "too many pings").
+const KEEP_ALIVE: Duration = Duration::from_secs(4);
+/// What was sent and not acknowledged for so long is lost.
+#[cfg(target_os = "linux")]
+const UNACKNOWLEDGED: Duration = Duration::from_secs(10);
 
 /// Calls upstreams, over HTTP/1.1 or HTTP/2 without TLS.
 #[derive(Clone, Debug)]
@@ -30,20 +37,13 @@ pub(crate) struct UpstreamClient {
 
 impl UpstreamClient {
     pub(crate) fn new() -> Self {
-        let mut connector = HttpConnector::new();
-        connector.set_nodelay(true);
-        connector.set_connect_timeout(Some(CONNECT_TIMEOUT));
-        let mut builder = Client::builder(TokioExecutor::new());
-        builder.timer(TokioTimer::new()).pool_timer(TokioTimer::new()).pool_idle_timeout(POOL_IDLE_TIMEOUT);
-        let http = builder.build(connector.clone());
-        let grpc = builder
-            .http2_only(true)
-            .http2_initial_stream_window_size(http2::STREAM_WINDOW)
-            .http2_initial_connection_window_size(http2::CONNECTION_WINDOW)
-            .http2_max_frame_size(http2::FRAME_SIZE)
-            .http2_max_header_list_size(http2::MAX_HEADER_LIST)
-            .build(connector);
-        Self { http, grpc }
+        Self { http: builder().build(connector()), grpc: grpc() }
+    }
+
+    /// The same with HTTP/2 connections of its own. What one session leaves unread fills the window of the connection
+    /// that it came on, and must hold back nobody else.
+    pub(crate) fn for_session(&self) -> Self {
+        Self { http: self.http.clone(), grpc: grpc() }
     }
 
     /// Hands one call to `upstream`.
@@ -70,6 +70,7 @@ impl UpstreamClient {
         request: Request<Body>,
     ) -> Result<Response<Incoming>, Failure> {
         let mut request = forward::onward_request(request, upstream.authority());
+        request.headers_mut().insert(PASSED, HeaderValue::from_static("inbound"));
         let client = match upstream.wire() {
             Wire::Http => &self.http,
             Wire::Grpc => {
@@ -84,11 +85,39 @@ impl UpstreamClient {
     }
 }
 
+fn builder() -> client::Builder {
+    let mut builder = Client::builder(TokioExecutor::new());
+    builder.timer(TokioTimer::new()).pool_timer(TokioTimer::new()).pool_idle_timeout(POOL_IDLE_TIMEOUT);
+    builder
+}
+
+fn grpc() -> Client<HttpConnector, Body> {
+    builder()
+        .http2_only(true)
+        .http2_initial_stream_window_size(http2::LOCAL_STREAM_WINDOW)
+        .http2_initial_connection_window_size(http2::LOCAL_CONNECTION_WINDOW)
+        .http2_max_frame_size(http2::FRAME_SIZE)
+        .http2_max_header_list_size(http2::MAX_HEADER_LIST)
+        .build(connector())
+}
+
+fn connector() -> HttpConnector {
+    let mut connector = HttpConnector::new();
+    connector.set_nodelay(true);
+    connector.set_connect_timeout(Some(CONNECT_TIMEOUT));
+    connector.set_keepalive(Some(KEEP_ALIVE));
+    connector.set_keepalive_interval(Some(KEEP_ALIVE / 2));
+    connector.set_keepalive_retries(Some(2));
+    #[cfg(target_os = "linux")]
+    connector.set_tcp_user_timeout(Some(UNACKNOWLEDGED));
+    connector
+}
+
 /// Whether the response is in the wire's own form: another web server at that port would make a SuperNode stop.
 fn is_flower(wire: Wire, response: &Response<Incoming>) -> bool {
     let content_type = response.headers().get(CONTENT_TYPE).map_or(&b""[..], |value| value.as_bytes());
     match wire {
-        Wire::Grpc => content_type.starts_with(b"application/grpc"),
+        Wire::Grpc => has_grpc_type(response.headers()),
         Wire::Http if response.status().is_success() => {
             content_type.starts_with(b"application/protobuf")
                 || content_type.starts_with(b"application/flower-protobuf-stream")

@@ -3,6 +3,7 @@
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use bytes::Bytes;
+use futures_util::future::join_all;
 use http::{Method, Request, StatusCode};
 use tokio::{
     sync::watch,
@@ -13,7 +14,7 @@ use tracing::{info, warn};
 use super::{Upstream, UpstreamClient, Upstreams};
 use crate::{
     forward,
-    protocol::{Failure, Wire},
+    protocol::{Failure, Wire, has_grpc_type},
 };
 
 /// Between two looks while one is missing. A SuperLink takes about 5 s to start; an operator who watches should not
@@ -21,6 +22,8 @@ use crate::{
 const INTERVAL: Duration = Duration::from_secs(2);
 /// Between two looks while all answer: calls notice a loss by themselves.
 const INTERVAL_ALL_UP: Duration = Duration::from_secs(15);
+/// For the first look, when an operator waits for it.
+const FIRST_LOOK: Duration = Duration::from_secs(1);
 /// For one look.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// A route of every Flower with HTTP (1.35 on) that takes only POST: asked with GET, Flower answers 405, without
@@ -73,20 +76,22 @@ impl Probe {
         self.states.borrow().get(upstream).copied().unwrap_or(UpstreamState::Unknown)
     }
 
-    /// Waits for the first look at every upstream.
+    /// Waits for the first look at every upstream, but not for one that is slow to answer.
     pub(crate) async fn looked(&self) {
         let all = self.upstreams.distinct().len();
-        // The sender lives as long as self: this cannot fail.
-        let _ = self.states.subscribe().wait_for(|states| states.len() == all).await;
+        let mut states = self.states.subscribe();
+        // The sender lives as long as self, and whoever was not seen in time is unknown.
+        let _ = timeout(FIRST_LOOK, states.wait_for(|states| states.len() == all)).await;
     }
 
     /// Looks again and again, for ever.
     pub(crate) async fn run(self, client: UpstreamClient) {
         loop {
-            for upstream in self.upstreams.distinct() {
+            join_all(self.upstreams.distinct().into_iter().map(async |upstream| {
                 let (state, detail) = look(&client, upstream).await;
                 self.note(upstream, state, &detail);
-            }
+            }))
+            .await;
             let all_up = self.states.borrow().values().all(|state| *state == UpstreamState::Up);
             sleep(if all_up { INTERVAL_ALL_UP } else { INTERVAL }).await;
         }
@@ -135,6 +140,6 @@ async fn look(client: &UpstreamClient, upstream: &Upstream) -> (UpstreamState, S
 fn is_flower<B>(wire: Wire, response: &http::Response<B>) -> bool {
     match wire {
         Wire::Http => response.status() == StatusCode::METHOD_NOT_ALLOWED,
-        Wire::Grpc => Wire::of_headers(response.headers()) == Wire::Grpc,
+        Wire::Grpc => has_grpc_type(response.headers()),
     }
 }

@@ -6,13 +6,12 @@ mod id;
 mod join;
 mod run;
 
-use std::path::Path;
-
-use flower_iroh_funnel::{
-    FunnelConfig, FunnelConfigBuilder, SecretKey,
-    address_lookup::Relay,
-    identity::{self, IdentityError},
+use std::{
+    fmt,
+    io::{self, Write},
 };
+
+use flower_iroh_funnel::{FunnelConfigBuilder, address_lookup::Relay, identity};
 
 pub(crate) use self::{
     expose::expose,
@@ -23,18 +22,15 @@ pub(crate) use self::{
 };
 use crate::args::Common;
 
-fn load_key(key_file: Option<&Path>) -> Result<SecretKey, Failure> {
-    let load = |path: &Path| identity::load_or_create(path).map_err(Failure::of::<IdentityError>);
-    match (key_file, identity::default_key_file()) {
-        (Some(path), _) => load(path),
-        (None, Some(path)) => load(&path),
-        (None, None) => Err(Failure::usage("no home folder is known for the key; name a file with --key-file")),
-    }
+/// Prints a line for whoever reads stdout. When nobody does, the funnel goes on.
+fn say(line: impl fmt::Display) {
+    let mut stdout = io::stdout().lock();
+    let _ = writeln!(stdout, "{line}").and_then(|()| stdout.flush());
 }
 
-/// The configuration as far as the common options make it.
-fn builder(common: &Common) -> Result<FunnelConfigBuilder, Failure> {
-    let mut builder = FunnelConfig::builder().secret_key(load_key(common.key_file.as_deref())?);
+/// What the common options say, above what the builder has.
+fn with_options(mut builder: FunnelConfigBuilder, common: &Common) -> FunnelConfigBuilder {
+    builder = with_key(builder, common);
     if let Some(bind) = &common.bind {
         builder = match bind.parse() {
             Ok(bind) => builder.bind_addr(bind),
@@ -47,5 +43,18 @@ fn builder(common: &Common) -> Result<FunnelConfigBuilder, Failure> {
             Err(error) => builder.mistake(format_args!("--relay {error}")),
         };
     }
-    Ok(builder)
+    builder
+}
+
+fn with_key(builder: FunnelConfigBuilder, common: &Common) -> FunnelConfigBuilder {
+    if let Some(key_file) = &common.key_file {
+        return builder.key_file(key_file);
+    }
+    if builder.has_key() {
+        return builder;
+    }
+    match identity::default_key_file() {
+        Some(key_file) => builder.key_file(key_file),
+        None => builder.mistake("no home folder is known for the key; name a file with --key-file"),
+    }
 }

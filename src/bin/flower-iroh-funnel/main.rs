@@ -5,7 +5,11 @@ mod commands;
 mod signals;
 mod telemetry;
 
-use std::process::ExitCode;
+use std::{
+    io::{self, Write},
+    process::ExitCode,
+    time::Duration,
+};
 
 use clap::Parser;
 
@@ -13,6 +17,9 @@ use self::{
     args::{Args, Command},
     commands::{Failure, USAGE},
 };
+
+/// A lookup of a name cannot be cancelled; nobody waits for it at the end.
+const NAME_LOOKUPS: Duration = Duration::from_secs(1);
 
 fn main() -> ExitCode {
     let args = match Args::try_parse() {
@@ -27,7 +34,7 @@ fn main() -> ExitCode {
     match run(args) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("{failure}");
+            let _ = writeln!(io::stderr(), "{failure}");
             failure.exit_code()
         }
     }
@@ -35,12 +42,14 @@ fn main() -> ExitCode {
 
 fn run(args: Args) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Failure::of)?;
-    runtime.block_on(async {
+    let ended = runtime.block_on(async {
         match args.command {
             Command::Id => commands::id(&args.common),
             Command::Expose(expose) => commands::expose(&args.common, expose).await,
             Command::Join(join) => commands::join(&args.common, join).await,
             Command::Run(run) => commands::run(&args.common, run).await,
         }
-    })
+    });
+    runtime.shutdown_timeout(NAME_LOOKUPS);
+    ended
 }

@@ -10,41 +10,63 @@ const INTERRUPTED: i32 = 130;
 
 /// The first signal drains the funnel, the second ends the process.
 pub(crate) fn drain_on_signal(funnel: Funnel) {
+    let signals = Signals::listen();
     tokio::spawn(async move {
-        signal().await;
+        let mut signals = match signals {
+            Ok(signals) => signals,
+            Err(error) => return warn!(%error, "cannot listen for signals: they end the funnel at once"),
+        };
+        signals.next().await;
         info!("stopping: calls under way are finished; signal again to stop at once");
         funnel.shutdown();
-        signal().await;
+        signals.next().await;
         warn!("stopped at once");
         process::exit(INTERRUPTED);
     });
 }
 
 #[cfg(unix)]
-async fn signal() {
-    use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
-    else {
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
+struct Signals {
+    interrupt: tokio::signal::unix::Signal,
+    terminate: tokio::signal::unix::Signal,
+}
+
+#[cfg(unix)]
+impl Signals {
+    fn listen() -> std::io::Result<Self> {
+        use tokio::signal::unix::{SignalKind, signal};
+        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
     }
 }
 
 #[cfg(windows)]
-async fn signal() {
-    use tokio::signal::windows::{ctrl_break, ctrl_c, ctrl_close, ctrl_shutdown};
-    let (Ok(mut c), Ok(mut brk), Ok(mut close), Ok(mut shutdown)) =
-        (ctrl_c(), ctrl_break(), ctrl_close(), ctrl_shutdown())
-    else {
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = c.recv() => {}
-        _ = brk.recv() => {}
-        _ = close.recv() => {}
-        _ = shutdown.recv() => {}
+struct Signals {
+    c: tokio::signal::windows::CtrlC,
+    brk: tokio::signal::windows::CtrlBreak,
+    close: tokio::signal::windows::CtrlClose,
+    shutdown: tokio::signal::windows::CtrlShutdown,
+}
+
+#[cfg(windows)]
+impl Signals {
+    fn listen() -> std::io::Result<Self> {
+        use tokio::signal::windows::{ctrl_break, ctrl_c, ctrl_close, ctrl_shutdown};
+        Ok(Self { c: ctrl_c()?, brk: ctrl_break()?, close: ctrl_close()?, shutdown: ctrl_shutdown()? })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.c.recv() => {}
+            _ = self.brk.recv() => {}
+            _ = self.close.recv() => {}
+            _ = self.shutdown.recv() => {}
+        }
     }
 }

@@ -1,34 +1,35 @@
 //! `expose`: beside a SuperLink.
 
-use std::{fs, path::Path};
+use std::{fs, io, path::Path, pin::pin};
 
-use flower_iroh_funnel::{Api, EndpointId, Exposed, Funnel, FunnelConfigBuilder, Upstream, UpstreamState};
+use flower_iroh_funnel::{
+    Api, EndpointId, Exposed, Funnel, FunnelConfig, FunnelConfigBuilder, Upstream, UpstreamState,
+};
 use iroh_tickets::endpoint::EndpointTicket;
-use tracing::warn;
 
-use super::{Failure, builder};
+use super::{Failure, say, with_options};
 use crate::{
     args::{self, Common},
     signals,
 };
 
 pub(crate) async fn expose(common: &Common, args: args::Expose) -> Result<(), Failure> {
-    let mut builder = builder(common)?;
+    let mut builder = with_options(FunnelConfig::builder(), common);
     let mut exposed = Exposed::new();
     (builder, exposed) = upstreams(builder, exposed, &args);
     (builder, exposed) = access(builder, exposed, &args);
-    warn_of(&exposed);
     let funnel = Funnel::new(builder.expose(exposed).build()?).await?;
     signals::drain_on_signal(funnel.clone());
-    let (served, announced) = tokio::join!(funnel.serve(), async {
-        let announced = announce(&funnel, args.ticket_file.as_deref()).await;
-        if announced.is_err() {
-            funnel.shutdown();
-        }
-        announced
-    });
-    announced?;
-    Ok(served?)
+    let mut serving = pin!(funnel.serve());
+    let announced = tokio::select! {
+        served = &mut serving => return Ok(served?),
+        announced = announce(&funnel, args.ticket_file.as_deref()) => announced,
+    };
+    if announced.is_err() {
+        funnel.shutdown();
+    }
+    serving.await?;
+    announced
 }
 
 fn upstreams(
@@ -85,30 +86,24 @@ fn parse_allow(text: &str) -> Result<(EndpointId, Vec<Api>), String> {
     Ok((id, apis.map_err(|error: flower_iroh_funnel::protocol::UnknownApi| error.to_string())?))
 }
 
-fn warn_of(exposed: &Exposed) {
-    if exposed.admits_nobody() {
-        warn!("nobody is allowed in; let a peer in with: --allow ID");
-    }
-    for api in exposed.trusting_apis().iter() {
-        warn!(
-            %api,
-            "this API is open to peers: Flower trusts whoever reaches it with every run, message and model on this \
-             SuperLink"
-        );
-    }
-}
-
 async fn announce(funnel: &Funnel, ticket_file: Option<&Path>) -> Result<(), Failure> {
     let ticket = EndpointTicket::new(funnel.endpoint_addr().await);
     if let Some(path) = ticket_file {
-        let written = fs::write(path, format!("{ticket}\n"));
-        written
+        write_whole(path, &format!("{ticket}\n"))
             .map_err(|error| Failure::usage(format_args!("cannot write --ticket-file {}: {error}", path.display())))?;
     }
-    println!("ticket {ticket}");
-    println!("on the other side run: flower-iroh-funnel join {ticket}");
-    println!("ready {}: {}", funnel.endpoint_id(), found(&funnel.upstreams().await));
+    say(format_args!("ticket {ticket}"));
+    say(format_args!("on the other side run: flower-iroh-funnel join {ticket}"));
+    say(format_args!("ready {}: {}", funnel.endpoint_id(), found(&funnel.upstreams().await)));
     Ok(())
+}
+
+/// Nobody who waits for the file ever reads half of it.
+fn write_whole(path: &Path, text: &str) -> io::Result<()> {
+    let mut draft = path.as_os_str().to_owned();
+    draft.push(".tmp");
+    fs::write(&draft, text)?;
+    fs::rename(&draft, path)
 }
 
 fn found(upstreams: &[(Upstream, UpstreamState)]) -> String {

@@ -1,9 +1,13 @@
 //! `id`: the endpoint id, alone on stdout.
 
-use super::{Failure, load_key};
+use flower_iroh_funnel::FunnelConfig;
+
+use super::{Failure, say, with_options};
 use crate::args::Common;
 
 pub(crate) fn id(common: &Common) -> Result<(), Failure> {
-    println!("{}", load_key(common.key_file.as_deref())?.public());
+    let config = with_options(FunnelConfig::builder(), common).build()?;
+    let key = config.secret_key.expect("the options name a key file");
+    say(key.public());
     Ok(())
 }

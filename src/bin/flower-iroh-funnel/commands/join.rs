@@ -1,22 +1,21 @@
 //! `join`: beside SuperNodes and the flwr command.
 
-use std::{fs, net::SocketAddr, path::PathBuf};
+use std::{fs, net::SocketAddr, path::PathBuf, pin::pin};
 
 use directories::ProjectDirs;
 use flower_iroh_funnel::{
     EndpointAddr, Funnel, FunnelConfig, Hello, PeerConfig, PeerConn,
     address_lookup::{InvalidPeer, parse_peer},
 };
-use tracing::info;
 
-use super::{Failure, builder};
+use super::{Failure, say, with_options};
 use crate::{
     args::{self, Common},
     signals,
 };
 
 pub(crate) async fn join(common: &Common, args: args::Join) -> Result<(), Failure> {
-    let mut builder = builder(common)?;
+    let mut builder = with_options(FunnelConfig::builder(), common);
     match find_peer(&args) {
         Ok(addr) => builder = builder.peer(PeerConfig::new(addr)),
         Err(mistake) => builder = builder.mistake(mistake),
@@ -29,13 +28,10 @@ pub(crate) async fn join(common: &Common, args: args::Join) -> Result<(), Failur
     let peer = config.peers[0].id();
     let funnel = Funnel::new(config).await?;
     signals::drain_on_signal(funnel.clone());
-    let announced = announce(funnel.peer(peer), funnel.local_addrs()[0]);
-    tokio::pin!(announced);
-    let serving = funnel.serve();
-    tokio::pin!(serving);
+    let mut serving = pin!(funnel.serve());
     tokio::select! {
         served = &mut serving => return Ok(served?),
-        () = &mut announced => {}
+        () = announce(funnel.peer(peer), funnel.local_addrs()[0]) => {}
     }
     Ok(serving.await?)
 }
@@ -55,8 +51,8 @@ fn find_name(args: &args::Join, no_ticket: &InvalidPeer) -> Result<EndpointAddr,
         Err(error) if args.config.is_some() => return Err(format!("cannot read --config {}: {error}", path.display())),
         Err(_) => return Err(format!("{no_ticket}, and there is no {} to find it in as a name", path.display())),
     };
-    let config = FunnelConfig::from_toml(&text).map_err(|error| format!("{}: {error}", path.display()))?;
-    let named = config.peers.into_iter().find(|peer| peer.has_name(&args.peer));
+    let file = FunnelConfig::from_toml(&text);
+    let named = file.peers().iter().find(|peer| peer.has_name(&args.peer));
     named.map(|peer| peer.addr().clone()).ok_or_else(|| format!("{no_ticket}, nor a peer's name in {}", path.display()))
 }
 
@@ -65,10 +61,10 @@ fn default_config() -> Option<PathBuf> {
 }
 
 async fn announce(peer: PeerConn, listen: SocketAddr) {
-    info!(peer = %peer.peer(), "dialling");
-    let hello = peer.ready(|failure| println!("waiting: {failure}")).await;
-    println!("{}", next_steps(&hello, listen));
-    println!("ready listening on {listen} for {}: {hello}", peer.peer().fmt_short());
+    say(format_args!("waiting: dialling {}", peer.peer().fmt_short()));
+    let hello = peer.ready(|failure| say(format_args!("waiting: {failure}"))).await;
+    say(next_steps(&hello, listen));
+    say(format_args!("ready listening on {listen} for {}: {hello}", peer.peer().fmt_short()));
 }
 
 /// The lines to run next, as far as this side may use them.

@@ -1,38 +1,40 @@
 //! `run`: both roles, from a file.
 
-use std::fs;
+use std::{fs, pin::pin};
 
 use flower_iroh_funnel::{Funnel, FunnelConfig};
 use iroh_tickets::endpoint::EndpointTicket;
 
-use super::Failure;
+use super::{Failure, say, with_options};
 use crate::{
     args::{self, Common},
     signals,
 };
 
 pub(crate) async fn run(common: &Common, args: args::Run) -> Result<(), Failure> {
-    if common.key_file.is_some() || common.bind.is_some() || common.relay.is_some() {
-        return Err(Failure::usage("with `run`, the file says it: key_file, bind_addr, relay_mode"));
-    }
     let path = args.config.display();
     let text = fs::read_to_string(&args.config)
         .map_err(|error| Failure::usage(format_args!("cannot read --config {path}: {error}")))?;
-    let config = FunnelConfig::from_toml(&text).map_err(|error| Failure::usage(format_args!("{path}: {error}")))?;
+    let config = with_options(FunnelConfig::from_toml(&text), common).build();
+    let config = config.map_err(|error| Failure::usage(format_args!("{path}: {error}")))?;
     if config.exposed.is_none() && config.peers.is_empty() {
         return Err(Failure::usage(format_args!("{path}: nothing to do: add [expose] or [[peer]]")));
     }
     let exposes = config.exposed.is_some();
     let funnel = Funnel::new(config).await?;
     signals::drain_on_signal(funnel.clone());
-    let ((), served) = tokio::join!(announce(&funnel, exposes), funnel.serve());
-    Ok(served?)
+    let mut serving = pin!(funnel.serve());
+    tokio::select! {
+        served = &mut serving => return Ok(served?),
+        () = announce(&funnel, exposes) => {}
+    }
+    Ok(serving.await?)
 }
 
 async fn announce(funnel: &Funnel, exposes: bool) {
     if exposes {
-        println!("ticket {}", EndpointTicket::new(funnel.endpoint_addr().await));
+        say(format_args!("ticket {}", EndpointTicket::new(funnel.endpoint_addr().await)));
     }
     let listening: Vec<_> = funnel.local_addrs().iter().map(|addr| format!(" listening on {addr}")).collect();
-    println!("ready {}{}", funnel.endpoint_id(), listening.join(","));
+    say(format_args!("ready {}{}", funnel.endpoint_id(), listening.join(",")));
 }
