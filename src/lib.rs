@@ -33,6 +33,7 @@
 //! | `funnel` (default) | [`Funnel`] and what it is made of |
 //! | `cli` (default) | the command `flower-iroh-funnel` |
 #![cfg_attr(docsrs, feature(doc_cfg))]
+#![cfg_attr(not(test), warn(clippy::unwrap_used))]
 
 #[cfg(feature = "transport")]
 pub mod transport;

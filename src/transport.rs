@@ -1,9 +1,9 @@
 //! tonic over iroh: HTTP/2 spoken straight over QUIC, dialled by public key.
 //!
-//! A client plugs [`IrohConnector`] into [`tonic::transport::Endpoint::connect_with_connector`], a server feeds
-//! [`IrohIncoming`] to [`Server::serve_with_incoming`]. Both yield [`IrohStream`], one QUIC bi-stream, which
-//! carries one HTTP/2 session. [`LostLinkLayer`] around a client turns a link that died into `UNAVAILABLE`
-//! with the reason.
+//! A client plugs [`IrohConnector`] into `tonic::transport::Endpoint::connect_with_connector`, a server feeds
+//! [`IrohIncoming`] to `tonic::transport::Server::serve_with_incoming`. Both yield [`IrohStream`], one QUIC
+//! bi-stream, which carries one HTTP/2 session. [`LostLinkLayer`] around a client turns a link that died into
+//! `UNAVAILABLE` with the reason.
 //!
 //! ```text
 //! tonic Channel ─► IrohConnector ─► Pool ─► Link (one QUIC connection per peer and ALPN)
@@ -32,8 +32,6 @@
 //!     .await?;
 //! # Ok(()) }
 //! ```
-//!
-//! [`Server::serve_with_incoming`]: tonic::transport::Server
 
 mod codes;
 mod connecting;
@@ -47,6 +45,7 @@ mod lost_link;
 mod peer_info;
 mod pool;
 mod quic;
+mod read_ahead;
 mod stream;
 mod target;
 

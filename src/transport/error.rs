@@ -105,6 +105,7 @@ enum Kind {
     TimedOut { after: Option<Duration> },
     WrongAlpn { alpn: String },
     WrongId,
+    Busy,
     NoAddress(endpoint::ConnectError),
     SelfDial,
     EndpointClosed,
@@ -184,6 +185,9 @@ impl Kind {
         if code == TransportErrorCode::crypto(NO_APPLICATION_PROTOCOL) {
             return Some(Self::WrongAlpn { alpn: String::from_utf8_lossy(alpn).into_owned() });
         }
+        if code == TransportErrorCode::CONNECTION_REFUSED {
+            return Some(Self::Busy);
+        }
         (code == TransportErrorCode::crypto(UNKNOWN_CA)).then_some(Self::WrongId)
     }
 }
@@ -213,6 +217,7 @@ impl fmt::Display for ConnectError {
             Kind::TimedOut { after: None } => f.write_str("it stopped answering during the handshake"),
             Kind::WrongAlpn { alpn } => write!(f, "it does not speak {alpn:?} (another program, or another version)"),
             Kind::WrongId => f.write_str("another endpoint answers at its address"),
+            Kind::Busy => f.write_str("it refuses new links for now (too many handshakes)"),
             Kind::NoAddress(_) => {
                 f.write_str("no address of it is known; give a ticket or configure an address lookup")
             }

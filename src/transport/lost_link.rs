@@ -14,6 +14,8 @@ use tonic::Status;
 use tower_layer::Layer;
 use tower_service::Service;
 
+use super::ConnectError;
+
 type BoxError = Box<dyn Error + Send + Sync>;
 
 /// Wraps a tonic `Channel` in [`LostLink`].
@@ -40,7 +42,8 @@ impl<S> Layer<S> for LostLinkLayer {
 /// or in the middle of it.
 ///
 /// Stock tonic reports `UNKNOWN: transport error` or `CANCELLED` then, which no retry policy takes for what it is.
-/// Errors that are not the link's pass unchanged.
+/// A call that had not been sent yet learns only that: it may be sent again, over another link. Errors that are not
+/// the link's pass unchanged.
 #[derive(Clone, Debug)]
 pub struct LostLink<S> {
     inner: S,
@@ -128,16 +131,26 @@ fn explain(error: impl Into<BoxError>) -> BoxError {
 /// The reason, if the link or the session is what failed.
 fn lost_link(error: &(dyn Error + 'static)) -> Option<String> {
     let mut cause = Some(error);
+    let mut unsent = false;
     while let Some(error) = cause {
+        if let Some(unreachable) = error.downcast_ref::<ConnectError>() {
+            return Some(unreachable.to_string());
+        }
+        if let Some(io) = error.downcast_ref::<io::Error>() {
+            return Some(io.to_string());
+        }
         if let Some(h2) = error.downcast_ref::<h2::Error>() {
             return h2.get_io().map(io::Error::to_string);
         }
-        if let Some(hyper) = error.downcast_ref::<hyper::Error>()
-            && (hyper.is_canceled() || hyper.is_closed())
-        {
-            return Some("the session ended before the call was sent".to_owned());
+        if let Some(hyper) = error.downcast_ref::<hyper::Error>() {
+            // A request body that failed is the caller's business.
+            if hyper.is_user() {
+                return None;
+            }
+            // hyper names no reason then: it goes to the calls that were on their way.
+            unsent |= hyper.is_canceled() || hyper.is_closed();
         }
         cause = error.source();
     }
-    None
+    unsent.then(|| "the session ended before the call was sent".to_owned())
 }

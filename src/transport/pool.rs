@@ -15,7 +15,7 @@ use iroh::{Endpoint, EndpointAddr, EndpointId};
 use tokio::time::{Instant, timeout};
 use tracing::debug;
 
-use super::{ConnectError, Link};
+use super::{Code, ConnectError, Link};
 
 /// Four round trips of a handshake over a relay at the far side of the world take under 2 s; a loaded machine and a
 /// lost packet or two are allowed for.
@@ -50,7 +50,11 @@ enum State {
         dial: WeakShared<Dial>,
         failures: u32,
     },
-    Open(Link),
+    Open {
+        link: Link,
+        /// Failures before it, which count again should the peer refuse it.
+        failures: u32,
+    },
     Failed {
         error: ConnectError,
         failures: u32,
@@ -77,6 +81,7 @@ impl Pool {
             let mut peers = self.peers();
             forget_the_lost(&mut peers, id);
             let peer = peers.entry(id).or_default();
+            peer.state.notice_refusal();
             match peer.state.wanted() {
                 Wanted::Link(link) => return Ok(link),
                 Wanted::Error(error) => return Err(error),
@@ -101,9 +106,8 @@ impl Pool {
     }
 
     async fn dial_and_settle(self: Arc<Self>, addr: EndpointAddr, failures: u32) -> Outcome {
-        let id = addr.id;
-        let outcome = self.dial(addr).await;
-        self.settle(id, &outcome, failures);
+        let outcome = self.dial(addr.clone()).await;
+        self.settle(&addr, &outcome, failures);
         outcome
     }
 
@@ -117,16 +121,16 @@ impl Pool {
         }
     }
 
-    fn settle(&self, id: EndpointId, outcome: &Outcome, failures: u32) {
-        let state = match outcome {
-            Ok(link) => State::Open(link.clone()),
-            Err(error) => State::Failed {
-                error: error.clone(),
-                failures: failures + 1,
-                retry_at: Instant::now() + backoff(failures),
-            },
+    fn settle(&self, dialled: &EndpointAddr, outcome: &Outcome, failures: u32) {
+        let mut peers = self.peers();
+        let peer = peers.entry(dialled.id).or_default();
+        let is_out_of_date = peer.addr.as_ref().is_some_and(|addr| addr != dialled);
+        peer.state = match outcome {
+            Ok(link) => State::Open { link: link.clone(), failures },
+            // Another address came meanwhile: it says nothing about that one.
+            Err(_) if is_out_of_date => State::Unknown,
+            Err(error) => State::failed(error.clone(), failures),
         };
-        self.peers().entry(id).or_default().state = state;
     }
 
     fn peers(&self) -> MutexGuard<'_, HashMap<EndpointId, Peer>> {
@@ -142,10 +146,24 @@ enum Wanted {
 }
 
 impl State {
+    fn failed(error: ConnectError, failures: u32) -> Self {
+        Self::Failed { error, failures: failures + 1, retry_at: Instant::now() + backoff(failures) }
+    }
+
+    /// A peer without room takes a link and closes it at once: to the caller that is a dial that failed.
+    fn notice_refusal(&mut self) {
+        if let Self::Open { link, failures } = self
+            && let Some(lost) = link.close_reason()
+            && matches!(lost.code(), Some(Code::OVERLOADED | Code::REFUSED | Code::WRONG_ALPN))
+        {
+            *self = Self::failed(lost.into(), *failures);
+        }
+    }
+
     fn wanted(&self) -> Wanted {
         match self {
-            Self::Open(link) if link.close_reason().is_none() => Wanted::Link(link.clone()),
-            Self::Unknown | Self::Open(_) => Wanted::NewDial { failures: 0 },
+            Self::Open { link, .. } if link.close_reason().is_none() => Wanted::Link(link.clone()),
+            Self::Unknown | Self::Open { .. } => Wanted::NewDial { failures: 0 },
             Self::Dialling { dial, failures } => match dial.upgrade() {
                 Some(dial) => Wanted::Dial(dial),
                 None => Wanted::NewDial { failures: *failures },
@@ -160,7 +178,7 @@ impl State {
         match self {
             Self::Unknown => true,
             Self::Dialling { dial, .. } => dial.upgrade().is_none(),
-            Self::Open(link) => link.close_reason().is_some(),
+            Self::Open { link, .. } => link.close_reason().is_some(),
             Self::Failed { retry_at, .. } => Instant::now() > *retry_at + BACKOFF_MAX,
         }
     }

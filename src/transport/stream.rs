@@ -13,7 +13,10 @@ use tokio::{
 };
 use tonic::transport::server::Connected;
 
-use super::{Code, Link, PeerInfo};
+use super::{
+    Code, Link, PeerInfo,
+    read_ahead::{ReadAhead, ReadFailed},
+};
 
 type Acknowledged = Pin<Box<dyn Future<Output = Result<Option<VarInt>, StoppedError>> + Send + Sync>>;
 
@@ -24,10 +27,15 @@ type Acknowledged = Pin<Box<dyn Future<Output = Result<Option<VarInt>, StoppedEr
 ///   peer has acknowledged everything, so that the link may be dropped right after it without loss.
 /// - Dropping the stream before that resets it with [`Code::CANCELLED`].
 /// - The peer's clean end reads as end of file. Every other end, its reset, a lost link, reads as an error that
-///   names the peer and the cause: data is never cut short silently.
+///   names the peer and the cause, however often it is read: data is never cut short silently.
+///
+/// # Backpressure
+/// Up to 4 MiB are read ahead while nobody reads; then QUIC's flow control holds the peer back. A peer that has sent
+/// all of it in small pieces cannot be held back without risk for the link: this side then stops reading the stream
+/// with [`Code::OVERLOADED`]. No HTTP/2 session comes near that, since it always reads.
 pub struct IrohStream {
     send: SendStream,
-    recv: RecvStream,
+    recv: ReadAhead,
     sending: Sending,
     receiving: Receiving,
     /// Counts the stream against a server's limit.
@@ -39,6 +47,7 @@ pub struct IrohStream {
 enum Sending {
     Open,
     Finishing(Acknowledged),
+    Failed(WriteError),
     Ended,
 }
 
@@ -50,7 +59,14 @@ enum Receiving {
 
 impl IrohStream {
     pub(super) fn new(send: SendStream, recv: RecvStream, link: Link) -> Self {
-        Self { send, recv, sending: Sending::Open, receiving: Receiving::Open, permit: None, link }
+        Self {
+            send,
+            recv: ReadAhead::new(recv),
+            sending: Sending::Open,
+            receiving: Receiving::Open,
+            permit: None,
+            link,
+        }
     }
 
     pub(super) fn counted(mut self, permit: OwnedSemaphorePermit) -> Self {
@@ -76,7 +92,7 @@ impl IrohStream {
         }
         if self.receiving == Receiving::Open {
             self.receiving = Receiving::Ended;
-            let _ = self.recv.stop(code.into());
+            self.recv.stop(code);
         }
     }
 
@@ -89,11 +105,16 @@ impl IrohStream {
         io::Error::new(io::ErrorKind::ConnectionReset, format!("session with {peer} ended by the peer: {cause}"))
     }
 
-    fn read_failed(&self, error: ReadError) -> io::Error {
-        match error {
-            ReadError::Reset(code) => self.aborted(code),
-            ReadError::ConnectionLost(reason) => self.link.lost(reason).into_io(),
-            ReadError::ClosedStream | ReadError::ZeroRttRejected => error.into(),
+    fn read_failed(&self, failed: ReadFailed) -> io::Error {
+        match failed {
+            ReadFailed::Quic(ReadError::Reset(code)) => self.aborted(code),
+            ReadFailed::Quic(ReadError::ConnectionLost(reason)) => self.link.lost(reason).into_io(),
+            ReadFailed::Quic(error) => error.into(),
+            ReadFailed::Overrun => {
+                let peer = self.link.peer().fmt_short();
+                let text = format!("session with {peer} ended by this side: too much of it was left unread");
+                io::Error::new(io::ErrorKind::ConnectionAborted, text)
+            }
         }
     }
 
@@ -128,17 +149,14 @@ impl AsyncRead for IrohStream {
             return Poll::Ready(Ok(()));
         }
         let filled = buf.filled().len();
-        match ready!(Pin::new(&mut this.recv).poll_read(cx, buf)) {
+        match ready!(this.recv.poll_read(cx, buf)) {
             Ok(()) => {
                 if buf.filled().len() == filled {
                     this.receiving = Receiving::Ended;
                 }
                 Poll::Ready(Ok(()))
             }
-            Err(error) => Poll::Ready(Err(match error.downcast() {
-                Ok(error) => this.read_failed(error),
-                Err(error) => error,
-            })),
+            Err(failed) => Poll::Ready(Err(this.read_failed(failed))),
         }
     }
 }
@@ -146,9 +164,17 @@ impl AsyncRead for IrohStream {
 impl AsyncWrite for IrohStream {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
+        if let Sending::Failed(error) = &this.sending {
+            return Poll::Ready(Err(this.write_failed(error.clone())));
+        }
         match ready!(Pin::new(&mut this.send).poll_write(cx, buf)) {
             Ok(written) => Poll::Ready(Ok(written)),
-            Err(error) => Poll::Ready(Err(this.write_failed(error))),
+            Err(error) => {
+                if matches!(this.sending, Sending::Open) {
+                    this.sending = Sending::Failed(error.clone());
+                }
+                Poll::Ready(Err(this.write_failed(error)))
+            }
         }
     }
 
@@ -163,8 +189,14 @@ impl AsyncWrite for IrohStream {
             let _ = this.send.finish();
             this.sending = Sending::Finishing(Box::pin(this.send.stopped()));
         }
-        let Sending::Finishing(acknowledged) = &mut this.sending else {
-            return Poll::Ready(Ok(()));
+        let acknowledged = match &mut this.sending {
+            Sending::Finishing(acknowledged) => acknowledged,
+            // What was written did not all arrive, and noq may have forgotten why.
+            Sending::Failed(error) => {
+                let error = error.clone();
+                return Poll::Ready(Err(this.write_failed(error)));
+            }
+            Sending::Open | Sending::Ended => return Poll::Ready(Ok(())),
         };
         let outcome = ready!(acknowledged.as_mut().poll(cx));
         this.sending = Sending::Ended;

@@ -1,4 +1,5 @@
 //! `flower-iroh-funnel`: what an operator runs beside a Flower process.
+#![cfg_attr(not(test), warn(clippy::unwrap_used))]
 
 mod args;
 mod commands;

@@ -1,0 +1,236 @@
+//! Overload, and peers that behave badly: each costs itself and nobody else.
+
+use std::{net::UdpSocket, time::Duration};
+
+use flower_iroh_funnel::transport::{IncomingLimits, IrohIncoming};
+use futures_util::StreamExt;
+use iroh::EndpointAddr;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use tonic::Status;
+
+use crate::support::{ALPN, Client, Raw, TestClient, TestServer, greet, loopback, named, run};
+
+fn limits(set: impl FnOnce(&mut IncomingLimits)) -> IncomingLimits {
+    let mut limits = IncomingLimits::default();
+    set(&mut limits);
+    limits
+}
+
+/// How a call without a place ends. One that had not been sent yet is told no more than that; the next one is.
+async fn refusal(hello: &mut Client) -> Status {
+    loop {
+        let status = greet(hello).await.unwrap_err();
+        assert_eq!(status.code(), tonic::Code::Unavailable, "{status:?}");
+        if !status.message().contains("before the call was sent") {
+            return status;
+        }
+    }
+}
+
+#[test]
+fn links_past_the_limit_are_refused_by_name_and_admitted_when_there_is_room() {
+    run(async {
+        let mut server = TestServer::with(loopback(), limits(|limits| limits.max_links = 1)).await;
+        let first = TestClient::knowing(&server).await;
+        greet(&mut first.hello(server.id())).await.unwrap();
+        let held = server.links.recv().await.unwrap();
+
+        let second = TestClient::knowing(&server).await;
+        let mut hello = second.hello(server.id());
+        let status = refusal(&mut hello).await;
+        assert!(status.message().contains("overloaded (code 2): too many links"), "{status:?}");
+        greet(&mut first.hello(server.id())).await.expect("those who are in go on");
+
+        let closed = held.closed();
+        drop(first);
+        closed.await;
+        // Its place is free a moment after its link is closed.
+        while greet(&mut hello).await.is_err() {
+            second.connector.add_peer(server.addr());
+        }
+        server.close().await;
+    });
+}
+
+#[test]
+fn a_refused_client_does_not_dial_for_every_call() {
+    run(async {
+        let server = TestServer::with(loopback(), limits(|limits| limits.max_links = 0)).await;
+        let client = TestClient::knowing(&server).await;
+        let link = client.connector.link(server.id()).await.unwrap();
+        assert!(link.closed().await.to_string().contains("overloaded (code 2)"));
+        for _ in 0..20 {
+            let error = client.connector.link(server.id()).await.unwrap_err();
+            assert!(error.to_string().contains("overloaded (code 2): too many links"), "{error}");
+            assert!(error.link_lost().is_some());
+        }
+        assert_eq!(client.watch.dials(), 1);
+        server.close().await;
+    });
+}
+
+#[test]
+fn sessions_past_the_limit_are_refused_by_name_on_a_link_that_goes_on() {
+    run(async {
+        let server = TestServer::with(loopback(), limits(|limits| limits.max_sessions = 1)).await;
+        let client = TestClient::knowing(&server).await;
+        let mut first = client.hello(server.id());
+        greet(&mut first).await.unwrap();
+
+        let mut second = client.connector.open(server.id()).await.unwrap();
+        second.write_all(b"!").await.unwrap();
+        let err = second.read(&mut [0; 1]).await.unwrap_err();
+        assert!(err.to_string().contains("ended by the peer: overloaded (code 2)"), "{err}");
+
+        let status = refusal(&mut client.hello(server.id())).await;
+        assert!(status.message().contains("overloaded (code 2)"), "{status:?}");
+
+        greet(&mut first).await.expect("the session that is in goes on");
+        assert_eq!(server.watch.handshakes(), 1);
+        drop(first);
+        // Its place is free a moment after its end.
+        while greet(&mut client.hello(server.id())).await.is_err() {}
+        server.close().await;
+    });
+}
+
+#[test]
+fn handshakes_past_the_limit_are_refused() {
+    run(async {
+        let server = TestServer::with(loopback(), limits(|limits| limits.max_handshakes = 0)).await;
+        let client = TestClient::knowing(&server).await;
+        let status = greet(&mut client.hello(server.id())).await.unwrap_err();
+        assert_eq!(status.code(), tonic::Code::Unavailable, "{status:?}");
+        assert!(status.message().contains("it refuses new links for now"), "{status:?}");
+        assert_eq!(server.watch.handshakes(), 0);
+        server.close().await;
+    });
+}
+
+#[test]
+fn a_handshake_that_is_never_finished_gives_its_place_back() {
+    run(async {
+        let limits = limits(|limits| {
+            limits.max_handshakes = 1;
+            limits.handshake_timeout = Duration::from_millis(200);
+        });
+        let server = TestServer::with(loopback(), limits).await;
+        let addr = server.addr().ip_addrs().next().copied().unwrap();
+        let stuck = TestClient::new().await;
+        let one_way = one_way_to(addr);
+        stuck.connector.add_peer(EndpointAddr::new(server.id()).with_ip_addr(one_way));
+        let dial = tokio::spawn({
+            let (connector, peer) = (stuck.connector.clone(), server.id());
+            async move { connector.link(peer).await }
+        });
+
+        let honest = TestClient::knowing(&server).await;
+        // It is refused while the other one is in.
+        while honest.connector.link(server.id()).await.is_err() {
+            honest.connector.add_peer(server.addr());
+        }
+        dial.abort();
+        server.close().await;
+    });
+}
+
+/// A socket that passes packets on to `server` and none back.
+fn one_way_to(server: std::net::SocketAddr) -> std::net::SocketAddr {
+    let inner = UdpSocket::bind("127.0.0.1:0").unwrap();
+    inner.set_nonblocking(true).unwrap();
+    let addr = inner.local_addr().unwrap();
+    let (inner, outer) = (tokio::net::UdpSocket::from_std(inner).unwrap(), UdpSocket::bind("127.0.0.1:0").unwrap());
+    tokio::spawn(async move {
+        let mut packet = [0; 2048];
+        while let Ok((len, from)) = inner.recv_from(&mut packet).await {
+            if from != server {
+                let _ = outer.send_to(&packet[..len], server);
+            }
+        }
+    });
+    addr
+}
+
+#[test]
+fn a_peer_that_opens_no_stream_costs_nobody_anything() {
+    run(async {
+        let server = TestServer::start().await;
+        let idle = TestClient::knowing(&server).await;
+        let _link = idle.connector.link(server.id()).await.unwrap();
+        // A stream without a byte is a stream the peer does not know of.
+        let _silent = idle.connector.open(server.id()).await.unwrap();
+        let honest = TestClient::knowing(&server).await;
+        greet(&mut honest.hello(server.id())).await.unwrap();
+        server.close().await;
+    });
+}
+
+#[test]
+fn garbage_costs_its_own_session_only() {
+    run(async {
+        let mut server = TestServer::start().await;
+        let client = TestClient::knowing(&server).await;
+        let mut hello = client.hello(server.id());
+        let mut replies = hello.server_stream(named("stuck")).await.unwrap().into_inner();
+        assert!(replies.message().await.unwrap().is_some());
+        server.stuck().await;
+
+        let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".as_slice();
+        let frame_too_long = [preface, &[0xff; 64]].concat();
+        let half_a_preface = &preface[..12];
+        let http1 = b"GET / HTTP/1.1\r\nhost: x\r\n\r\n".as_slice();
+        for garbage in [&[0u8; 100_000][..], b"\x16\x03\x01\x02\x00", http1, &frame_too_long, half_a_preface] {
+            let mut session = client.connector.open(server.id()).await.unwrap();
+            // The server may have reset the stream before it has taken all of it.
+            let _ = session.write_all(garbage).await;
+            let _ = session.shutdown().await;
+            let mut answer = Vec::new();
+            let _ = session.read_to_end(&mut answer).await;
+            greet(&mut hello).await.expect("an honest session on the same link goes on");
+        }
+        let honest = TestClient::knowing(&server).await;
+        greet(&mut honest.hello(server.id())).await.unwrap();
+        assert_eq!(server.watch.handshakes(), 2);
+        assert!(server.events.try_recv().is_err(), "the stream that was open still is");
+        server.close().await;
+    });
+}
+
+#[test]
+fn an_incoming_ends_when_its_endpoint_closes() {
+    run(async {
+        let endpoint = loopback().alpns(vec![ALPN.to_vec()]).bind().await.unwrap();
+        let mut incoming = IrohIncoming::new(endpoint.clone(), ALPN);
+        let client = TestClient::new().await;
+        client.connector.add_peer(endpoint.addr());
+        let link = client.connector.link(endpoint.id()).await.unwrap();
+        assert!(futures_util::poll!(incoming.next()).is_pending());
+        endpoint.close().await;
+        assert!(incoming.next().await.is_none());
+        link.closed().await;
+    });
+}
+
+#[test]
+fn dropping_an_incoming_ends_idle_links_and_leaves_sessions_alone() {
+    run(async {
+        let mut raw = Raw::new(loopback(), loopback()).await;
+        let idle = TestClient::new().await;
+        idle.connector.add_peer(raw.server.addr());
+        let idle_link = idle.connector.link(raw.server.id()).await.unwrap();
+        // The idle link has reached the incoming once a session on it has come through and is gone.
+        let mut session = idle.connector.open(raw.server.id()).await.unwrap();
+        session.write_all(b"!").await.unwrap();
+        drop(raw.incoming.next().await.unwrap());
+
+        drop(raw.incoming);
+        idle_link.closed().await;
+        raw.dialled.write_all(b"still here").await.unwrap();
+        let mut received = [0; 10];
+        raw.accepted.read_exact(&mut received).await.unwrap();
+        assert_eq!(&received, b"still here");
+        raw.client.endpoint.close().await;
+        raw.server.close().await;
+    });
+}
