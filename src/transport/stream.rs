@@ -47,7 +47,6 @@ pub struct IrohStream {
 enum Sending {
     Open,
     Finishing(Acknowledged),
-    Failed(WriteError),
     Ended,
 }
 
@@ -164,17 +163,9 @@ impl AsyncRead for IrohStream {
 impl AsyncWrite for IrohStream {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        if let Sending::Failed(error) = &this.sending {
-            return Poll::Ready(Err(this.write_failed(error.clone())));
-        }
         match ready!(Pin::new(&mut this.send).poll_write(cx, buf)) {
             Ok(written) => Poll::Ready(Ok(written)),
-            Err(error) => {
-                if matches!(this.sending, Sending::Open) {
-                    this.sending = Sending::Failed(error.clone());
-                }
-                Poll::Ready(Err(this.write_failed(error)))
-            }
+            Err(error) => Poll::Ready(Err(this.write_failed(error))),
         }
     }
 
@@ -189,18 +180,14 @@ impl AsyncWrite for IrohStream {
             let _ = this.send.finish();
             this.sending = Sending::Finishing(Box::pin(this.send.stopped()));
         }
-        let acknowledged = match &mut this.sending {
-            Sending::Finishing(acknowledged) => acknowledged,
-            // What was written did not all arrive, and noq may have forgotten why.
-            Sending::Failed(error) => {
-                let error = error.clone();
-                return Poll::Ready(Err(this.write_failed(error)));
-            }
-            Sending::Open | Sending::Ended => return Poll::Ready(Ok(())),
+        let Sending::Finishing(acknowledged) = &mut this.sending else {
+            return Poll::Ready(Ok(()));
         };
         let outcome = ready!(acknowledged.as_mut().poll(cx));
-        this.sending = Sending::Ended;
-        Poll::Ready(this.acknowledged(outcome))
+        let outcome = this.acknowledged(outcome);
+        // What failed may be asked again, and fails again: `Ended` would pass it off as delivered.
+        this.sending = if outcome.is_ok() { Sending::Ended } else { Sending::Open };
+        Poll::Ready(outcome)
     }
 }
 

@@ -7,7 +7,7 @@ use tokio::{
 
 use crate::{
     funnel_process::FunnelProcess,
-    sides::{Sides, begin_call, http_server, read_head, response_head, status},
+    sides::{Sides, begin_call, guarded, http_server, read_head, response_head, status},
 };
 
 const MESSAGE: u64 = 1 << 30;
@@ -18,31 +18,34 @@ const PEAK_RSS: u64 = 96 << 10;
 #[cfg_attr(not(target_os = "linux"), ignore = "reads /proc")]
 #[tokio::test(flavor = "multi_thread")]
 async fn a_gibibyte_each_way_leaves_both_processes_under_96_mib() {
-    let superlink = http_server(|mut socket, head| async move {
-        if head.starts_with("POST /v1/fleet/push-object") {
-            assert_eq!(drain(&mut socket, MESSAGE).await, MESSAGE);
-            let _ = socket.write_all(response_head(0).as_bytes()).await;
-        } else if head.starts_with("POST /v1/fleet/pull-object") {
-            let _ = socket.write_all(response_head(MESSAGE).as_bytes()).await;
-            fill(&mut socket, MESSAGE).await;
+    guarded(async {
+        let superlink = http_server(|mut socket, head| async move {
+            if head.starts_with("POST /v1/fleet/push-object") {
+                assert_eq!(drain(&mut socket, MESSAGE).await, MESSAGE);
+                let _ = socket.write_all(response_head(0).as_bytes()).await;
+            } else if head.starts_with("POST /v1/fleet/pull-object") {
+                let _ = socket.write_all(response_head(MESSAGE).as_bytes()).await;
+                fill(&mut socket, MESSAGE).await;
+            }
+        })
+        .await;
+        let sides = Sides::start(superlink).await;
+
+        let mut push = begin_call(sides.dial, "/v1/fleet/push-object", MESSAGE).await;
+        fill(&mut push, MESSAGE).await;
+        assert_eq!(status(&read_head(&mut push).await.unwrap()), "200");
+
+        let mut pull = begin_call(sides.dial, "/v1/fleet/pull-object", 0).await;
+        assert_eq!(status(&read_head(&mut pull).await.unwrap()), "200");
+        assert_eq!(drain(&mut pull, MESSAGE).await, MESSAGE);
+
+        for funnel in [&sides.inbound, &sides.outbound] {
+            let peak = peak_rss(funnel);
+            assert!(peak < PEAK_RSS, "{peak} KiB at the peak");
+            eprintln!("peak RSS {peak} KiB");
         }
     })
     .await;
-    let sides = Sides::start(superlink).await;
-
-    let mut push = begin_call(sides.dial, "/v1/fleet/push-object", MESSAGE).await;
-    fill(&mut push, MESSAGE).await;
-    assert_eq!(status(&read_head(&mut push).await.unwrap()), "200");
-
-    let mut pull = begin_call(sides.dial, "/v1/fleet/pull-object", 0).await;
-    assert_eq!(status(&read_head(&mut pull).await.unwrap()), "200");
-    assert_eq!(drain(&mut pull, MESSAGE).await, MESSAGE);
-
-    for funnel in [&sides.inbound, &sides.outbound] {
-        let peak = peak_rss(funnel);
-        assert!(peak < PEAK_RSS, "{peak} KiB at the peak");
-        eprintln!("peak RSS {peak} KiB");
-    }
 }
 
 async fn fill(socket: &mut TcpStream, length: u64) {

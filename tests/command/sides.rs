@@ -1,6 +1,6 @@
 //! Two funnel processes that stay on loopback, and servers and clients around them.
 
-use std::{ffi::OsString, net::SocketAddr, path::Path};
+use std::{ffi::OsString, net::SocketAddr, path::Path, time::Duration};
 
 use tempfile::TempDir;
 use tokio::{
@@ -9,6 +9,14 @@ use tokio::{
 };
 
 use crate::funnel_process::{FunnelProcess, endpoint_id};
+
+/// Nothing here takes as long: what does, hangs.
+const GUARD: Duration = Duration::from_secs(180);
+
+/// Bounds a whole test.
+pub(crate) async fn guarded<T>(test: impl Future<Output = T>) -> T {
+    tokio::time::timeout(GUARD, test).await.expect("the test hangs")
+}
 
 pub(crate) const LOOPBACK: [&str; 4] = ["--bind", "127.0.0.1:0", "--relay", "off"];
 
@@ -59,8 +67,13 @@ where
         while let Ok((mut socket, _)) = listener.accept().await {
             let serve = serve.clone();
             tokio::spawn(async move {
-                if let Some(head) = read_head(&mut socket).await {
-                    serve(socket, head).await;
+                match read_head(&mut socket).await {
+                    // As Flower answers whoever looks whether it is there.
+                    Some(head) if head.starts_with("GET") => {
+                        let _ = socket.write_all(b"HTTP/1.1 405 Method Not Allowed\r\ncontent-length: 0\r\n\r\n").await;
+                    }
+                    Some(head) => serve(socket, head).await,
+                    None => {}
                 }
             });
         }

@@ -9,7 +9,7 @@ use tokio::{
     time::timeout,
 };
 
-use crate::sides::{Sides, begin_call, http_server, read_head, response_head, status};
+use crate::sides::{Sides, begin_call, guarded, http_server, read_head, response_head, status};
 
 /// Flower's grace for a heartbeat, with room for a loaded machine: this only keeps a hang from looking like patience.
 const HANG: std::time::Duration = std::time::Duration::from_secs(40);
@@ -23,44 +23,47 @@ fn a_silent_peer_is_known_lost_within_flowers_twelve_seconds() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn when_the_peer_is_frozen_calls_under_way_end_and_new_ones_are_answered() {
-    let arrived = Arc::new(Notify::new());
-    let superlink = http_server({
-        let arrived = Arc::clone(&arrived);
-        move |mut socket, head| {
+    guarded(async {
+        let arrived = Arc::new(Notify::new());
+        let superlink = http_server({
             let arrived = Arc::clone(&arrived);
-            async move {
-                if head.starts_with("POST /v1/fleet/push-object") {
-                    arrived.notify_one();
-                    std::future::pending::<()>().await;
+            move |mut socket, head| {
+                let arrived = Arc::clone(&arrived);
+                async move {
+                    if head.starts_with("POST /v1/fleet/push-object") {
+                        arrived.notify_one();
+                        std::future::pending::<()>().await;
+                    }
+                    let _ = socket.write_all(response_head(0).as_bytes()).await;
                 }
-                let _ = socket.write_all(response_head(0).as_bytes()).await;
             }
-        }
+        })
+        .await;
+        let sides = Sides::start(superlink).await;
+        let mut call = begin_call(sides.dial, "/v1/fleet/push-object", 0).await;
+        arrived.notified().await;
+
+        sides.inbound.freeze().unwrap();
+        let head = timeout(HANG, read_head(&mut call)).await.expect("the call hangs").unwrap();
+        assert_eq!(status(&head), "503");
+        let mut later = begin_call(sides.dial, "/v1/fleet/pull-messages", 0).await;
+        let head = timeout(HANG, read_head(&mut later)).await.expect("the later call hangs").unwrap();
+        assert_eq!(status(&head), "503");
+        let mut body = vec![0; 11];
+        later.read_exact(&mut body).await.unwrap();
+        assert_eq!(body, br#"{"detail":""#);
+
+        sides.inbound.thaw().unwrap();
+        // The frozen process comes back with a dead link; the next calls use a new one.
+        let recovered = async {
+            loop {
+                let mut call = begin_call(sides.dial, "/v1/fleet/pull-messages", 0).await;
+                if status(&read_head(&mut call).await.unwrap()) == "200" {
+                    return;
+                }
+            }
+        };
+        timeout(HANG, recovered).await.expect("the tunnel does not come back");
     })
     .await;
-    let sides = Sides::start(superlink).await;
-    let mut call = begin_call(sides.dial, "/v1/fleet/push-object", 0).await;
-    arrived.notified().await;
-
-    sides.inbound.freeze().unwrap();
-    let head = timeout(HANG, read_head(&mut call)).await.expect("the call hangs").unwrap();
-    assert_eq!(status(&head), "503");
-    let mut later = begin_call(sides.dial, "/v1/fleet/pull-messages", 0).await;
-    let head = timeout(HANG, read_head(&mut later)).await.expect("the later call hangs").unwrap();
-    assert_eq!(status(&head), "503");
-    let mut body = vec![0; 11];
-    later.read_exact(&mut body).await.unwrap();
-    assert_eq!(body, br#"{"detail":""#);
-
-    sides.inbound.thaw().unwrap();
-    // The frozen process comes back with a dead link; the next calls use a new one.
-    let recovered = async {
-        loop {
-            let mut call = begin_call(sides.dial, "/v1/fleet/pull-messages", 0).await;
-            if status(&read_head(&mut call).await.unwrap()) == "200" {
-                return;
-            }
-        }
-    };
-    timeout(HANG, recovered).await.expect("the tunnel does not come back");
 }

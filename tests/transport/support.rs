@@ -45,7 +45,7 @@ use crate::hello::{
 
 pub(crate) const ALPN: &[u8] = b"test/hello/1";
 /// Ends a test that hangs. Nothing is measured with it.
-const HANG: Duration = Duration::from_secs(120);
+const HANG: Duration = Duration::from_secs(300);
 
 pub(crate) type Client = HelloClient<LostLink<Channel>>;
 
