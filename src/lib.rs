@@ -30,7 +30,7 @@
 //! | feature | what it adds |
 //! |---|---|
 //! | `transport` | [`transport`]: tonic over iroh, without a word of Flower |
-//! | `funnel` (default) | [`Funnel`] and what it is made of |
+//! | `funnel` (default) | `Funnel`, and what it is made of |
 //! | `cli` (default) | the command `flower-iroh-funnel` |
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![cfg_attr(not(test), warn(clippy::unwrap_used))]

@@ -10,7 +10,7 @@ use hyper::body::Frame;
 use tokio::sync::{Notify, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 
-use super::support::{Body, LocalClient, Pair, Upstream, detail, echo, full, grpc_call, guarded, http_call};
+use super::support::{Body, LocalClient, Pair, Upstream, detail, full, grpc_call, guarded, http_call};
 
 fn both_wires(upstream: &Upstream) -> Exposed {
     let grpc = upstream.url("grpc");
@@ -147,9 +147,7 @@ async fn a_caller_that_goes_away_is_gone_at_the_upstream_too() {
             move |request| {
                 let (arrived, gone) = (Arc::clone(&arrived), Arc::clone(&gone));
                 async move {
-                    if request.method() == "GET" || request.uri().path().ends_with("FunnelProbe") {
-                        return echo(request).await;
-                    }
+                    drop(request);
                     let _gone = OnDrop(gone);
                     arrived.notify_one();
                     std::future::pending::<Response<Body>>().await

@@ -101,9 +101,7 @@ async fn a_call_that_is_under_way_when_the_link_is_lost_ends_as_unavailable_with
             move |request| {
                 let arrived = Arc::clone(&arrived);
                 async move {
-                    if request.uri().path().ends_with("FunnelProbe") || request.method() == "GET" {
-                        return echo(request).await;
-                    }
+                    drop(request);
                     arrived.notify_one();
                     std::future::pending::<Response<Body>>().await
                 }
@@ -196,9 +194,7 @@ async fn calls_under_way_are_finished_when_a_funnel_stops() {
             move |request| {
                 let (arrived, answer) = (Arc::clone(&arrived), Arc::clone(&answer));
                 async move {
-                    if request.method() == "GET" {
-                        return echo(request).await;
-                    }
+                    drop(request);
                     arrived.notify_one();
                     answer.notified().await;
                     full(StatusCode::OK, "application/protobuf", "done")

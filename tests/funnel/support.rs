@@ -60,8 +60,12 @@ impl Upstream {
             while let Ok((socket, _)) = listener.accept().await {
                 let handler = Arc::clone(&handler);
                 connections.spawn(async move {
-                    let service = service_fn(move |request| {
-                        let answer = handler(request);
+                    let service = service_fn(move |request: Request<Incoming>| {
+                        let answer = match request.uri().path() {
+                            "/v1/runtime/pull-messages" if request.method() == "GET" => probed("text/plain"),
+                            "/flwr.proto.Fleet/FunnelProbe" => probed("application/grpc"),
+                            _ => handler(request),
+                        };
                         async move { Ok::<_, Infallible>(answer.await) }
                     });
                     // A client that goes away is the client's business.
@@ -81,6 +85,11 @@ impl Upstream {
     pub(crate) fn url(&self, scheme: &str) -> flower_iroh_funnel::Upstream {
         format!("{scheme}://{}", self.addr).parse().unwrap()
     }
+}
+
+/// What Flower says to a funnel that looks whether it is there.
+fn probed(content_type: &'static str) -> Answer {
+    Box::pin(async move { full(StatusCode::METHOD_NOT_ALLOWED, content_type, "") })
 }
 
 /// The request as a response in its own wire. What came as `x-*` or `*-bin` header goes back, the path in `x-path`.
