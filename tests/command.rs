@@ -4,10 +4,14 @@
 mod drain;
 #[path = "support/funnel_process.rs"]
 mod funnel_process;
+#[path = "command/logs.rs"]
+mod logs;
 #[path = "command/memory.rs"]
 mod memory;
 #[path = "command/mistakes.rs"]
 mod mistakes;
+#[path = "command/offline.rs"]
+mod offline;
 #[path = "command/sides.rs"]
 mod sides;
 #[path = "command/silence.rs"]

@@ -7,7 +7,7 @@ use iroh::endpoint::{IdleTimeout, QuicTransportConfig, VarInt};
 /// After this long without a packet a link counts as lost.
 ///
 /// iroh sends a keep-alive every 5 s, and the timer starts anew when one is sent, so a silent peer is known lost
-/// after 6 to 11 s; iroh's own default of 30 s would outlast Flower's 12 s of grace.
+/// after 6 to 11 s. iroh's own default is 30 s, longer than most callers wait.
 pub const IDLE_TIMEOUT: Duration = Duration::from_secs(6);
 
 /// What one stream may have in flight, in bytes: 2 MB, 20 MB/s at 100 ms.

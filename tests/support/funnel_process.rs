@@ -38,7 +38,24 @@ impl FunnelProcess {
     ///
     /// If the line does not come; the text says what came on stderr instead.
     pub async fn start<A: AsRef<OsStr>>(arguments: impl IntoIterator<Item = A>) -> Result<Self, String> {
-        let funnel = Self::spawn(arguments)?;
+        Self::spawn(arguments)?.ready().await
+    }
+
+    /// As [`start`](Self::start), by a launcher that takes the binary and its arguments as arguments of its own.
+    ///
+    /// # Errors
+    ///
+    /// As [`start`](Self::start).
+    pub async fn start_by<A: AsRef<OsStr>>(
+        mut launcher: Command,
+        arguments: impl IntoIterator<Item = A>,
+    ) -> Result<Self, String> {
+        launcher.arg(PROGRAM).args(arguments).stdin(Stdio::null());
+        Self::spawn_command(launcher)?.ready().await
+    }
+
+    async fn ready(self) -> Result<Self, String> {
+        let funnel = self;
         let has_line = |stdout: &String| stdout.lines().any(|line| line.starts_with(READY));
         funnel.wait_for(&funnel.stdout, has_line, "to be ready").await?;
         Ok(funnel)
@@ -50,7 +67,10 @@ impl FunnelProcess {
     ///
     /// If it does not start.
     pub fn spawn<A: AsRef<OsStr>>(arguments: impl IntoIterator<Item = A>) -> Result<Self, String> {
-        let mut command = command(arguments);
+        Self::spawn_command(command(arguments))
+    }
+
+    fn spawn_command(mut command: Command) -> Result<Self, String> {
         let name = format!("{:?}", command.as_std());
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = wrap(command).spawn().map_err(|error| format!("{name} does not start: {error}"))?;

@@ -1,0 +1,31 @@
+//! Imports point one way: `transport` and `protocol` stand alone.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+/// A module's file and the files below it.
+fn files(module: &str) -> Vec<PathBuf> {
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let below = fs::read_dir(src.join(module)).unwrap().map(|entry| entry.unwrap().path());
+    let files: Vec<_> = below.chain([src.join(format!("{module}.rs"))]).collect();
+    assert!(files.len() > 3, "{module} has too few files to be read rightly");
+    files
+}
+
+#[test]
+fn transport_and_protocol_import_nothing_of_ours() {
+    for file in files("transport").into_iter().chain(files("protocol")) {
+        let text = fs::read_to_string(&file).unwrap();
+        assert!(!text.contains("crate::"), "{} reaches outside of its module", file.display());
+    }
+}
+
+#[test]
+fn the_transport_knows_nothing_of_flower() {
+    for file in files("transport") {
+        let text = fs::read_to_string(&file).unwrap().replace("flower_iroh_funnel::", "");
+        assert!(!text.to_lowercase().contains("flower"), "{} speaks of Flower", file.display());
+    }
+}
