@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use flower_iroh_funnel::{Api, Exposed};
+use flower_iroh_funnel::Api;
 use http::{HeaderValue, Response, StatusCode, header::CONTENT_TYPE};
 use http_body_util::{BodyExt, StreamBody};
 use hyper::body::Frame;
@@ -11,11 +11,6 @@ use tokio::sync::{Notify, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 
 use super::support::{Body, LocalClient, Pair, Upstream, detail, full, grpc_call, guarded, http_call};
-
-fn both_wires(upstream: &Upstream) -> Exposed {
-    let grpc = upstream.url("grpc");
-    Exposed::new().superlink(upstream.url("http")).upstream(Api::Fleet, grpc.clone()).upstream(Api::Control, grpc)
-}
 
 /// A body that is written piece by piece.
 fn piecewise() -> (mpsc::Sender<Result<Frame<Bytes>, std::convert::Infallible>>, Body) {
@@ -27,7 +22,7 @@ fn piecewise() -> (mpsc::Sender<Result<Frame<Bytes>, std::convert::Infallible>>,
 async fn grpc_passes_with_metadata_and_trailers_as_they_came() {
     guarded(async {
         let upstream = Upstream::echo().await;
-        let pair = Pair::start(both_wires(&upstream), &[Api::Fleet]).await;
+        let pair = Pair::start(upstream.both_wires(), &[Api::Fleet]).await;
         let mut call = grpc_call("/flwr.proto.Fleet/PullMessages", "\0\0\0\0\u{3}abc");
         call.headers_mut().insert("flwr-public-key-bin", HeaderValue::from_static("AAEC/w"));
         call.headers_mut().append("x-twice", HeaderValue::from_static("one"));
@@ -53,7 +48,7 @@ async fn grpc_passes_with_metadata_and_trailers_as_they_came() {
 async fn one_port_takes_both_wires_at_once() {
     guarded(async {
         let upstream = Upstream::echo().await;
-        let pair = Pair::start(both_wires(&upstream), &[Api::Fleet]).await;
+        let pair = Pair::start(upstream.both_wires(), &[Api::Fleet]).await;
         let (http, grpc) = (LocalClient::http(pair.dial), LocalClient::grpc(pair.dial));
         let calls = (0..20).map(|index| {
             let (http, grpc) = (http.clone(), grpc.clone());
@@ -76,7 +71,7 @@ async fn one_port_takes_both_wires_at_once() {
 async fn each_piece_of_a_stream_arrives_before_the_next_is_sent_in_both_directions() {
     guarded(async {
         let upstream = Upstream::echo().await;
-        let pair = Pair::start(both_wires(&upstream), &[Api::Control]).await;
+        let pair = Pair::start(upstream.both_wires(), &[Api::Control]).await;
         for (client, path, content_type) in [
             (LocalClient::grpc(pair.dial), "/flwr.proto.Control/StreamLogs", "application/grpc"),
             (LocalClient::http(pair.dial), "/v1/control/stream-logs", "application/flower-protobuf-stream"),
@@ -108,7 +103,7 @@ async fn flowers_own_errors_pass_as_they_are() {
             full(StatusCode::NOT_FOUND, "application/json", r#"{"code":2,"detail":"no such federation"}"#)
         })
         .await;
-        let pair = Pair::start(both_wires(&upstream), &[Api::Control]).await;
+        let pair = Pair::start(upstream.both_wires(), &[Api::Control]).await;
         let response = LocalClient::http(pair.dial).send(http_call("/v1/control/list-runs", "x")).await.unwrap();
         assert_eq!(response.status(), 404);
         assert_eq!(detail(response).await, "no such federation");
@@ -121,7 +116,7 @@ async fn flowers_own_errors_pass_as_they_are() {
 async fn what_is_not_flower_is_not_passed_off_as_flower() {
     guarded(async {
         let upstream = Upstream::start(async |_| full(StatusCode::NOT_FOUND, "text/html", "<h1>404</h1>")).await;
-        let pair = Pair::start(both_wires(&upstream), &[Api::Fleet]).await;
+        let pair = Pair::start(upstream.both_wires(), &[Api::Fleet]).await;
         let response = LocalClient::http(pair.dial).send(http_call("/v1/fleet/get-run", "x")).await.unwrap();
         assert_eq!(response.status(), 503);
         assert!(detail(response).await.contains("is no Flower SuperLink"));
@@ -155,7 +150,7 @@ async fn a_caller_that_goes_away_is_gone_at_the_upstream_too() {
             }
         })
         .await;
-        let pair = Pair::start(both_wires(&upstream), &[Api::Fleet]).await;
+        let pair = Pair::start(upstream.both_wires(), &[Api::Fleet]).await;
         for (client, call) in [
             (LocalClient::http(pair.dial), http_call("/v1/fleet/pull-messages", "x")),
             (LocalClient::grpc(pair.dial), grpc_call("/flwr.proto.Fleet/PullMessages", "x")),
@@ -174,7 +169,7 @@ async fn a_caller_that_goes_away_is_gone_at_the_upstream_too() {
 async fn many_calls_at_once_do_not_wait_for_one_that_lasts() {
     guarded(async {
         let upstream = Upstream::echo().await;
-        let pair = Pair::start(both_wires(&upstream), &[Api::Fleet]).await;
+        let pair = Pair::start(upstream.both_wires(), &[Api::Fleet]).await;
         let client = LocalClient::http(pair.dial);
         let mut lasting = Vec::new();
         for _ in 0..40 {

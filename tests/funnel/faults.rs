@@ -108,15 +108,7 @@ async fn a_call_that_is_under_way_when_the_link_is_lost_ends_as_unavailable_with
             }
         })
         .await;
-        let key = SecretKey::generate();
-        let exposed = Exposed::new()
-            .superlink(upstream.url("http"))
-            .superlink(upstream.url("grpc"))
-            .allow(key.public(), [Api::Fleet]);
-        let config = loopback().expose(exposed).drain_timeout(std::time::Duration::ZERO).build().unwrap();
-        let inbound = Running::start(config).await;
-        let outbound = join(inbound.funnel.endpoint_addr().await, key).await;
-        let dial = outbound.funnel.local_addrs()[0];
+        let Pair { inbound, outbound, dial, .. } = Pair::hasty(upstream.both_wires(), &[Api::Fleet]).await;
         let (http, grpc) = (LocalClient::http(dial), LocalClient::grpc(dial));
         let over_http = tokio::spawn(async move { http.send(http_call("/v1/fleet/pull-messages", "x")).await });
         arrived.notified().await;
@@ -159,15 +151,7 @@ async fn a_stream_cut_in_the_middle_ends_as_unavailable_and_never_as_complete() 
             }
         })
         .await;
-        let key = SecretKey::generate();
-        let exposed = Exposed::new()
-            .superlink(upstream.url("http"))
-            .superlink(upstream.url("grpc"))
-            .allow(key.public(), [Api::Fleet]);
-        let config = loopback().expose(exposed).drain_timeout(std::time::Duration::ZERO).build().unwrap();
-        let inbound = Running::start(config).await;
-        let outbound = join(inbound.funnel.endpoint_addr().await, key).await;
-        let dial = outbound.funnel.local_addrs()[0];
+        let Pair { inbound, outbound, dial, .. } = Pair::hasty(upstream.both_wires(), &[Api::Fleet]).await;
         let mut over_http =
             LocalClient::http(dial).send(http_call("/v1/fleet/pull-object", "x")).await.unwrap().into_body();
         let mut over_grpc =

@@ -4,7 +4,8 @@ use std::{convert::Infallible, future::Future, net::SocketAddr, pin::Pin, sync::
 
 use bytes::Bytes;
 use flower_iroh_funnel::{
-    Api, EndpointAddr, Exposed, Funnel, FunnelConfig, PeerConfig, RelayMode, SecretKey, transport::IrohConnector,
+    Api, EndpointAddr, Exposed, Funnel, FunnelConfig, FunnelConfigBuilder, PeerConfig, RelayMode, SecretKey,
+    transport::IrohConnector,
 };
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version, header::CONTENT_TYPE};
 use http_body_util::{BodyExt, Full, StreamBody, combinators::BoxBody};
@@ -82,6 +83,12 @@ impl Upstream {
         Self::start(echo).await
     }
 
+    /// Itself as a SuperLink that speaks both wires.
+    pub(crate) fn both_wires(&self) -> Exposed {
+        let grpc = self.url("grpc");
+        Exposed::new().superlink(self.url("http")).upstream(Api::Fleet, grpc.clone()).upstream(Api::Control, grpc)
+    }
+
     pub(crate) fn url(&self, scheme: &str) -> flower_iroh_funnel::Upstream {
         format!("{scheme}://{}", self.addr).parse().unwrap()
     }
@@ -154,7 +161,7 @@ impl Running {
 }
 
 /// A configuration that stays on loopback.
-pub(crate) fn loopback() -> flower_iroh_funnel::FunnelConfigBuilder {
+pub(crate) fn loopback() -> FunnelConfigBuilder {
     FunnelConfig::builder()
         .relay_mode(RelayMode::Disabled)
         .bind_addr("127.0.0.1:0".parse().unwrap())
@@ -171,9 +178,18 @@ pub(crate) struct Pair {
 
 impl Pair {
     pub(crate) async fn start(exposed: Exposed, apis: &[Api]) -> Self {
+        Self::with(loopback(), exposed, apis).await
+    }
+
+    /// A pair whose inbound funnel cuts the calls under way when it stops.
+    pub(crate) async fn hasty(exposed: Exposed, apis: &[Api]) -> Self {
+        Self::with(loopback().drain_timeout(Duration::ZERO), exposed, apis).await
+    }
+
+    async fn with(inbound: FunnelConfigBuilder, exposed: Exposed, apis: &[Api]) -> Self {
         let key = SecretKey::generate();
         let exposed = exposed.allow(key.public(), apis.iter().copied());
-        let inbound = Running::start(loopback().expose(exposed).build().unwrap()).await;
+        let inbound = Running::start(inbound.expose(exposed).build().unwrap()).await;
         let peer = inbound.funnel.endpoint_addr().await;
         let outbound = join(peer.clone(), key).await;
         outbound.funnel.connect_to_peer(peer.clone()).await.unwrap();
