@@ -17,11 +17,12 @@ use crate::{
     protocol::{Failure, Wire, has_grpc_type},
 };
 
-/// Between two looks while one is missing. A SuperLink takes about 5 s to start; an operator who watches should not
-/// wait much longer.
+/// Between two looks at an upstream that is missing. A SuperLink takes about 5 s to start; an operator who watches
+/// should not wait much longer.
 const INTERVAL: Duration = Duration::from_secs(2);
-/// Between two looks while all answer: calls notice a loss by themselves.
-const INTERVAL_ALL_UP: Duration = Duration::from_secs(15);
+/// Looks at the others for one at an upstream that answers: each leaves a line in its access log, and calls notice a
+/// loss by themselves.
+const LOOKS_FOR_ONE: u32 = 30;
 /// For the first look, when an operator waits for it.
 const FIRST_LOOK: Duration = Duration::from_secs(1);
 /// For one look.
@@ -86,14 +87,15 @@ impl Probe {
 
     /// Looks again and again, for ever.
     pub(crate) async fn run(self, client: UpstreamClient) {
-        loop {
-            join_all(self.upstreams.distinct().into_iter().map(async |upstream| {
+        for round in 0_u32.. {
+            let is_due =
+                |upstream: &&Upstream| round.is_multiple_of(LOOKS_FOR_ONE) || self.state(upstream) != UpstreamState::Up;
+            join_all(self.upstreams.distinct().into_iter().filter(is_due).map(async |upstream| {
                 let (state, detail) = look(&client, upstream).await;
                 self.note(upstream, state, &detail);
             }))
             .await;
-            let all_up = self.states.borrow().values().all(|state| *state == UpstreamState::Up);
-            sleep(if all_up { INTERVAL_ALL_UP } else { INTERVAL }).await;
+            sleep(INTERVAL).await;
         }
     }
 
