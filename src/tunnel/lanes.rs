@@ -14,7 +14,6 @@ use hyper::{
     client::conn::http2::{self as client, SendRequest},
 };
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::task::AbortOnDropHandle;
 use tracing::debug;
 
@@ -34,9 +33,9 @@ const MAX_TRIES: usize = 3;
 #[derive(Debug)]
 pub(super) struct Lanes {
     link: Link,
-    /// Counts lanes being opened too: what is written to a new one may have to wait.
-    free: Arc<Semaphore>,
     open: Mutex<Vec<Lane>>,
+    /// Held by the one who opens a lane.
+    opening: tokio::sync::Mutex<()>,
 }
 
 /// One HTTP/2 session on one bi-stream.
@@ -44,7 +43,7 @@ pub(super) struct Lanes {
 struct Lane {
     requests: SendRequest<Body>,
     load: Arc<AtomicUsize>,
-    _session: Arc<(AbortOnDropHandle<()>, OwnedSemaphorePermit)>,
+    _session: Arc<AbortOnDropHandle<()>>,
 }
 
 /// One call's place on its lane.
@@ -70,7 +69,7 @@ pub(super) enum SendError {
 
 impl Lanes {
     pub(super) fn new(link: Link) -> Self {
-        Self { link, free: Arc::new(Semaphore::new(MAX_LANES)), open: Mutex::default() }
+        Self { link, open: Mutex::default(), opening: tokio::sync::Mutex::default() }
     }
 
     pub(super) fn link(&self) -> &Link {
@@ -103,19 +102,25 @@ impl Lanes {
     }
 
     /// A place on a lane, `None` when the link is at its end.
+    ///
+    /// Opening a lane costs no round trip, but may have to wait when the link is full: whoever finds another doing it
+    /// shares what is open, and waits only while there is nothing.
     async fn lane(&self) -> Option<LaneGuard> {
         if let Some(idle) = self.least_loaded(|load| load == 0) {
             return Some(idle);
         }
-        let permit = match Arc::clone(&self.free).try_acquire_owned() {
-            Ok(permit) => permit,
+        let _opening = match self.opening.try_lock() {
+            Ok(opening) => opening,
             Err(_) => match self.least_loaded(|_| true) {
                 Some(shared) => return Some(shared),
-                // All are being opened; the semaphore is never closed.
-                None => Arc::clone(&self.free).acquire_owned().await.ok()?,
+                None => self.opening.lock().await,
             },
         };
-        let lane = Lane::open(&self.link, permit).await?;
+        let is_full = self.open().len() >= MAX_LANES;
+        if let Some(guard) = self.least_loaded(|load| load == 0 || is_full) {
+            return Some(guard);
+        }
+        let lane = Lane::open(&self.link).await?;
         let guard = lane.enter();
         self.open().push(lane);
         Some(guard)
@@ -134,7 +139,7 @@ impl Lanes {
 }
 
 impl Lane {
-    async fn open(link: &Link, permit: OwnedSemaphorePermit) -> Option<Self> {
+    async fn open(link: &Link) -> Option<Self> {
         let stream = link.open().await.ok()?;
         let (requests, session) = handshake(stream).await.ok()?;
         let session = tokio::spawn(async move {
@@ -142,8 +147,7 @@ impl Lane {
                 debug!("session ended: {}", chain(&error));
             }
         });
-        let session = (AbortOnDropHandle::new(session), permit);
-        Some(Self { requests, load: Arc::default(), _session: Arc::new(session) })
+        Some(Self { requests, load: Arc::default(), _session: Arc::new(AbortOnDropHandle::new(session)) })
     }
 
     fn load(&self) -> usize {

@@ -67,6 +67,29 @@ async fn one_port_takes_both_wires_at_once() {
     .await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn two_hundred_callers_at_once_are_all_answered() {
+    guarded(async {
+        let upstream = Upstream::echo().await;
+        let pair = Pair::start(upstream.both_wires(), &[Api::Fleet]).await;
+        let client = LocalClient::grpc(pair.dial);
+        let callers: Vec<_> = (0..200)
+            .map(|_| {
+                let client = client.clone();
+                tokio::spawn(async move {
+                    let response = client.send(grpc_call("/flwr.proto.Fleet/PushObject", "x")).await.unwrap();
+                    assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "x");
+                })
+            })
+            .collect();
+        for caller in callers {
+            caller.await.unwrap();
+        }
+        pair.stop().await;
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn each_piece_of_a_stream_arrives_before_the_next_is_sent_in_both_directions() {
     guarded(async {
