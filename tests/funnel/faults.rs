@@ -235,6 +235,33 @@ async fn garbage_costs_the_one_who_sent_it_his_connection_and_nobody_else() {
 }
 
 #[tokio::test]
+async fn a_call_never_passes_a_third_funnel() {
+    guarded(async {
+        let reached = Arc::new(std::sync::Mutex::new(Vec::new()));
+        let upstream = Upstream::start({
+            let reached = Arc::clone(&reached);
+            move |request| {
+                reached.lock().unwrap().push(request.uri().path().to_owned());
+                echo(request)
+            }
+        })
+        .await;
+        let third_party = Pair::start(upstream.both_wires(), &[Api::Fleet]).await;
+        let circle = |scheme: &str| format!("{scheme}://{}", third_party.dial).parse().unwrap();
+        let exposed = Exposed::new().superlink(circle("http")).superlink(circle("grpc"));
+        let pair = Pair::start(exposed, &[Api::Fleet]).await;
+        let response = LocalClient::http(pair.dial).send(http_call("/v1/fleet/pull-messages", "x")).await.unwrap();
+        assert!(!response.status().is_success(), "{}", response.status());
+        let response = LocalClient::grpc(pair.dial).send(grpc_call("/flwr.proto.Fleet/GetRun", "x")).await.unwrap();
+        assert_eq!(response.headers()["grpc-status"], "14");
+        pair.stop().await;
+        third_party.stop().await;
+        assert_eq!(*reached.lock().unwrap(), [""; 0]);
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_port_in_use_is_named() {
     guarded(async {
         let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
