@@ -73,14 +73,14 @@ async fn calls_outlive_a_restart_of_the_inbound_funnel() {
             let builder = loopback().secret_key(inbound_key.clone()).bind_addr(port);
             builder.expose(exposed.clone()).build().unwrap()
         };
-        let inbound = Running::start(config()).await;
+        let inbound = Running::start_on_used_port(config()).await;
         let outbound = join(inbound.funnel.endpoint_addr().await, outbound_key).await;
         let client = LocalClient::http(outbound.funnel.local_addrs()[0]);
         let call = || client.send(http_call("/v1/fleet/pull-messages", "x"));
         assert_eq!(call().await.unwrap().status(), 200);
 
         inbound.stop().await;
-        let inbound = Running::start(config()).await;
+        let inbound = Running::start_on_used_port(config()).await;
         let peer = inbound.funnel.endpoint_id();
         let tunnel = outbound.funnel.peer(peer);
         // The link's end is known at once, since the inbound funnel says good-bye; the next one is being dialled.

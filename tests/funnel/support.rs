@@ -145,7 +145,21 @@ pub(crate) struct Running {
 
 impl Running {
     pub(crate) async fn start(config: FunnelConfig) -> Self {
-        let funnel = Funnel::new(config).await.unwrap();
+        Self::serve(Funnel::new(config).await.unwrap())
+    }
+
+    /// Starts on a port that an earlier funnel may not have left yet: the system tells nobody when it has.
+    pub(crate) async fn start_on_used_port(config: FunnelConfig) -> Self {
+        loop {
+            match Funnel::new(config.clone()).await {
+                Ok(funnel) => return Self::serve(funnel),
+                Err(error) => assert!(error.is_listen(), "{error}"),
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    fn serve(funnel: Funnel) -> Self {
         let serving = tokio::spawn({
             let funnel = funnel.clone();
             async move { funnel.serve().await }
