@@ -112,7 +112,8 @@ impl FunnelConfig {
         Some(format!("expose: the upstream at {own} is this funnel's own port for a peer; name the SuperLink's"))
     }
 
-    fn listen_addr(&self, peer: &PeerConfig) -> SocketAddr {
+    /// Where local Flower clients reach `peer`.
+    pub(crate) fn listen_addr(&self, peer: &PeerConfig) -> SocketAddr {
         peer.listen.unwrap_or(self.flower_grpc_addr)
     }
 }
@@ -203,11 +204,12 @@ impl FunnelConfigBuilder {
     /// [`ConfigError`] with every mistake.
     pub fn build(mut self) -> Result<FunnelConfig, ConfigError> {
         let mut mistakes = self.mistakes;
+        let own: Vec<_> = self.config.peers.iter().map(|peer| self.config.listen_addr(peer)).collect();
         if let Some(exposed) = &mut self.config.exposed
             && exposed.looks_for_superlink
         {
-            for peer in &self.config.peers {
-                exposed.upstreams.remove(peer.listen.unwrap_or(self.config.flower_grpc_addr));
+            for addr in own {
+                exposed.upstreams.remove(addr);
             }
         }
         match self.key_file.as_deref().map(identity::load_or_create) {

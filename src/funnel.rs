@@ -74,7 +74,7 @@ impl Funnel {
     pub async fn new(config: FunnelConfig) -> Result<Self, Error> {
         let mut listeners = Vec::new();
         for peer in &config.peers {
-            let addr = peer.listen.unwrap_or(config.flower_grpc_addr);
+            let addr = config.listen_addr(peer);
             let listener = TcpListener::bind(addr).await.map_err(|source| Error::listen(addr, source))?;
             let local_addr = listener.local_addr().map_err(|source| Error::listen(addr, source))?;
             listeners.push(Listener { socket: listener, local_addr, peer: peer.addr.id });

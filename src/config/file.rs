@@ -79,9 +79,9 @@ fn expose(mut fields: Fields<'_>) -> Exposed {
     }
     fields.each_table("allow", |mut allow| {
         let apis = if allow.has("apis") { allow.parse_list("apis") } else { vec![Api::Fleet] };
-        match allow.parse("peer") {
-            Some(peer) => exposed = exposed.clone().allow(peer, apis),
-            None => allow.required("peer"),
+        let peer = allow.required("peer").and_then(|peer| allow.parse_text("peer", &peer));
+        if let Some(peer) = peer {
+            exposed = exposed.clone().allow(peer, apis);
         }
         allow.end();
     });
@@ -92,16 +92,12 @@ fn expose(mut fields: Fields<'_>) -> Exposed {
 fn peer(mut fields: Fields<'_>) -> Option<PeerConfig> {
     let name = fields.string("name");
     let listen = fields.parse("listen");
-    let addr = match fields.string("peer").map(|peer| parse_peer(&peer)) {
-        Some(Ok(addr)) => Some(addr),
+    let addr = match fields.required("peer").map(|peer| parse_peer(&peer)) {
         Some(Err(error)) => {
             fields.mistake("peer", error);
             None
         }
-        None => {
-            fields.required("peer");
-            None
-        }
+        addr => addr.and_then(Result::ok),
     };
     fields.end();
     let mut peer = PeerConfig::new(addr?);
@@ -119,23 +115,23 @@ struct Fields<'a> {
     path: String,
     table: Table,
     mistakes: &'a mut Vec<String>,
-    mistaken: bool,
 }
 
 impl<'a> Fields<'a> {
     fn new(path: String, table: Table, mistakes: &'a mut Vec<String>) -> Self {
-        Self { path, table, mistakes, mistaken: false }
+        Self { path, table, mistakes }
     }
 
     fn mistake(&mut self, key: &str, problem: impl fmt::Display) {
         self.mistakes.push(format!("{}{key}: {problem}", self.path));
-        self.mistaken = true;
     }
 
-    fn required(&mut self, key: &str) {
-        if !self.mistaken {
+    /// A string that must be there.
+    fn required(&mut self, key: &str) -> Option<String> {
+        if !self.has(key) {
             self.mistake(key, "it is missing");
         }
+        self.string(key)
     }
 
     fn has(&self, key: &str) -> bool {
@@ -310,6 +306,7 @@ mod tests {
             "drain_timeout_s:",
             "expose.superlink:",
             "expose.allow[0].apis:",
+            "expose.allow[0].peer: it is missing",
             "peer[0].listen:",
             "peer[0].peer:",
             "colour: no such key",
