@@ -48,9 +48,12 @@ struct Gate {
 }
 
 impl Gate {
-    fn new() -> (Self, mpsc::UnboundedReceiver<()>) {
+    /// A gate, the dials that arrive at it, and a connector that dials through it.
+    async fn with_connector() -> (Self, mpsc::UnboundedReceiver<()>, IrohConnector) {
         let (begun, seen) = mpsc::unbounded_channel();
-        (Self { begun, dials: Arc::default(), open: Arc::new(Semaphore::new(0)) }, seen)
+        let gate = Self { begun, dials: Arc::default(), open: Arc::new(Semaphore::new(0)) };
+        let endpoint = loopback().hooks(gate.clone()).bind().await.unwrap();
+        (gate, seen, IrohConnector::new(endpoint, ALPN))
     }
 
     fn dials(&self) -> usize {
@@ -71,8 +74,7 @@ impl EndpointHooks for Gate {
 fn a_cancelled_dialler_hands_over_to_a_waiter() {
     run(async {
         let mut server = TestServer::start().await;
-        let (gate, mut begun) = Gate::new();
-        let connector = IrohConnector::new(loopback().hooks(gate.clone()).bind().await.unwrap(), ALPN);
+        let (gate, mut begun, connector) = Gate::with_connector().await;
         connector.add_peer(server.addr());
 
         let dialler = tokio::spawn({
@@ -97,8 +99,7 @@ fn a_cancelled_dialler_hands_over_to_a_waiter() {
 fn a_dial_that_nobody_waits_for_any_more_ends_and_the_next_caller_dials_anew() {
     run(async {
         let mut server = TestServer::start().await;
-        let (gate, mut begun) = Gate::new();
-        let connector = IrohConnector::new(loopback().hooks(gate.clone()).bind().await.unwrap(), ALPN);
+        let (gate, mut begun, connector) = Gate::with_connector().await;
         connector.add_peer(server.addr());
         let dialler = tokio::spawn({
             let connector = connector.clone();
@@ -190,9 +191,7 @@ fn a_new_address_ends_the_backoff() {
 fn an_address_that_comes_while_an_older_one_is_dialled_is_tried_by_the_next_call() {
     run(async {
         let server = TestServer::start().await;
-        let (gate, mut begun) = Gate::new();
-        let endpoint = loopback().hooks(gate.clone()).bind().await.unwrap();
-        let connector = IrohConnector::new(endpoint, ALPN);
+        let (gate, mut begun, connector) = Gate::with_connector().await;
         // No address at all: that dial fails as soon as it is let through.
         connector.add_peer(EndpointAddr::new(server.id()));
         let dialler = tokio::spawn({
