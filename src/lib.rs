@@ -30,6 +30,7 @@
 //! | feature | what it adds |
 //! |---|---|
 //! | `transport` | [`transport`]: tonic over iroh, without a word of Flower |
+//! | `proto` | [`proto`]: Flower's messages and services, typed |
 //! | `funnel` (default) | `Funnel`, and what it is made of |
 //! | `cli` (default) | the command `flower-iroh-funnel` |
 #![cfg_attr(docsrs, feature(doc_cfg))]
@@ -64,6 +65,8 @@ mod inbound;
 mod outbound;
 #[cfg(feature = "funnel")]
 mod peer_conn;
+#[cfg(feature = "proto")]
+pub mod proto;
 #[cfg(feature = "funnel")]
 pub mod protocol;
 #[cfg(feature = "funnel")]

@@ -10,16 +10,24 @@ use protox::Compiler;
 
 #[test]
 fn the_hello_code_is_what_its_proto_yields() {
-    Generated { includes: "proto", protos: &["proto/hello/v1/hello.proto"], out: "examples/hello" }.check();
+    Generated { protos: "proto/hello/v1", out: "examples/hello", for_library: false }.check();
 }
 
-/// One directory of generated code: a `<package>.rs` for each package, and `descriptors.bin` for reflection.
+#[test]
+fn flowers_code_is_what_its_protos_yield() {
+    Generated { protos: "proto/flwr/proto", out: "src/proto", for_library: true }.check();
+}
+
+/// One directory of generated code: a `<package>.rs` for each package.
 ///
 /// All paths are relative to the crate.
 struct Generated {
-    includes: &'static str,
-    protos: &'static [&'static str],
+    /// The directory of the protos, below `proto`.
+    protos: &'static str,
     out: &'static str,
+    /// The library's code brings no transport of tonic's, shares what it carries, and encodes maps in one order;
+    /// an example's has `descriptors.bin` beside it, for reflection.
+    for_library: bool,
 }
 
 impl Generated {
@@ -41,15 +49,23 @@ impl Generated {
         let dir = tempfile::tempdir().unwrap();
         // Comments are for the code; reflection does without them and without the paths that come with them.
         let described = self.compile(true).file_descriptor_set();
-        tonic_prost_build::configure().out_dir(dir.path()).compile_fds(described).unwrap();
-        fs::write(dir.path().join("descriptors.bin"), self.compile(false).encode_file_descriptor_set()).unwrap();
+        let mut code = tonic_prost_build::configure().out_dir(dir.path());
+        if self.for_library {
+            code = code.build_transport(false).bytes(".").btree_map(".");
+        } else {
+            fs::write(dir.path().join("descriptors.bin"), self.compile(false).encode_file_descriptor_set()).unwrap();
+        }
+        code.compile_fds(described).unwrap();
         fs::read_dir(dir.path()).unwrap().map(|entry| named_content(&entry.unwrap().path())).collect()
     }
 
     fn compile(&self, with_comments: bool) -> Compiler {
-        let mut compiler = Compiler::new([in_crate(self.includes)]).unwrap();
+        let mut protos: Vec<_> =
+            fs::read_dir(in_crate(self.protos)).unwrap().map(|entry| entry.unwrap().path()).collect();
+        protos.sort();
+        let mut compiler = Compiler::new([in_crate("proto")]).unwrap();
         compiler.include_imports(true).include_source_info(with_comments);
-        compiler.open_files(self.protos.iter().map(|proto| in_crate(proto))).unwrap();
+        compiler.open_files(protos).unwrap();
         compiler
     }
 }
