@@ -58,10 +58,14 @@ impl AccessList {
         self.peers.is_empty() && self.anybody.is_empty()
     }
 
-    /// The APIs open to somebody although Flower trusts whoever reaches them.
+    /// The APIs open to somebody.
+    pub(crate) fn offered(&self) -> ApiSet {
+        self.peers.values().fold(self.anybody, |all, apis| all.union(*apis))
+    }
+
+    /// Those of them that trust whoever reaches them.
     pub(crate) fn trusting_apis(&self) -> ApiSet {
-        let opened = self.peers.values().fold(self.anybody, |all, apis| all.union(*apis));
-        opened.iter().filter(|api: &Api| api.trusts_its_callers()).collect()
+        self.offered().iter().filter(|api: &Api| api.trusts_its_callers()).collect()
     }
 }
 

@@ -4,7 +4,7 @@ use std::{error::Error as StdError, fmt, io, net::SocketAddr};
 
 use iroh::EndpointId;
 
-use crate::{forward::BoxError, protocol::Failure};
+use crate::protocol::{BoxError, Failure};
 
 /// A funnel that cannot start, or a peer that cannot be reached.
 #[derive(Debug)]

@@ -19,12 +19,10 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use http_body_util::{BodyExt, Full, combinators::UnsyncBoxBody};
 use hyper::body::Incoming;
 use pin_project_lite::pin_project;
+use tokio::time::{Instant, Sleep, sleep_until};
 use tracing::warn;
 
-use crate::protocol::{Failure, Wire};
-
-/// Any error, on its way to be printed.
-pub(crate) type BoxError = Box<dyn Error + Send + Sync>;
+use crate::protocol::{BoxError, Failure, Wire};
 
 /// A body on its way through.
 pub type Body = UnsyncBoxBody<Bytes, BoxError>;
@@ -70,20 +68,28 @@ pub(crate) fn onward_request(request: Request<Body>, authority: &Authority) -> R
     request
 }
 
-/// The response as the caller's connection wants it. `held` is dropped when the body has ended or is dropped.
-pub(crate) fn onward_response<T: Send + 'static>(
-    response: Response<Incoming>,
-    wire: Wire,
-    from: &'static str,
-    held: T,
-) -> Response<Body> {
+/// A response that came over HTTP, without what speaks of the connection that it came on.
+pub(crate) fn received_response(response: Response<Incoming>) -> Response<Received> {
     let (parts, inner) = response.into_parts();
-    let inner = Received { inner, version: parts.version };
-    let mut onward = Response::new(ResponseBody { inner, wire, from, held: Some(held) }.boxed_unsync());
-    *onward.status_mut() = parts.status;
-    *onward.headers_mut() = parts.headers;
-    strip_connection_headers(onward.headers_mut());
-    onward
+    let mut received = Response::new(Received { inner, version: parts.version });
+    *received.status_mut() = parts.status;
+    *received.headers_mut() = parts.headers;
+    strip_connection_headers(received.headers_mut());
+    received
+}
+
+/// The response as a caller in this wire wants it. `held` is dropped when the body has ended or is dropped.
+pub(crate) fn onward_response<B, T>(response: Response<B>, wire: Wire, from: &'static str, held: T) -> Response<Body>
+where
+    B: HttpBody<Data = Bytes, Error = BoxError> + Send + 'static,
+    T: Send + 'static,
+{
+    response.map(|inner| ResponseBody { inner, wire, from, held: Some(held) }.boxed_unsync())
+}
+
+/// The same body, which breaks with `failure` when it has not ended at `deadline`.
+pub(crate) fn until<B>(body: B, deadline: Instant, failure: Failure) -> Until<B> {
+    Until { body, deadline: sleep_until(deadline), failure: Some(failure) }
 }
 
 /// Removes the headers that speak of one connection (RFC 9110, section 7.6.1). `te: trailers` stays: gRPC asks for it
@@ -125,7 +131,7 @@ pub(crate) fn chain(error: &(dyn Error + 'static)) -> String {
 
 pin_project! {
     /// A body whose end is believed only if it was said: hyper takes HTTP/2's reset with NO_ERROR for one.
-    struct Received {
+    pub(crate) struct Received {
         #[pin]
         inner: Incoming,
         version: Version,
@@ -155,18 +161,53 @@ impl HttpBody for Received {
 }
 
 pin_project! {
+    /// A body with a deadline.
+    pub(crate) struct Until<B> {
+        #[pin]
+        body: B,
+        #[pin]
+        deadline: Sleep,
+        failure: Option<Failure>,
+    }
+}
+
+impl<B: HttpBody<Data = Bytes, Error = BoxError>> HttpBody for Until<B> {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let this = self.project();
+        if this.failure.is_none() {
+            return Poll::Ready(None);
+        }
+        if this.deadline.poll(cx).is_ready() {
+            return Poll::Ready(this.failure.take().map(|failure| Err(failure.into())));
+        }
+        this.body.poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.failure.is_none() || self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+pin_project! {
     /// A response body whose break the caller understands: gRPC gets `UNAVAILABLE` in its trailers, HTTP gets a
     /// connection that is closed before the promised end.
-    struct ResponseBody<T> {
+    struct ResponseBody<B, T> {
         #[pin]
-        inner: Received,
+        inner: B,
         wire: Wire,
         from: &'static str,
         held: Option<T>,
     }
 }
 
-impl<T> HttpBody for ResponseBody<T> {
+impl<B: HttpBody<Data = Bytes, Error = BoxError>, T> HttpBody for ResponseBody<B, T> {
     type Data = Bytes;
     type Error = BoxError;
 
@@ -183,11 +224,14 @@ impl<T> HttpBody for ResponseBody<T> {
             return Poll::Ready(frame);
         };
         *this.held = None;
-        let reason = format!("{} broke off the response: {}", this.from, chain(&*error));
-        warn!("{reason}");
+        let failure = error.downcast::<Failure>().map_or_else(
+            |error| Failure::unavailable(format_args!("{} broke off the response: {}", this.from, chain(&*error))),
+            |failure| *failure,
+        );
+        warn!("{failure}");
         Poll::Ready(Some(match this.wire {
-            Wire::Grpc => Ok(Frame::trailers(Failure::unavailable(reason).trailers())),
-            Wire::Http => Err(reason.into()),
+            Wire::Grpc => Ok(Frame::trailers(failure.trailers())),
+            Wire::Http => Err(failure.into()),
         }))
     }
 

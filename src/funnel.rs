@@ -22,6 +22,7 @@ use crate::{
     grpc_server,
     inbound::Inbound,
     peer_conn::PeerConn,
+    protocol::Api,
     transport::{Code, IrohConnector, IrohIncoming},
     tunnel::Tunnel,
     upstream::{Upstream, UpstreamState},
@@ -137,13 +138,12 @@ impl Funnel {
         &self.inner.local_addrs
     }
 
-    /// What was found at each upstream; waits for the first look at all of them. Looking begins with
-    /// [`serve`](Self::serve).
-    pub async fn upstreams(&self) -> Vec<(Upstream, UpstreamState)> {
+    /// What was found at each upstream of each API that somebody may call; waits for the first look at all of them.
+    /// Looking begins with [`serve`](Self::serve).
+    pub async fn upstreams(&self) -> Vec<(Api, Upstream, UpstreamState)> {
         let Some(inbound) = &self.inner.inbound else { return Vec::new() };
         inbound.probe().looked().await;
-        let state = |upstream: &Upstream| (upstream.clone(), inbound.probe().state(upstream));
-        inbound.upstreams().distinct().into_iter().map(state).collect()
+        inbound.probe().found()
     }
 
     /// The tunnel to a peer, opened if there is none; waits for its hello or for the reason why there is none.

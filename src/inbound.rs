@@ -1,26 +1,34 @@
 //! The inbound end: from the tunnel to a Flower process on this machine.
 
 use std::{
-    collections::HashSet,
+    collections::{HashMap, HashSet},
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 use bytes::Bytes;
-use http::{HeaderValue, Request, Response, header::CONTENT_TYPE};
+use http::{HeaderValue, Request, Response, StatusCode, header::CONTENT_TYPE};
+use http_body::Body as HttpBody;
+use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use iroh::EndpointId;
-use tracing::{Instrument, debug, debug_span, info};
+use tokio::time::{Instant, timeout_at};
+use tracing::{Instrument, debug, debug_span, info, warn};
 
 use crate::{
     access::{AccessList, Verdict},
-    forward::{self, Body},
-    protocol::{Api, Failure, Route, Wire, is_known_method},
+    forward::{self, Body, Received},
+    protocol::{Api, BoxError, Failure, FlowerError, Method, Route, Status, Translation, Wire},
     tunnel::{ApiReport, Hello, WireReport},
     upstream::{Probe, Upstream, UpstreamClient, UpstreamState, Upstreams},
 };
 
 /// Methods that were logged as news. A peer that invents names ends the logging, not the memory.
 const MAX_NEWS: usize = 64;
+/// Between two warnings of one kind.
+const WARNING_INTERVAL: Duration = Duration::from_secs(60);
+/// What Flower's own client reads of an error.
+const MAX_ERROR: usize = 64 << 10;
 
 /// Decides on the calls of peers and hands them on.
 #[derive(Clone, Debug)]
@@ -35,22 +43,19 @@ struct Shared {
     upstreams: Arc<Upstreams>,
     probe: Probe,
     news: Mutex<HashSet<(Api, String)>>,
+    warned: Mutex<HashMap<Api, Instant>>,
 }
 
 impl Inbound {
     pub(crate) fn new(access: Arc<AccessList>, upstreams: Upstreams) -> Self {
         let upstreams = Arc::new(upstreams);
-        let probe = Probe::new(Arc::clone(&upstreams));
-        let shared = Shared { access, upstreams, probe, news: Mutex::default() };
+        let probe = Probe::new(Arc::clone(&upstreams), access.offered());
+        let shared = Shared { access, upstreams, probe, news: Mutex::default(), warned: Mutex::default() };
         Self { shared: Arc::new(shared), client: UpstreamClient::new() }
     }
 
     pub(crate) fn probe(&self) -> &Probe {
         &self.shared.probe
-    }
-
-    pub(crate) fn upstreams(&self) -> &Upstreams {
-        &self.shared.upstreams
     }
 
     /// Watches the upstreams, for ever.
@@ -92,41 +97,100 @@ impl Inbound {
                 return Err(denied(peer, &route));
             }
         }
-        let upstream = match &route {
-            Route::Hello => return Ok(self.hello(peer)),
-            Route::Health => self.shared.upstreams.select_health()?,
-            Route::Call { api, wire, method } => {
-                self.notice(*api, method);
-                self.shared.upstreams.select(*api, *wire)?
-            }
-        };
-        self.carry(upstream, &route, request, wire).await
-    }
-
-    async fn carry(
-        &self,
-        upstream: &Upstream,
-        route: &Route,
-        request: Request<Incoming>,
-        wire: Wire,
-    ) -> Result<Response<Body>, Failure> {
-        if self.shared.probe.state(upstream) == UpstreamState::NotFlower {
-            return Err(Failure::unavailable(format_args!("what answers at {upstream} is no Flower SuperLink")));
-        }
         let version = request.version();
         let request = request.map(|body| forward::received(version, body));
-        let response = self.client.call(upstream, route, request).await?;
-        Ok(forward::onward_response(response, wire, "the SuperLink", ()))
+        let (api, called, method) = match route {
+            Route::Hello => return Ok(self.hello(peer)),
+            Route::Health => return self.health(request).await,
+            Route::Call { api, wire, method } => (api, wire, method),
+        };
+        self.notice(api, &method);
+        let upstream = self.shared.probe.select(api, called)?;
+        if self.shared.probe.state(api, upstream) == UpstreamState::NotServed {
+            return Err(not_served(api, upstream));
+        }
+        let carried = if upstream.wire() == called {
+            self.carry(api, upstream, request, wire).await
+        } else {
+            let translation = Translation::of(api, &method, request.uri().path(), called)?;
+            self.translate(api, upstream, request, translation, wire).await
+        };
+        carried.inspect_err(|failure| {
+            if failure.status() == Status::UNAVAILABLE {
+                self.shared.probe.doubt(api, upstream);
+            }
+        })
+    }
+
+    async fn health(&self, request: Request<Body>) -> Result<Response<Body>, Failure> {
+        let upstream = self.shared.upstreams.select_health()?;
+        let response = self.client.send(upstream, request).await?;
+        Ok(onward(forward::received_response(response), Wire::Http))
+    }
+
+    /// Hands on a call as it came.
+    async fn carry(
+        &self,
+        api: Api,
+        upstream: &Upstream,
+        request: Request<Body>,
+        wire: Wire,
+    ) -> Result<Response<Body>, Failure> {
+        let response = forward::received_response(self.client.call(upstream, request).await?);
+        if api == Api::Fleet && response.status() == StatusCode::NOT_FOUND {
+            return flowers_own(response).await.ok_or_else(|| not_served(api, upstream));
+        }
+        Ok(onward(response, wire))
+    }
+
+    /// Hands on a call in the other wire.
+    async fn translate(
+        &self,
+        api: Api,
+        upstream: &Upstream,
+        request: Request<Body>,
+        translation: Translation,
+        wire: Wire,
+    ) -> Result<Response<Body>, Failure> {
+        let patience = translation.deadline(&request)?;
+        let exchange = async {
+            let request = translation.request(request).await?.map(forward::boxed);
+            let response = self.client.call(upstream, request).await?;
+            translation.response(forward::received_response(response)).await
+        };
+        // Beyond what a clock can tell, a deadline is none.
+        let deadline = patience.and_then(|patience| Some((patience, Instant::now().checked_add(patience)?)));
+        let Some((patience, deadline)) = deadline else {
+            let answer = exchange.await?;
+            self.warn_of(api, answer.unmatched);
+            return Ok(onward(answer.response, wire));
+        };
+        let late = Failure::new(Status::DEADLINE_EXCEEDED, format_args!("{upstream} took longer than {patience:?}"));
+        let answer = timeout_at(deadline, exchange).await.map_err(|_| late.clone())??;
+        self.warn_of(api, answer.unmatched);
+        Ok(onward(answer.response.map(|body| forward::until(body, deadline, late)), wire))
+    }
+
+    /// Tells of an error that the caller's wire has no status for, once in a while.
+    fn warn_of(&self, api: Api, unmatched: Option<String>) {
+        let Some(unmatched) = unmatched else { return };
+        let mut warned = self.shared.warned.lock().unwrap_or_else(PoisonError::into_inner);
+        if warned.get(&api).is_none_or(|at| at.elapsed() >= WARNING_INTERVAL) {
+            warned.insert(api, Instant::now());
+            warn!(%api, "the caller's wire has no status like {unmatched}; one stands for it that does least harm");
+        }
     }
 
     fn hello(&self, peer: EndpointId) -> Response<Body> {
-        let wire = |upstream: &Upstream| {
-            let state = self.shared.probe.state(upstream).name();
+        let wire = |api, upstream: &Upstream| {
+            let state = self.shared.probe.state(api, upstream).name();
             WireReport::new(upstream.wire().to_string(), state.to_owned())
         };
         let apis = self.shared.access.apis(peer).iter();
-        let reports =
-            apis.map(|api| ApiReport::new(api.to_string(), self.shared.upstreams.of(api).map(wire).collect()));
+        let reports = apis.map(|api| {
+            let wires = self.shared.upstreams.of(api).map(|upstream| wire(api, upstream));
+            ApiReport::new(api.to_string(), wires.collect())
+        });
         let json = serde_json::to_vec(&Hello::new(reports.collect())).expect("names and lists are JSON");
         let mut response = Response::new(forward::full(Bytes::from(json)));
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
@@ -134,7 +198,7 @@ impl Inbound {
     }
 
     fn notice(&self, api: Api, method: &str) {
-        if is_known_method(api, method) {
+        if Method::find(api, method).is_some() {
             return;
         }
         let mut news = self.shared.news.lock().unwrap_or_else(PoisonError::into_inner);
@@ -142,6 +206,28 @@ impl Inbound {
             info!(%api, method, "a method that this funnel does not know passes: its API is allowed");
         }
     }
+}
+
+fn onward<B>(response: Response<B>, wire: Wire) -> Response<Body>
+where
+    B: HttpBody<Data = Bytes, Error = BoxError> + Send + 'static,
+{
+    forward::onward_response(response, wire, "the SuperLink", ())
+}
+
+/// A Flower that serves the API in another wire, or another web server, would make a SuperNode stop with its 404.
+fn not_served(api: Api, upstream: &Upstream) -> Failure {
+    Failure::unavailable(format_args!(
+        "what answers at {upstream} does not serve the {api} API: it is another version of Flower, or another program"
+    ))
+}
+
+/// The response, if it is an error of Flower's own and not its web server's.
+async fn flowers_own(response: Response<Received>) -> Option<Response<Body>> {
+    let (parts, body) = response.into_parts();
+    let content = Limited::new(body, MAX_ERROR).collect().await.ok()?.to_bytes();
+    let (error, _) = FlowerError::of_http(parts.status, &content, Api::Fleet);
+    error.has_code().then(|| Response::from_parts(parts, forward::full(content)))
 }
 
 fn denied(peer: EndpointId, route: &Route) -> Failure {

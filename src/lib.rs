@@ -29,9 +29,9 @@
 //! # Features
 //! | feature | what it adds |
 //! |---|---|
-//! | `transport` | [`transport`]: tonic over iroh, without a word of Flower |
-//! | `proto` | [`proto`]: Flower's messages and services, typed |
-//! | `node` | [`node`]: a Flower node in Rust, without Python |
+//! | `transport` | `transport`: tonic over iroh, without a word of Flower |
+//! | `proto` | `proto`: Flower's messages and services, typed |
+//! | `node` | `node`: a Flower node in Rust, without Python |
 //! | `funnel` (default) | `Funnel`, and what it is made of |
 //! | `cli` (default) | the command `flower-iroh-funnel` |
 #![cfg_attr(docsrs, feature(doc_cfg))]

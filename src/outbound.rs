@@ -40,5 +40,5 @@ pub(crate) async fn answer(tunnel: Tunnel, request: Request<Incoming>) -> Respon
 async fn carry(tunnel: &Tunnel, request: Request<Incoming>, wire: Wire) -> Result<Response<Body>, Failure> {
     let version = request.version();
     let (response, lane) = tunnel.call(request.map(|body| forward::received(version, body))).await?;
-    Ok(forward::onward_response(response, wire, "the tunnel", lane))
+    Ok(forward::onward_response(forward::received_response(response), wire, "the tunnel", lane))
 }

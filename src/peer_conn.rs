@@ -12,8 +12,8 @@ use iroh::EndpointId;
 use tower_service::Service;
 
 use crate::{
-    forward::{self, Body, BoxError},
-    protocol::{Failure, Wire},
+    forward::{self, Body},
+    protocol::{BoxError, Failure, Wire},
     transport::Path,
     tunnel::{Hello, Tunnel},
 };
@@ -90,7 +90,7 @@ where
         PeerCall(Box::pin(async move {
             let (response, lane) =
                 tunnel.call(request).await.map_err(|failure| tonic::Status::unavailable(failure.to_string()))?;
-            Ok(forward::onward_response(response, Wire::Grpc, "the tunnel", lane))
+            Ok(forward::onward_response(forward::received_response(response), Wire::Grpc, "the tunnel", lane))
         }))
     }
 }

@@ -2,15 +2,23 @@
 
 mod api;
 mod failure;
+mod flower_error;
 mod method;
 mod route;
+mod status;
+mod translate;
 mod wire;
 
-pub(crate) use self::wire::has_grpc_type;
 pub use self::{
     api::{Api, ApiSet, UnknownApi},
-    failure::{Failure, FailureKind},
-    method::is_known_method,
+    failure::Failure,
+    method::Method,
     route::{HELLO_PATH, Refusal, Route},
+    status::{Counterpart, Status},
     wire::Wire,
+};
+pub(crate) use self::{
+    flower_error::FlowerError,
+    translate::{BoxError, Translation},
+    wire::has_grpc_type,
 };

@@ -24,6 +24,19 @@ pub struct Upstream {
 }
 
 impl Upstream {
+    /// The upstreams that a text stands for: `http://host:port` or `grpc://host:port` for one, `host:port` for one in
+    /// each wire, of which the one that answers is used.
+    ///
+    /// # Errors
+    /// The text is none of them.
+    pub fn candidates(text: &str) -> Result<Vec<Self>, InvalidUpstream> {
+        let one = |url: String| url.parse().map_err(|error| InvalidUpstream { text: text.to_owned(), ..error });
+        match text.contains("://") {
+            true => Ok(vec![one(text.to_owned())?]),
+            false => Ok(vec![one(format!("http://{text}"))?, one(format!("grpc://{text}"))?]),
+        }
+    }
+
     /// The wire it speaks.
     pub fn wire(&self) -> Wire {
         self.wire
@@ -55,7 +68,7 @@ impl FromStr for Upstream {
             Some("http") => Wire::Http,
             Some("grpc") => Wire::Grpc,
             Some("https" | "grpcs") => return Err(invalid("TLS to an upstream is not supported")),
-            _ => return Err(invalid("it must begin with http:// or grpc://")),
+            _ => return Err(invalid("it must begin with http:// or grpc://, or be host:port")),
         };
         let authority = uri.authority().cloned().ok_or_else(|| invalid("it has no host"))?;
         if authority.port_u16().is_none() || authority.as_str().contains('@') {
@@ -109,7 +122,7 @@ impl Upstreams {
             Wire::Grpc => &[Api::Fleet],
         };
         for api in apis {
-            if self.select(*api, upstream.wire).is_err() {
+            if !self.of(*api).any(|named| named.wire == upstream.wire) {
                 self.rows.push((*api, upstream.clone()));
             }
         }
@@ -136,48 +149,44 @@ impl Upstreams {
         self.rows.is_empty()
     }
 
-    /// The upstream for a call.
+    /// The upstream for a call in `wire`: one that answers, if there is one, and one of the same wire, if there is one.
     ///
     /// # Errors
     /// An unavailable [`Failure`] that says what is missing.
-    pub fn select(&self, api: Api, wire: Wire) -> Result<&Upstream, Failure> {
-        let mut of_api = self.rows.iter().filter(|(row, _)| *row == api).map(|(_, upstream)| upstream);
-        let mut other = None;
-        let found = of_api.find(|upstream| {
-            other = Some(upstream.wire);
-            upstream.wire == wire
-        });
-        found.ok_or_else(|| match other {
-            Some(other) => Failure::unavailable(format_args!(
-                "this call to the {api} API is {wire}, and the SuperLink's {api} API is {other} here; use a Flower \
-                 version that speaks {other}, or name an upstream with: --upstream {api}={wire}://HOST:PORT"
-            )),
-            None => Failure::unavailable(format_args!(
-                "no upstream for the {api} API; name it with: --upstream {api}={wire}://HOST:PORT"
-            )),
+    pub(crate) fn select(
+        &self,
+        api: Api,
+        wire: Wire,
+        state: impl Fn(&Upstream) -> UpstreamState,
+    ) -> Result<&Upstream, Failure> {
+        let rank = |upstream: &&Upstream| {
+            let standing = match state(upstream) {
+                UpstreamState::Up => 0,
+                UpstreamState::Unknown | UpstreamState::Down => 1,
+                UpstreamState::NotServed => 2,
+            };
+            (standing, upstream.wire != wire)
+        };
+        let best = self.of(api).min_by_key(rank);
+        best.ok_or_else(|| {
+            Failure::unavailable(format_args!(
+                "no upstream for the {api} API; name it with: --upstream {api}=HOST:PORT"
+            ))
         })
     }
 
     /// The upstream that answers `/health`.
-    ///
-    /// # Errors
-    /// As [`select`](Self::select).
-    pub fn select_health(&self) -> Result<&Upstream, Failure> {
-        self.distinct()
-            .into_iter()
+    pub(crate) fn select_health(&self) -> Result<&Upstream, Failure> {
+        self.rows
+            .iter()
+            .map(|(_, upstream)| upstream)
             .find(|upstream| upstream.wire == Wire::Http)
             .ok_or_else(|| Failure::unavailable("no upstream speaks HTTP, and gRPC has no /health"))
     }
 
-    /// Each upstream once, in the order of the table.
-    pub fn distinct(&self) -> Vec<&Upstream> {
-        let mut distinct = Vec::new();
-        for (_, upstream) in &self.rows {
-            if !distinct.contains(&upstream) {
-                distinct.push(upstream);
-            }
-        }
-        distinct
+    /// Every API with each of its upstreams.
+    pub(crate) fn rows(&self) -> impl Iterator<Item = (Api, &Upstream)> {
+        self.rows.iter().map(|(api, upstream)| (*api, upstream))
     }
 
     /// The upstreams of `api`, one for each wire.
@@ -197,7 +206,6 @@ mod tests {
     #[test]
     fn urls_that_are_no_upstream_are_refused_with_their_reason() {
         for (text, reason) in [
-            ("127.0.0.1:8000", "must begin with"),
             ("ftp://127.0.0.1:8000", "must begin with"),
             ("https://127.0.0.1:8000", "TLS"),
             ("http://127.0.0.1", "scheme://host:port"),
@@ -212,14 +220,35 @@ mod tests {
     }
 
     #[test]
-    fn a_call_goes_to_the_upstream_of_its_api_and_wire() {
+    fn a_text_without_a_scheme_stands_for_both_wires() {
+        let both = Upstream::candidates("10.0.0.5:9092").unwrap();
+        assert_eq!(both, [upstream("http://10.0.0.5:9092"), upstream("grpc://10.0.0.5:9092")]);
+        assert_eq!(Upstream::candidates("grpc://10.0.0.5:9092").unwrap(), both[1..]);
+        for text in ["", "10.0.0.5", "10.0.0.5:9092/v1", "me@host:1"] {
+            assert!(Upstream::candidates(text).unwrap_err().to_string().starts_with(&format!("{text:?} ")), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_call_goes_to_who_answers_and_then_to_its_own_wire() {
+        use UpstreamState::{Down, NotServed, Unknown, Up};
         let mut upstreams = Upstreams::default();
         upstreams.add(Api::Fleet, upstream("grpc://127.0.0.1:1"));
         upstreams.add_superlink(&upstream("http://127.0.0.1:2"));
-        assert_eq!(upstreams.select(Api::Fleet, Wire::Grpc).unwrap().to_string(), "grpc://127.0.0.1:1");
-        assert_eq!(upstreams.select(Api::Fleet, Wire::Http).unwrap().to_string(), "http://127.0.0.1:2");
-        let error = upstreams.select(Api::Control, Wire::Grpc).unwrap_err().to_string();
-        assert!(error.contains("control API is http here"), "{error}");
+        for (grpc, http, called, by) in [
+            (Up, Up, Wire::Grpc, Wire::Grpc),
+            (Up, Up, Wire::Http, Wire::Http),
+            (Down, Up, Wire::Grpc, Wire::Http),
+            (Up, NotServed, Wire::Http, Wire::Grpc),
+            (Up, Unknown, Wire::Http, Wire::Grpc),
+            (Down, Unknown, Wire::Grpc, Wire::Grpc),
+            (Down, NotServed, Wire::Http, Wire::Grpc),
+        ] {
+            let state = |upstream: &Upstream| if upstream.wire == Wire::Grpc { grpc } else { http };
+            assert_eq!(upstreams.select(Api::Fleet, called, state).unwrap().wire, by, "{grpc:?} {http:?} {called}");
+        }
+        let error = upstreams.select(Api::ServerAppIo, Wire::Grpc, |_| Up).unwrap_err().to_string();
+        assert!(error.contains("no upstream for the serverappio API"), "{error}");
     }
 
     #[test]
@@ -232,8 +261,9 @@ mod tests {
         last.add_superlink(&superlink);
         last.add(Api::Control, named.clone());
         for upstreams in [first, last] {
-            assert_eq!(upstreams.select(Api::Control, Wire::Http).unwrap(), &named);
-            assert_eq!(upstreams.select(Api::Fleet, Wire::Http).unwrap(), &superlink);
+            let up = |_: &Upstream| UpstreamState::Up;
+            assert_eq!(upstreams.select(Api::Control, Wire::Http, up).unwrap(), &named);
+            assert_eq!(upstreams.select(Api::Fleet, Wire::Http, up).unwrap(), &superlink);
         }
     }
 }

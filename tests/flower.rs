@@ -4,6 +4,8 @@
 
 #[path = "../examples/flower_quickstart/flower/mod.rs"]
 mod flower;
+#[path = "support/flower_venv.rs"]
+mod flower_venv;
 #[path = "support/funnel_process.rs"]
 mod funnel_process;
 
@@ -12,6 +14,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use flower::{Era, Error, FlowerRun, LogMode, RunConfig, SuperLink, SuperNode, Venv, Version};
+use flower_venv::flower_venv;
 use funnel_process::{FunnelProcess, endpoint_id};
 use tempfile::TempDir;
 use tokio::sync::Mutex;
@@ -52,25 +55,13 @@ async fn trains_through_a_funnel(version: Version) -> Result<(), Error> {
 }
 
 async fn train(version: Version) -> Result<(), Error> {
-    let Some(venv) = venv(version).await? else { return Ok(()) };
+    let Some(venv) = flower_venv(version).await? else { return Ok(()) };
     let superlink = SuperLink::start(&venv).await?;
     let funnels = Funnels::start(&superlink, version.era()).await?;
     let result = train_with_nodes(&venv, funnels.dial).await;
     result.map_err(|error| funnels.explain(superlink.explain(error)))?;
     funnels.stop().await?;
     superlink.stop().await
-}
-
-/// The environment, or `None` where a missing Python lets the test skip.
-async fn venv(version: Version) -> Result<Option<Venv>, Error> {
-    match Venv::prepare(version, |step| eprintln!("flwr {version}: {step}")).await {
-        Ok(venv) => Ok(Some(venv)),
-        Err(error) if error.is_missing_python() && std::env::var("CI").as_deref() != Ok("true") => {
-            eprintln!("skipped: {error}");
-            Ok(None)
-        }
-        Err(error) => Err(error),
-    }
 }
 
 async fn train_with_nodes(venv: &Venv, dial: SocketAddr) -> Result<(), Error> {

@@ -8,8 +8,19 @@ use super::{Exposed, FunnelConfig, FunnelConfigBuilder, PeerConfig};
 use crate::{
     address_lookup::{Relay, parse_peer},
     protocol::Api,
-    upstream::Upstream,
+    upstream::{InvalidUpstream, Upstream},
 };
+
+/// The upstreams that one text stands for.
+struct Candidates(Vec<Upstream>);
+
+impl FromStr for Candidates {
+    type Err = InvalidUpstream;
+
+    fn from_str(text: &str) -> Result<Self, InvalidUpstream> {
+        Upstream::candidates(text).map(Self)
+    }
+}
 
 /// Reads a whole file, collecting what is wrong with it.
 pub(super) fn read(text: &str) -> FunnelConfigBuilder {
@@ -58,14 +69,14 @@ fn expose(mut fields: Fields<'_>) -> Exposed {
     let mut exposed = Exposed::new();
     if let Some(mut upstreams) = fields.table("upstream") {
         for api in Api::ALL {
-            for upstream in upstreams.parse_list::<Upstream>(api.name()) {
-                exposed = exposed.upstream(api, upstream);
+            for candidates in upstreams.parse_list::<Candidates>(api.name()) {
+                exposed = candidates.0.into_iter().fold(exposed, |exposed, upstream| exposed.upstream(api, upstream));
             }
         }
         upstreams.end();
     }
-    if let Some(superlink) = fields.parse("superlink") {
-        exposed = exposed.superlink(superlink);
+    if let Some(Candidates(superlinks)) = fields.parse("superlink") {
+        exposed = superlinks.into_iter().fold(exposed, Exposed::superlink);
     }
     if !exposed.has_upstreams() {
         exposed = exposed.local_superlink();

@@ -22,7 +22,7 @@ struct Row {
     api: Api,
     /// On the command line and in `/v1/{name}/..`.
     name: &'static str,
-    /// `{Service}` in `/flwr.proto.{Service}/..`.
+    /// `{Service}` in `/flwr.proto.{Service}/..`; the first is the one that has a counterpart in HTTP.
     services: &'static [&'static str],
     /// Flower lets whoever reaches it do anything.
     trusts_its_callers: bool,
@@ -59,6 +59,11 @@ impl Api {
     /// Whether Flower trusts whoever reaches it, so that it must never be open to a site.
     pub fn trusts_its_callers(self) -> bool {
         self.row().trusts_its_callers
+    }
+
+    /// Its gRPC service in the package `flwr.proto`.
+    pub fn service(self) -> &'static str {
+        self.row().services[0]
     }
 
     /// The API of a gRPC service of the package `flwr.proto`.

@@ -14,6 +14,14 @@ pub enum Wire {
 }
 
 impl Wire {
+    /// The one that is not this one.
+    pub fn other(self) -> Self {
+        match self {
+            Self::Grpc => Self::Http,
+            Self::Http => Self::Grpc,
+        }
+    }
+
     /// The wire whose errors the caller understands: gRPC for HTTP/2 with gRPC's content type.
     pub fn of_request<B>(request: &Request<B>) -> Self {
         if request.version() == Version::HTTP_2 && has_grpc_type(request.headers()) { Self::Grpc } else { Self::Http }

@@ -9,8 +9,8 @@ use hyper::body::Incoming;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    forward::{BoxError, chain},
-    protocol::Failure,
+    forward::chain,
+    protocol::{BoxError, Failure},
 };
 
 /// Hello is a list of five APIs at most; what is longer is none.
@@ -42,7 +42,7 @@ pub struct ApiReport {
 pub struct WireReport {
     /// `http` or `grpc`.
     pub wire: String,
-    /// `up`, `down`, `not flower` or `unknown`.
+    /// `up`, `down`, `not served` or `unknown`.
     pub state: String,
 }
 

@@ -1,6 +1,6 @@
 //! The HTTP clients towards the upstreams.
 
-use std::time::Duration;
+use std::{error::Error, time::Duration};
 
 use http::{HeaderValue, Request, Response, Version, header::CONTENT_TYPE};
 use hyper::body::Incoming;
@@ -13,7 +13,7 @@ use super::Upstream;
 use crate::{
     forward::{self, Body, PASSED, chain},
     http2,
-    protocol::{Failure, Route, Wire, has_grpc_type},
+    protocol::{Failure, Wire, has_grpc_type},
 };
 
 /// An upstream stands on this machine or next to it: a second is long.
@@ -50,11 +50,10 @@ impl UpstreamClient {
     pub(crate) async fn call(
         &self,
         upstream: &Upstream,
-        route: &Route,
         request: Request<Body>,
     ) -> Result<Response<Incoming>, Failure> {
         let response = self.send(upstream, request).await?;
-        if matches!(route, Route::Call { .. }) && !is_flower(upstream.wire(), &response) {
+        if !is_flower(upstream.wire(), &response) {
             return Err(Failure::unavailable(format_args!(
                 "what answers at {upstream} is no Flower SuperLink (status {})",
                 response.status()
@@ -79,10 +78,18 @@ impl UpstreamClient {
             }
         };
         client.request(request).await.map_err(|error| {
+            if let Some(failure) = own_failure(&error) {
+                return failure.clone();
+            }
             let problem = if error.is_connect() { "is not reachable" } else { "broke off the call" };
             Failure::unavailable(format_args!("the upstream at {upstream} {problem}: {}", chain(&error)))
         })
     }
+}
+
+/// The failure of ours that broke the request's body, if that is what went wrong.
+fn own_failure<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a Failure> {
+    error.downcast_ref().or_else(|| own_failure(error.source()?))
 }
 
 fn builder() -> client::Builder {

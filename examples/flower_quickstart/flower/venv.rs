@@ -45,6 +45,13 @@ impl Venv {
         self.version
     }
 
+    /// A command that runs its Python, apart from all other installations.
+    pub fn python(&self) -> Command {
+        let mut python = Command::new(self.program("python"));
+        python.arg("-I").env("FLWR_TELEMETRY_ENABLED", "0").kill_on_drop(true);
+        python
+    }
+
     /// The directory that holds its programs.
     pub(super) fn bin_dir(&self) -> PathBuf {
         self.dir.join(BIN)

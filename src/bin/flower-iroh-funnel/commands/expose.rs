@@ -39,12 +39,14 @@ fn upstreams(
 ) -> (FunnelConfigBuilder, Exposed) {
     for text in &args.upstream {
         match parse_upstream(text) {
-            Ok((api, upstream)) => exposed = exposed.upstream(api, upstream),
+            Ok((api, upstreams)) => {
+                exposed = upstreams.into_iter().fold(exposed, |exposed, upstream| exposed.upstream(api, upstream));
+            }
             Err(mistake) => builder = builder.mistake(format_args!("--upstream {text}: {mistake}")),
         }
     }
-    match args.superlink.as_deref().map(str::parse::<Upstream>) {
-        Some(Ok(superlink)) => exposed = exposed.superlink(superlink),
+    match args.superlink.as_deref().map(Upstream::candidates) {
+        Some(Ok(superlinks)) => exposed = superlinks.into_iter().fold(exposed, Exposed::superlink),
         Some(Err(mistake)) => builder = builder.mistake(format_args!("--superlink: {mistake}")),
         None if args.upstream.is_empty() => exposed = exposed.local_superlink(),
         None => {}
@@ -69,11 +71,11 @@ fn access(
     (builder, exposed)
 }
 
-fn parse_upstream(text: &str) -> Result<(Api, Upstream), String> {
-    let (api, url) = text.split_once('=').ok_or("write API=URL, for instance fleet=grpc://127.0.0.1:9092")?;
+fn parse_upstream(text: &str) -> Result<(Api, Vec<Upstream>), String> {
+    let (api, url) = text.split_once('=').ok_or("write API=URL, for instance fleet=127.0.0.1:9092")?;
     let api = api.parse::<Api>().map_err(|error| error.to_string())?;
-    let upstream = url.parse::<Upstream>().map_err(|error| error.to_string())?;
-    Ok((api, upstream))
+    let upstreams = Upstream::candidates(url).map_err(|error| error.to_string())?;
+    Ok((api, upstreams))
 }
 
 fn parse_allow(text: &str) -> Result<(EndpointId, Vec<Api>), String> {
@@ -106,10 +108,11 @@ fn write_whole(path: &Path, text: &str) -> io::Result<()> {
     fs::rename(&draft, path)
 }
 
-fn found(upstreams: &[(Upstream, UpstreamState)]) -> String {
-    let up: Vec<_> = upstreams.iter().filter(|(_, state)| *state == UpstreamState::Up).collect();
-    let list = |upstreams: &mut dyn Iterator<Item = &(Upstream, UpstreamState)>| {
-        upstreams.map(|(upstream, state)| format!("{upstream} {}", state.name())).collect::<Vec<_>>().join(", ")
+fn found(upstreams: &[(Api, Upstream, UpstreamState)]) -> String {
+    let up: Vec<_> = upstreams.iter().filter(|(_, _, state)| *state == UpstreamState::Up).collect();
+    let list = |upstreams: &mut dyn Iterator<Item = &(Api, Upstream, UpstreamState)>| {
+        let one = |(api, upstream, state): &_| format!("{api} {upstream} {}", UpstreamState::name(*state));
+        upstreams.map(one).collect::<Vec<_>>().join(", ")
     };
     if up.is_empty() {
         return format!("no SuperLink answers yet ({}); it is used as soon as it does", list(&mut upstreams.iter()));

@@ -1,0 +1,221 @@
+//! Flower's errors, as each wire writes them.
+//!
+//! ```text
+//! HTTP   status 404, body {"code": 16, "detail": "...", "extra": "..."}
+//! gRPC   status 5, message {"code": 16, "public_message": "...", "public_details": "..."}
+//! ```
+//! An error without a code is `{"detail": "..."}` in HTTP and a plain text in gRPC.
+
+use std::fmt;
+
+use bytes::Bytes;
+use http::{
+    HeaderMap, HeaderValue, Response, StatusCode,
+    header::{CONTENT_TYPE, WWW_AUTHENTICATE},
+};
+use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
+use serde_json::{Map, Value};
+
+use super::{Api, Status, Wire, status::Counterpart};
+
+/// `grpc-message` is printable ASCII but for `%`, the rest as `%XX` of its UTF-8.
+const UNPRINTABLE: &AsciiSet = &CONTROLS.add(b'%');
+/// Bytes of a text in an error. gRPC's C core takes 8 KiB of headers, and a byte may be written as three.
+const MAX_TEXT: usize = 1024;
+/// What the same text is called in HTTP and in gRPC: the message, and what there is to add.
+const NAMES: [(&str, &str); 2] = [("detail", "public_message"), ("extra", "public_details")];
+
+/// An error on its way to a Flower client.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct FlowerError {
+    status: Status,
+    /// Flower's own code, if it has one.
+    code: Option<u64>,
+    /// Message and details.
+    texts: [Option<String>; NAMES.len()],
+}
+
+impl FlowerError {
+    /// An error without a code.
+    pub(super) fn plain(status: Status, message: &str) -> Self {
+        Self { status, code: None, texts: [Some(clipped(message)), None] }
+    }
+
+    /// Reads an HTTP server's error. The flag is `false` if gRPC has no status like it.
+    pub(crate) fn of_http(status: StatusCode, body: &[u8], api: Api) -> (Self, bool) {
+        let counterpart = Status::of_http(status, api);
+        let object = serde_json::from_slice::<Map<String, Value>>(body).ok();
+        if let Some(coded) = object.as_ref().and_then(|object| Self::coded(object, counterpart, |names| names.0)) {
+            return coded;
+        }
+        let message = match object.as_ref().and_then(|object| object.get("detail")) {
+            Some(Value::String(detail)) => detail.clone(),
+            Some(detail) => detail.to_string(),
+            None => format!("{status}: {}", String::from_utf8_lossy(body)),
+        };
+        (Self::plain(counterpart.status, &message), counterpart.exact)
+    }
+
+    /// Reads a gRPC server's `grpc-status` and `grpc-message`. The flag is `false` if HTTP has no status like it.
+    pub(crate) fn of_grpc(trailers: &HeaderMap, api: Api) -> (Self, bool) {
+        let text = |name| trailers.get(name).and_then(|value: &HeaderValue| value.to_str().ok()).unwrap_or_default();
+        // What is no number is status 2, "unknown", to gRPC's clients.
+        let status = text("grpc-status").parse().unwrap_or(2);
+        let message = percent_decode_str(text("grpc-message")).decode_utf8_lossy();
+        let counterpart = Status::of_grpc(status, api);
+        let object = serde_json::from_str::<Map<String, Value>>(&message).ok();
+        let coded = object.and_then(|object| Self::coded(&object, counterpart, |names| names.1));
+        coded.unwrap_or_else(|| {
+            let message = if message.is_empty() { format!("gRPC status {status}") } else { message.into_owned() };
+            (Self::plain(counterpart.status, &message), counterpart.exact)
+        })
+    }
+
+    /// The status comes with the code: a gRPC status alone may be that of two HTTP statuses.
+    fn coded(
+        object: &Map<String, Value>,
+        otherwise: Counterpart,
+        name: fn(&(&'static str, &'static str)) -> &'static str,
+    ) -> Option<(Self, bool)> {
+        let code = object.get("code")?.as_u64()?;
+        let texts = NAMES.each_ref().map(|names| object.get(name(names)).and_then(Value::as_str).map(clipped));
+        texts[0].as_ref()?;
+        let known = Status::of_code(code);
+        let status = known.unwrap_or(otherwise.status);
+        Some((Self { status, code: Some(code), texts }, known.is_some() || otherwise.exact))
+    }
+
+    /// Whether it is Flower's own, and not a web server's.
+    pub(crate) fn has_code(&self) -> bool {
+        self.code.is_some()
+    }
+
+    /// The answer to a call in this wire; in gRPC it has trailers alone.
+    pub(crate) fn response(&self, wire: Wire) -> Response<Bytes> {
+        let mut response = Response::new(Bytes::new());
+        match wire {
+            Wire::Grpc => {
+                *response.headers_mut() = self.trailers();
+                response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+            }
+            Wire::Http => {
+                *response.body_mut() = Bytes::from(self.json(|names| names.0));
+                *response.status_mut() = self.status.http();
+                let headers = response.headers_mut();
+                headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+                if self.status.http() == StatusCode::UNAUTHORIZED {
+                    headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+                }
+            }
+        }
+        response
+    }
+
+    /// The trailers of a gRPC response.
+    pub(crate) fn trailers(&self) -> HeaderMap {
+        let message = match self.code {
+            Some(_) => self.json(|names| names.1),
+            None => self.texts[0].clone().unwrap_or_default(),
+        };
+        let message = utf8_percent_encode(&message, UNPRINTABLE).to_string();
+        let mut trailers = HeaderMap::with_capacity(2);
+        trailers.insert("grpc-status", HeaderValue::from(u16::from(self.status.grpc())));
+        trailers.insert("grpc-message", HeaderValue::try_from(message).expect("printable ASCII is a header value"));
+        trailers
+    }
+
+    fn json(&self, name: fn(&(&'static str, &'static str)) -> &'static str) -> String {
+        let code = self.code.map(|code| ("code".to_owned(), Value::from(code)));
+        let text = |(names, text): (_, &Option<String>)| Some((name(names).to_owned(), Value::from(text.clone()?)));
+        let object: Map<_, _> = code.into_iter().chain(NAMES.iter().zip(&self.texts).filter_map(text)).collect();
+        Value::Object(object).to_string()
+    }
+}
+
+impl fmt::Display for FlowerError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.texts[0].as_deref().unwrap_or_default())
+    }
+}
+
+fn clipped(text: &str) -> String {
+    text[..text.floor_char_boundary(MAX_TEXT)].to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn http(status: u16, body: &str) -> (FlowerError, bool) {
+        FlowerError::of_http(StatusCode::from_u16(status).unwrap(), body.as_bytes(), Api::Fleet)
+    }
+
+    fn grpc(status: &'static str, message: &str) -> (FlowerError, bool) {
+        let mut trailers = HeaderMap::new();
+        trailers.insert("grpc-status", HeaderValue::from_static(status));
+        trailers.insert("grpc-message", HeaderValue::try_from(message).unwrap());
+        FlowerError::of_grpc(&trailers, Api::Fleet)
+    }
+
+    fn message_of(error: &FlowerError) -> String {
+        let trailers = error.trailers();
+        percent_decode_str(trailers["grpc-message"].to_str().unwrap()).decode_utf8().unwrap().into_owned()
+    }
+
+    #[test]
+    fn flowers_own_error_keeps_code_message_and_details_in_the_other_wire() {
+        let (error, exact) = http(404, r#"{"code": 16, "detail": "No run ×", "extra": "id 7"}"#);
+        assert!(exact && error.has_code());
+        assert_eq!(error.trailers()["grpc-status"], "5");
+        let json: Value = serde_json::from_str(&message_of(&error)).unwrap();
+        assert_eq!(json, serde_json::json!({"code": 16, "public_message": "No run ×", "public_details": "id 7"}));
+
+        let (error, _) = grpc("3", r#"{"code": 1002, "public_message": "Bad type", "public_details": null}"#);
+        let response = error.response(Wire::Http);
+        assert_eq!(response.status(), 415, "the code knows better than the gRPC status");
+        let json: Value = serde_json::from_slice(response.body()).unwrap();
+        assert_eq!(json, serde_json::json!({"code": 1002, "detail": "Bad type"}));
+    }
+
+    #[test]
+    fn an_error_without_a_code_is_a_text() {
+        let (error, exact) = http(401, r#"{"detail": "Not authenticated"}"#);
+        assert!(exact && !error.has_code());
+        assert_eq!(
+            (&error.trailers()["grpc-status"], &*message_of(&error)),
+            (&"16".parse().unwrap(), "Not authenticated")
+        );
+        assert_eq!(error.response(Wire::Http).headers()[WWW_AUTHENTICATE], "Bearer");
+
+        let (error, _) = grpc("7", "100%25 wrong");
+        let json: Value = serde_json::from_slice(error.response(Wire::Http).body()).unwrap();
+        assert_eq!(json, serde_json::json!({"detail": "100% wrong"}));
+    }
+
+    #[test]
+    fn what_is_no_error_of_flower_is_told_with_its_status() {
+        for body in
+            ["", "<html>", "[1]", r#"{"code": "16", "detail": 5}"#, r#"{"code": 16}"#, r#"{"code": -1, "detail": "x"}"#]
+        {
+            let (error, exact) = http(418, body);
+            assert_eq!((error.status, error.code, exact), (Status::UNAVAILABLE, None, false), "{body}");
+        }
+        let (error, exact) = grpc("nonsense", "");
+        assert_eq!((error.status, exact), (Status::UNAVAILABLE, false));
+    }
+
+    #[test]
+    fn a_code_of_a_newer_flower_keeps_the_status_it_came_with() {
+        let (error, exact) = http(412, r#"{"code": 9999, "detail": "new"}"#);
+        assert!(exact);
+        assert_eq!(error.trailers()["grpc-status"], "9");
+    }
+
+    #[test]
+    fn a_long_text_fits_into_headers() {
+        let long = "œ".repeat(100_000);
+        let body = serde_json::json!({"code": 16, "detail": long, "extra": long}).to_string();
+        let (error, _) = http(404, &body);
+        assert!(error.trailers()["grpc-message"].len() < 8 << 10);
+    }
+}

@@ -1,0 +1,154 @@
+//! What an error is called in each wire, in one table.
+
+use http::StatusCode;
+
+use super::Api;
+
+/// One error in both wires.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Status {
+    /// The number of the gRPC specification.
+    grpc: u8,
+    http: u16,
+}
+
+/// A status and the error codes of Flower that have it.
+struct Row {
+    status: Status,
+    codes: &'static [u64],
+}
+
+const fn row(grpc: u8, http: u16, codes: &'static [u64]) -> Row {
+    Row { status: Status { grpc, http }, codes }
+}
+
+/// The error codes are those of Flower 1.42, all 80. A status without a code takes the first row that has it.
+#[rustfmt::skip]
+const TABLE: [Row; 10] = [
+    row(3, 400, &[38, 42, 43, 44, 45, 1003, 2003, 3013, 3015]),
+    row(3, 415, &[1002]),
+    row(5, 404, &[2, 6, 7, 16, 17, 24, 39, 3011, 3012]),
+    row(6, 409, &[4, 5, 3016]),
+    row(7, 403, &[9, 13, 29, 30, 31, 41, 2007, 2008, 2009, 3001, 3003, 3005, 3007, 3010, 3014]),
+    row(9, 412, &[
+        3, 8, 10, 11, 12, 15, 18, 21, 22, 23, 25, 26, 27, 28, 32, 33, 34, 35, 1001, 2001, 2002, 2004, 2005, 2006, 3002,
+        3004, 3008, 3009,
+    ]),
+    row(12, 501, &[1, 19, 20]),
+    row(13, 500, &[14, 40, 1004, 1006, 1007, 3006]),
+    row(14, 503, &[37, 1005, 1009, 1010]),
+    row(16, 401, &[36, 1008]),
+];
+
+/// Says of a status without a code whether the other wire has its like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Counterpart {
+    /// The status to answer with.
+    pub status: Status,
+    /// `false` if the other wire has no such status, and the one that does least harm stands for it.
+    pub exact: bool,
+}
+
+impl Status {
+    /// Tunnel or upstream down: Flower's clients try again for ever.
+    pub const UNAVAILABLE: Self = Self { grpc: 14, http: 503 };
+    /// Not allowed: a SuperNode takes it for a run that is over, and goes on.
+    pub const PERMISSION_DENIED: Self = Self { grpc: 7, http: 403 };
+    /// The caller's own deadline has passed.
+    pub const DEADLINE_EXCEEDED: Self = Self { grpc: 4, http: 504 };
+    /// A body that breaks the rules of its wire.
+    pub const MALFORMED: Self = Self { grpc: 13, http: 400 };
+    /// A message without a length.
+    pub const LENGTH_REQUIRED: Self = Self { grpc: 13, http: 411 };
+    /// A message that is too long.
+    pub const TOO_LARGE: Self = Self { grpc: 8, http: 413 };
+    /// A content type that is not the wire's.
+    pub const UNSUPPORTED_TYPE: Self = Self { grpc: 3, http: 415 };
+    /// A method, a compression or a number of messages that is not provided for.
+    pub const UNIMPLEMENTED: Self = Self { grpc: 12, http: 501 };
+
+    /// The status of one of Flower's error codes, `None` for one that Flower 1.42 does not have.
+    pub fn of_code(code: u64) -> Option<Self> {
+        TABLE.iter().find(|row| row.codes.contains(&code)).map(|row| row.status)
+    }
+
+    /// What an error of a gRPC server is in HTTP, if it has no code of Flower.
+    pub fn of_grpc(grpc: u8, api: Api) -> Counterpart {
+        const DEADLINE: u8 = Status::DEADLINE_EXCEEDED.grpc;
+        match grpc {
+            DEADLINE => Counterpart { status: Self::DEADLINE_EXCEEDED, exact: true },
+            12 if api == Api::Fleet => Counterpart::LEAST_HARM,
+            _ => Counterpart::of(|status| status.grpc == grpc),
+        }
+    }
+
+    /// What an error of an HTTP server is in gRPC, if it has no code of Flower.
+    pub fn of_http(http: StatusCode, api: Api) -> Counterpart {
+        match http.as_u16() {
+            502 | 504 => Counterpart { status: Self::UNAVAILABLE, exact: true },
+            404 | 405 | 501 if api == Api::Fleet => Counterpart::LEAST_HARM,
+            http => Counterpart::of(|status| status.http == http),
+        }
+    }
+
+    /// The number in `grpc-status`.
+    pub fn grpc(self) -> u8 {
+        self.grpc
+    }
+
+    /// The status of an HTTP response.
+    pub fn http(self) -> StatusCode {
+        StatusCode::from_u16(self.http).expect("the constants are status codes")
+    }
+}
+
+impl Counterpart {
+    /// A SuperNode tries again; at all other statuses that mean no refusal it stops for good (measured with 1.42).
+    const LEAST_HARM: Self = Self { status: Status::UNAVAILABLE, exact: false };
+
+    fn of(same: impl Fn(&Status) -> bool) -> Self {
+        let row = TABLE.iter().find(|row| same(&row.status));
+        row.map_or(Self::LEAST_HARM, |row| Self { status: row.status, exact: true })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Code, gRPC status, HTTP status of every error of Flower 1.42, from its catalogue.
+    const ERRORS: &str = include_str!("../../tests/data/flower_errors.tsv");
+
+    #[test]
+    fn every_error_of_flower_has_its_status_in_each_wire() {
+        let mut rows = 0;
+        for line in ERRORS.lines().filter(|line| !line.starts_with('#')) {
+            let numbers: Vec<u64> = line.split('\t').map(|number| number.parse().unwrap()).collect();
+            let status = Status::of_code(numbers[0]).unwrap_or_else(|| panic!("code {} has no row", numbers[0]));
+            assert_eq!([u64::from(status.grpc), u64::from(status.http)], numbers[1..], "code {}", numbers[0]);
+            rows += 1;
+        }
+        assert_eq!(rows, 80);
+        assert_eq!(TABLE.iter().map(|row| row.codes.len()).sum::<usize>(), rows);
+    }
+
+    #[test]
+    fn a_status_without_a_like_leaves_a_supernode_alive() {
+        for grpc in [1, 2, 8, 10, 11, 12, 15, 99] {
+            assert_eq!(Status::of_grpc(grpc, Api::Fleet), Counterpart::LEAST_HARM, "{grpc}");
+        }
+        for http in [302, 404, 405, 408, 418, 425, 429, 501, 505, 599] {
+            let http = StatusCode::from_u16(http).unwrap();
+            assert_eq!(Status::of_http(http, Api::Fleet), Counterpart::LEAST_HARM, "{http}");
+        }
+        for (grpc, http) in [(4, 504), (5, 404), (14, 503), (16, 401), (7, 403), (13, 500)] {
+            let counterpart = Status::of_grpc(grpc, Api::Fleet);
+            assert_eq!((counterpart.status.http, counterpart.exact), (http, true), "{grpc}");
+        }
+        for (http, grpc) in [(502, 14), (503, 14), (504, 14), (401, 16), (403, 7), (500, 13), (412, 9)] {
+            let counterpart = Status::of_http(StatusCode::from_u16(http).unwrap(), Api::Fleet);
+            assert_eq!((counterpart.status.grpc, counterpart.exact), (grpc, true), "{http}");
+        }
+        assert_eq!(Status::of_grpc(12, Api::Control).status.http, 501);
+    }
+}

@@ -1,0 +1,212 @@
+//! A call of one wire, carried in the other.
+
+mod headers;
+mod messages;
+mod timeout;
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{
+    HeaderMap, HeaderValue, Request, Response, Uri,
+    header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, TE},
+};
+use http_body::Body;
+use http_body_util::{BodyExt, Either, Full, Limited};
+
+pub(crate) use self::messages::{BoxError, Messages};
+use self::messages::{Direction, Framing};
+use super::{Api, Failure, Method, Status, Wire, flower_error::FlowerError};
+
+const PROTOBUF: HeaderValue = HeaderValue::from_static("application/protobuf");
+const PROTOBUF_STREAM: HeaderValue = HeaderValue::from_static("application/flower-protobuf-stream");
+const GRPC: HeaderValue = HeaderValue::from_static("application/grpc");
+/// What Flower's own client reads of an error.
+const MAX_ERROR: usize = 64 << 10;
+
+/// Carries calls of one method from one wire to the other.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Translation {
+    method: &'static Method,
+    from: Wire,
+}
+
+/// The answer to a call, in the caller's wire.
+pub(crate) struct Answer<B> {
+    pub(crate) response: Response<Either<Messages<B>, Full<Bytes>>>,
+    /// An error that the caller's wire has no status for.
+    pub(crate) unmatched: Option<String>,
+}
+
+impl Translation {
+    /// For the call with this path, which came in wire `from`.
+    ///
+    /// # Errors
+    /// The method is not in the table: whether it streams is not known, nor what it is called in the other wire.
+    pub(crate) fn of(api: Api, method: &str, path: &str, from: Wire) -> Result<Self, Failure> {
+        // Services of old, as Exec and GrpcAdapter, have the API but not its paths.
+        match Method::find(api, method).filter(|method| method.path(from) == path) {
+            Some(method) => Ok(Self { method, from }),
+            None => Err(Failure::new(
+                if api == Api::Fleet { Status::UNAVAILABLE } else { Status::UNIMPLEMENTED },
+                format_args!(
+                    "the SuperLink's {api} API is {} here, and this funnel cannot carry {path} to it: it knows no such \
+                     method",
+                    from.other()
+                ),
+            )),
+        }
+    }
+
+    /// How long the caller waits for the whole call, `None` if it does not say.
+    pub(crate) fn deadline<B>(&self, request: &Request<B>) -> Result<Option<Duration>, Failure> {
+        match self.from {
+            Wire::Grpc => timeout::deadline(request.headers()),
+            Wire::Http => Ok(None),
+        }
+    }
+
+    /// The request in the other wire. Waits for the length of its message.
+    pub(crate) async fn request<B>(&self, request: Request<B>) -> Result<Request<Messages<B>>, Failure>
+    where
+        B: Body<Data = Bytes> + Unpin,
+        B::Error: Into<BoxError>,
+    {
+        let (parts, body) = request.into_parts();
+        let (headers, body) = match self.from {
+            Wire::Grpc => self.request_to_http(&parts.headers, body).await?,
+            Wire::Http => request_to_grpc(&parts.headers, body)?,
+        };
+        let mut request = Request::new(body);
+        *request.method_mut() = parts.method;
+        *request.uri_mut() = Uri::try_from(self.method.path(self.from.other())).expect("the table has paths");
+        *request.headers_mut() = headers;
+        Ok(request)
+    }
+
+    async fn request_to_http<B>(&self, metadata: &HeaderMap, body: B) -> Result<(HeaderMap, Messages<B>), Failure>
+    where
+        B: Body<Data = Bytes> + Unpin,
+        B::Error: Into<BoxError>,
+    {
+        let mut headers = headers::to_http(metadata)?;
+        let mut message = Messages::new(body, Direction::Request, Framing::Grpc, Framing::Bare(0), true);
+        let Some(length) = message.first().await.map_err(failure)? else {
+            return Err(Failure::new(Status::UNIMPLEMENTED, "the request has no message"));
+        };
+        headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
+        headers.insert(CONTENT_TYPE, PROTOBUF);
+        headers.insert(ACCEPT, if self.method.streams() { PROTOBUF_STREAM } else { PROTOBUF });
+        Ok((headers, message))
+    }
+
+    /// The SuperLink's response in the wire of the caller. Waits for its first message or its error.
+    pub(crate) async fn response<B>(&self, response: Response<B>) -> Result<Answer<B>, Failure>
+    where
+        B: Body<Data = Bytes> + Unpin,
+        B::Error: Into<BoxError>,
+    {
+        match self.from {
+            Wire::Grpc => self.response_to_grpc(response).await,
+            Wire::Http => self.response_to_http(response).await,
+        }
+    }
+
+    async fn response_to_grpc<B>(&self, response: Response<B>) -> Result<Answer<B>, Failure>
+    where
+        B: Body<Data = Bytes> + Unpin,
+        B::Error: Into<BoxError>,
+    {
+        let (parts, body) = response.into_parts();
+        if !parts.status.is_success() {
+            // What is longer than any error of Flower is none.
+            let content = Limited::new(body, MAX_ERROR).collect().await.map(|all| all.to_bytes()).unwrap_or_default();
+            let (error, exact) = FlowerError::of_http(parts.status, &content, self.method.api());
+            return Ok(self.error(&error, exact, || format!("HTTP status {}", parts.status)));
+        }
+        let single = !is(&parts.headers, &PROTOBUF_STREAM);
+        let from = match (single, body.size_hint().exact()) {
+            (false, _) => Framing::Stream,
+            (true, Some(length)) => Framing::Bare(length),
+            (true, None) => return Err(Failure::unavailable("the SuperLink's answer has no Content-Length")),
+        };
+        let messages = Messages::new(body, Direction::Response(self.method.api()), from, Framing::Grpc, single);
+        let mut response = Response::new(Either::Left(messages));
+        *response.headers_mut() = headers::to_grpc(&parts.headers).map_err(Failure::unavailable)?;
+        response.headers_mut().insert(CONTENT_TYPE, GRPC);
+        Ok(Answer { response, unmatched: None })
+    }
+
+    async fn response_to_http<B>(&self, response: Response<B>) -> Result<Answer<B>, Failure>
+    where
+        B: Body<Data = Bytes> + Unpin,
+        B::Error: Into<BoxError>,
+    {
+        let (parts, body) = response.into_parts();
+        let single = !self.method.streams();
+        let direction = Direction::Response(self.method.api());
+        let mut messages = Messages::new(body, direction, Framing::Grpc, Framing::Stream, single);
+        let first = messages.first().await.map_err(failure)?;
+        // With no message at all, the status may stand in the headers.
+        let ended = messages.trailers().unwrap_or(&parts.headers);
+        let headers = headers::to_http(&parts.headers).map_err(Failure::unavailable)?;
+        let mut response = match first {
+            None if ended.get("grpc-status").is_none_or(|status| status != "0") => {
+                let (error, exact) = FlowerError::of_grpc(ended, self.method.api());
+                return Ok(self.error(&error, exact, || {
+                    format!("gRPC status {}", ended.get("grpc-status").map_or("missing", |s| s.to_str().unwrap_or("?")))
+                }));
+            }
+            None if single => return Err(Failure::unavailable("the SuperLink's answer has no message")),
+            None => Response::new(Either::Right(Full::default())),
+            Some(length) if single => {
+                messages.write_as(Framing::Bare(length));
+                let mut response = Response::new(Either::Left(messages));
+                response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(length));
+                response
+            }
+            Some(_) => Response::new(Either::Left(messages)),
+        };
+        response.headers_mut().extend(headers);
+        response.headers_mut().insert(CONTENT_TYPE, if single { PROTOBUF } else { PROTOBUF_STREAM });
+        Ok(Answer { response, unmatched: None })
+    }
+
+    fn error<B>(&self, error: &FlowerError, exact: bool, was: impl Fn() -> String) -> Answer<B> {
+        let unmatched = (!exact).then(|| format!("{} to {}: {error}", was(), self.method.path(self.from)));
+        Answer { response: error.response(self.from).map(|body| Either::Right(Full::new(body))), unmatched }
+    }
+}
+
+fn request_to_grpc<B>(headers: &HeaderMap, body: B) -> Result<(HeaderMap, Messages<B>), Failure>
+where
+    B: Body<Data = Bytes> + Unpin,
+    B::Error: Into<BoxError>,
+{
+    if !is(headers, &PROTOBUF) {
+        return Err(Failure::new(Status::UNSUPPORTED_TYPE, "the request's Content-Type is not application/protobuf"));
+    }
+    let Some(length) = body.size_hint().exact() else {
+        return Err(Failure::new(Status::LENGTH_REQUIRED, "the request has no Content-Length"));
+    };
+    let mut metadata = headers::to_grpc(headers)?;
+    metadata.insert(CONTENT_TYPE, GRPC);
+    metadata.insert(TE, HeaderValue::from_static("trailers"));
+    metadata.insert("grpc-accept-encoding", HeaderValue::from_static("identity"));
+    Ok((metadata, Messages::new(body, Direction::Request, Framing::Bare(length), Framing::Grpc, true)))
+}
+
+/// Whether the content type is this one, with or without parameters.
+fn is(headers: &HeaderMap, media_type: &HeaderValue) -> bool {
+    let content_type = headers.get(CONTENT_TYPE).map_or(&b""[..], |value| value.as_bytes());
+    let end = content_type.iter().position(|byte| *byte == b';').unwrap_or(content_type.len());
+    content_type[..end].trim_ascii().eq_ignore_ascii_case(media_type.as_bytes())
+}
+
+/// What a broken body says of itself; of what is no failure of ours, the connection's end is all that is known.
+fn failure(error: BoxError) -> Failure {
+    match error.downcast::<Failure>() {
+        Ok(failure) => *failure,
+        Err(error) => Failure::unavailable(format_args!("the body broke off: {error}")),
+    }
+}

@@ -1,0 +1,165 @@
+//! Headers of HTTP as gRPC metadata, and back.
+//!
+//! ```text
+//! HTTP                            gRPC
+//! flwr-public-key: base64         flwr-public-key-bin: bytes
+//! flwr-signature: base64          flwr-signature-bin: bytes
+//! authorization: Bearer TOKEN     flwr-oidc-access-token: TOKEN
+//! ```
+//! All others keep their names. On gRPC's wire bytes are base64, mostly without padding, and several values of one name
+//! may be joined by commas.
+
+use base64::{
+    Engine, alphabet,
+    engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
+    prelude::{BASE64_STANDARD, BASE64_STANDARD_NO_PAD},
+};
+use http::{
+    HeaderMap, HeaderName, HeaderValue,
+    header::{
+        ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, DATE, SERVER, TE,
+    },
+};
+
+use super::super::{Failure, Status};
+
+/// What describes the body or the connection is written anew in the other wire.
+static OF_THE_WIRE: [HeaderName; 8] =
+    [ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, DATE, SERVER, TE];
+const OF_GRPC: &str = "grpc-";
+
+/// Bytes in gRPC, base64 in HTTP.
+static BINARY: [(HeaderName, HeaderName); 2] = [
+    (HeaderName::from_static("flwr-public-key"), HeaderName::from_static("flwr-public-key-bin")),
+    (HeaderName::from_static("flwr-signature"), HeaderName::from_static("flwr-signature-bin")),
+];
+const BINARY_SUFFIX: &str = "-bin";
+
+/// Where the Control API of Flower up to 1.36 looks for the token of an account.
+const ACCESS_TOKEN: HeaderName = HeaderName::from_static("flwr-oidc-access-token");
+const BEARER: &str = "Bearer ";
+
+/// gRPC's libraries write base64 with and without padding, and both are to be read.
+const ANY_BASE64: GeneralPurpose = GeneralPurpose::new(
+    &alphabet::STANDARD,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
+
+/// gRPC metadata as HTTP headers.
+pub(super) fn to_http(metadata: &HeaderMap) -> Result<HeaderMap, Failure> {
+    let mut headers = HeaderMap::with_capacity(metadata.len());
+    for (name, value) in passing(metadata) {
+        if !name.as_str().ends_with(BINARY_SUFFIX) {
+            headers.append(name, value.clone());
+            continue;
+        }
+        let http_name = BINARY.iter().find(|(_, grpc)| grpc == name).map_or(name, |(http, _)| http);
+        for value in value.as_bytes().split(|byte| *byte == b',') {
+            headers.append(http_name, recoded(name, value.trim_ascii(), &BASE64_STANDARD)?);
+        }
+    }
+    if let (Some(token), false) = (metadata.get(ACCESS_TOKEN), headers.contains_key(AUTHORIZATION)) {
+        let bearer = HeaderValue::try_from([BEARER.as_bytes(), token.as_bytes()].concat());
+        headers.insert(AUTHORIZATION, bearer.expect("a header value with a prefix is one"));
+    }
+    Ok(headers)
+}
+
+/// HTTP headers as gRPC metadata.
+pub(super) fn to_grpc(headers: &HeaderMap) -> Result<HeaderMap, Failure> {
+    let mut metadata = HeaderMap::with_capacity(headers.len() + 2);
+    for (name, value) in passing(headers) {
+        if let Some((_, grpc)) = BINARY.iter().find(|(http, _)| http == name) {
+            metadata.append(grpc, recoded(name, value.as_bytes(), &BASE64_STANDARD_NO_PAD)?);
+        } else if name.as_str().ends_with(BINARY_SUFFIX) {
+            metadata.append(name, recoded(name, value.as_bytes(), &BASE64_STANDARD_NO_PAD)?);
+        } else if value.as_bytes().iter().all(|byte| matches!(byte, b' '..=b'~')) {
+            metadata.append(name, value.clone());
+        } else {
+            return Err(malformed(name, "gRPC takes printable ASCII"));
+        }
+    }
+    let bearer = headers.get(AUTHORIZATION).and_then(|value| value.as_bytes().strip_prefix(BEARER.as_bytes()));
+    if let (Some(token), false) = (bearer, metadata.contains_key(ACCESS_TOKEN)) {
+        let token = HeaderValue::from_bytes(token).map_err(|_| malformed(&AUTHORIZATION, "the token is none"))?;
+        metadata.insert(ACCESS_TOKEN, token);
+    }
+    Ok(metadata)
+}
+
+fn passing(headers: &HeaderMap) -> impl Iterator<Item = (&HeaderName, &HeaderValue)> {
+    headers.iter().filter(|(name, _)| !OF_THE_WIRE.contains(name) && !name.as_str().starts_with(OF_GRPC))
+}
+
+fn recoded(name: &HeaderName, value: &[u8], to: &GeneralPurpose) -> Result<HeaderValue, Failure> {
+    let bytes = ANY_BASE64.decode(value).map_err(|_| malformed(name, "it must be base64"))?;
+    Ok(HeaderValue::try_from(to.encode(bytes)).expect("base64 is a header value"))
+}
+
+fn malformed(name: &HeaderName, problem: &str) -> Failure {
+    Failure::new(Status::MALFORMED, format_args!("the header {name} cannot be translated: {problem}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn map(headers: &[(&'static str, &str)]) -> HeaderMap {
+        headers.iter().map(|(name, value)| (HeaderName::from_static(name), value.parse().unwrap())).collect()
+    }
+
+    #[test]
+    fn a_nodes_signature_passes_both_ways() {
+        let http = map(&[
+            ("flwr-public-key", "AAH/+w=="),
+            ("flwr-signature", "/+8="),
+            ("flwr-timestamp", "2026-01-01T00:00:00+00:00"),
+        ]);
+        let grpc = map(&[
+            ("flwr-public-key-bin", "AAH/+w"),
+            ("flwr-signature-bin", "/+8"),
+            ("flwr-timestamp", "2026-01-01T00:00:00+00:00"),
+        ]);
+        assert_eq!(to_grpc(&http).unwrap(), grpc);
+        assert_eq!(to_http(&grpc).unwrap(), http);
+    }
+
+    #[test]
+    fn bytes_are_read_with_and_without_padding_and_joined() {
+        let headers = to_http(&map(&[("x-a-bin", "AA==,/+8, AAH/")])).unwrap();
+        let values: Vec<_> = headers.get_all("x-a-bin").iter().collect();
+        assert_eq!(values, ["AA==", "/+8=", "AAH/"]);
+    }
+
+    #[test]
+    fn an_accounts_token_stands_where_each_wire_looks_for_it() {
+        let http = to_http(&map(&[("flwr-oidc-access-token", "abc")])).unwrap();
+        assert_eq!(http["authorization"], "Bearer abc");
+        let grpc = to_grpc(&map(&[("authorization", "Bearer abc")])).unwrap();
+        assert_eq!(grpc["flwr-oidc-access-token"], "abc");
+    }
+
+    #[test]
+    fn what_belongs_to_one_wire_stays_there() {
+        let headers = map(&[
+            ("content-type", "application/grpc"),
+            ("te", "trailers"),
+            ("grpc-timeout", "5S"),
+            ("grpc-accept-encoding", "gzip"),
+            ("user-agent", "grpc-python/1.7"),
+        ]);
+        assert_eq!(to_http(&headers).unwrap(), map(&[("user-agent", "grpc-python/1.7")]));
+        let headers =
+            map(&[("content-length", "5"), ("accept", "*/*"), ("accept-encoding", "gzip"), ("x-flwr-client", "a")]);
+        assert_eq!(to_grpc(&headers).unwrap(), map(&[("x-flwr-client", "a")]));
+    }
+
+    #[test]
+    fn values_that_the_other_wire_cannot_carry_are_refused() {
+        assert!(to_http(&map(&[("flwr-signature-bin", "a b")])).is_err());
+        assert!(to_grpc(&map(&[("flwr-signature", "%%%")])).is_err());
+        let mut headers = HeaderMap::new();
+        headers.insert("flwr-x", HeaderValue::from_bytes(b"\xff").unwrap());
+        assert!(to_grpc(&headers).is_err());
+    }
+}
