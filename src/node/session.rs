@@ -32,7 +32,7 @@ const MAX_BACKOFF: Duration = Duration::from_secs(20);
 const MAX_MESSAGE_SIZE: usize = 4 << 30;
 /// Time for each call that says goodbye.
 const GOODBYE: Duration = Duration::from_secs(5);
-/// The states in which a run takes replies have other names.
+/// What the SuperLink says of a run that has ended, if it says anything of it.
 const FINISHED: &str = "finished";
 
 /// Settings of a [`Node`], and the start of it.
