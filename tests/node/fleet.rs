@@ -27,7 +27,10 @@ use p384::{
     pkcs8::DecodePublicKey,
 };
 use sha2::{Digest, Sha256};
-use tokio::{sync::mpsc, task::JoinHandle};
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinHandle,
+};
 use tonic::{
     Request, Response, Status,
     transport::{Channel, Server},
@@ -79,8 +82,7 @@ pub(crate) struct State {
     pub(crate) knows_no_heartbeat: bool,
     public_key: Vec<u8>,
     failures: HashMap<&'static str, (Status, usize)>,
-    transfers: usize,
-    pub(crate) most_transfers: usize,
+    most_transfers: usize,
 }
 
 pub(crate) const SESSION: &str = "push session 7";
@@ -105,7 +107,8 @@ impl Lab {
     async fn start() -> Self {
         let (server, client) = (loopback().await, loopback().await);
         let (sender, calls) = mpsc::unbounded_channel();
-        let fleet = Arc::new(Fleet { state: Mutex::default(), calls: sender });
+        let (transfers, gate) = (watch::Sender::new(0), watch::Sender::new(true));
+        let fleet = Arc::new(Fleet { state: Mutex::default(), calls: sender, transfers, gate });
         let service = FleetServer::from_arc(fleet.clone()).max_decoding_message_size(64 << 20);
         let incoming = IrohIncoming::new(server.clone(), ALPN);
         let serving = tokio::spawn(Server::builder().add_service(service).serve_with_incoming(incoming));
@@ -139,6 +142,21 @@ impl Lab {
         let mut state = self.state();
         state.objects.extend(forged.objects);
         state.messages.push_back((forged.message, forged.tree));
+    }
+
+    /// Does `work`, whose objects are held back until two of them are on their way, and counts how many ever are at the
+    /// same time.
+    pub(crate) async fn count_transfers<T>(&mut self, work: impl Future<Output = T>) -> (T, usize) {
+        self.state().most_transfers = 0;
+        self.fleet.gate.send_replace(false);
+        let mut transfers = self.fleet.transfers.subscribe();
+        let opening = async {
+            transfers.wait_for(|transfers| *transfers == 2).await.unwrap();
+            self.fleet.gate.send_replace(true);
+        };
+        let (output, ()) = tokio::join!(work, opening);
+        let most = self.state().most_transfers;
+        (output, most)
     }
 
     /// Waits for the first call from now on that `wanted` makes something of.
@@ -180,6 +198,10 @@ pub(crate) fn object_id(content: &[u8]) -> String {
 struct Fleet {
     state: Mutex<State>,
     calls: mpsc::UnboundedSender<Call>,
+    /// How many objects are on their way.
+    transfers: watch::Sender<usize>,
+    /// Whether they get on.
+    gate: watch::Sender<bool>,
 }
 
 impl Fleet {
@@ -213,17 +235,15 @@ impl Fleet {
         }
     }
 
-    /// Counts what is transferred at the same time, for long enough that others could be.
+    /// Counts an object that is on its way, and holds it back while the gate is closed.
     async fn transfer(&self) {
-        {
+        self.transfers.send_modify(|transfers| {
+            *transfers += 1;
             let mut state = self.state.lock().unwrap();
-            state.transfers += 1;
-            state.most_transfers = state.most_transfers.max(state.transfers);
-        }
-        for _ in 0..100 {
-            tokio::task::yield_now().await;
-        }
-        self.state.lock().unwrap().transfers -= 1;
+            state.most_transfers = state.most_transfers.max(*transfers);
+        });
+        self.gate.subscribe().wait_for(|open| *open).await.unwrap();
+        self.transfers.send_modify(|transfers| *transfers -= 1);
     }
 }
 

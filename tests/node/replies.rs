@@ -46,9 +46,11 @@ fn a_large_reply_is_pushed_in_chunks_two_at_a_time_and_in_its_session() {
         lab.offer(small_message());
         let message = node.pull_message().await.unwrap();
         let large = Array::from_ndarray(&Array1::from_iter((0..3_000_000).map(|value| value as f32)));
-        lab.state().most_transfers = 0;
         let arrays = ArrayRecord::from_arrays([large.clone()]);
-        node.push_reply(message.reply(RecordDict::new().with("arrays", arrays))).await.unwrap();
+        let reply = message.reply(RecordDict::new().with("arrays", arrays));
+        let (pushed, most) = lab.count_transfers(node.push_reply(reply)).await;
+        pushed.unwrap();
+        assert_eq!(most, 2);
 
         let sessions = lab.calls().into_iter().filter_map(|call| match call {
             Call::PushObject { session_id, .. } => Some(session_id),
@@ -56,7 +58,6 @@ fn a_large_reply_is_pushed_in_chunks_two_at_a_time_and_in_its_session() {
         });
         assert!(sessions.into_iter().all(|session_id| session_id == SESSION));
         let state = lab.state();
-        assert_eq!(state.most_transfers, 2);
         let chunks = state.pushed.values().filter(|content| content.starts_with(b"ArrayChunk"));
         let mut sizes: Vec<_> =
             chunks.map(|content| content.len() - content.iter().position(|byte| *byte == 0).unwrap() - 1).collect();
