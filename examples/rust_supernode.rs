@@ -3,9 +3,9 @@
 //! cargo run --release --example rust_supernode --features node -- <TICKET> [--partition N] [--key FILE]
 //!     [--node-key FILE] [--relay default|off|URL]
 //!
-//! TICKET is what `flower-iroh-funnel expose` prints, or @FILE. The endpoint's key is kept in --key FILE, so that its id
-//! can be allowed. A node key in --node-key FILE is one that was registered with `flwr supernode register`; without it
-//! the node registers with a new one, until Ctrl-C. The app is examples/flower_quickstart/app.
+//! TICKET is what `flower-iroh-funnel expose` prints, or @FILE; --key FILE keeps the endpoint's id, so that it can be
+//! allowed. --node-key FILE holds a key that was registered with `flwr supernode register`; without it the node registers
+//! with a new one, until Ctrl-C. The app is examples/flower_quickstart/app.
 
 use std::{error::Error, str::FromStr};
 
@@ -28,7 +28,7 @@ type BoxError = Box<dyn Error + Send + Sync>;
 async fn main() -> Result<(), BoxError> {
     tracing_subscriber::fmt().with_max_level(tracing::Level::INFO).with_writer(std::io::stderr).init();
     let supernode = SuperNode::start(Options::parse(std::env::args().skip(1))?).await?;
-    println!("node {} is active; Ctrl-C ends it", supernode.id());
+    println!("node {} is active; Ctrl-C ends it", supernode.node.id());
     tokio::select! {
         refused = supernode.serve() => refused?,
         interrupted = tokio::signal::ctrl_c() => interrupted?,
@@ -65,7 +65,7 @@ impl Options {
 
 pub(crate) struct SuperNode {
     endpoint: Endpoint,
-    node: Node<LostLink<Channel>>,
+    pub(crate) node: Node<LostLink<Channel>>,
     data: Data,
 }
 
@@ -73,14 +73,13 @@ impl SuperNode {
     /// Dials the funnel and joins the SuperLink behind it.
     pub(crate) async fn start(options: Options) -> Result<Self, BoxError> {
         let superlink = parse_peer(&options.ticket)?;
-        let builder = match options.relay {
+        let mut builder = match options.relay {
             RelayMode::Default => Endpoint::builder(presets::N0),
             relay => Endpoint::builder(presets::Minimal).relay_mode(relay),
         };
-        let builder = match &options.key {
-            Some(file) => builder.secret_key(identity::load_or_create(file.as_ref())?),
-            None => builder,
-        };
+        if let Some(file) = &options.key {
+            builder = builder.secret_key(identity::load_or_create(file.as_ref())?);
+        }
         let endpoint = builder.transport_config(quic_config()).bind().await?;
         println!("endpoint {}", endpoint.id());
         let connector = IrohConnector::new(endpoint.clone(), ALPN);
@@ -94,16 +93,10 @@ impl SuperNode {
         Ok(Self { endpoint, node, data: Data::new(options.partition) })
     }
 
-    pub(crate) fn id(&self) -> u64 {
-        self.node.id()
-    }
-
-    /// Answers messages until the SuperLink does not take this node any more.
     pub(crate) async fn serve(&self) -> Result<(), BoxError> {
         match self.node.serve(async |message| self.data.answer(&message)).await? {}
     }
 
-    /// Leaves the SuperLink.
     pub(crate) async fn close(self) -> Result<(), BoxError> {
         let closed = self.node.close().await;
         self.endpoint.close().await;

@@ -29,3 +29,13 @@ fn the_transport_knows_nothing_of_flower() {
         assert!(!text.to_lowercase().contains("flower"), "{} speaks of Flower", file.display());
     }
 }
+
+#[test]
+fn a_node_needs_no_funnel() {
+    for file in files("node") {
+        let text = fs::read_to_string(&file).unwrap();
+        let proto_only =
+            text.split("crate::").skip(1).all(|path| path.starts_with("proto") || path.starts_with("node"));
+        assert!(proto_only, "{} reaches into the funnel", file.display());
+    }
+}

@@ -62,7 +62,7 @@ async fn train(version: Version) -> Result<(), Error> {
     let rust = rust_supernode::SuperNode::start(options(dir.path())).await;
     let rust = rust.map_err(|error| explain(superlink.explain(Error::new(format!("the Rust node: {error}")))))?;
     let trained = tokio::select! {
-        trained = train_and_check(&venv, &superlink, rust.id()) => trained,
+        trained = train_and_check(&venv, &superlink, rust.node.id()) => trained,
         ended = rust.serve() => Err(Error::new(format!("the Rust node ended: {ended:?}"))),
     };
     trained.map_err(|error| explain(superlink.explain(error)))?;

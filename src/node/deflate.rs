@@ -135,7 +135,7 @@ mod tests {
         let received: HashMap<_, _> = received.collect();
         let root = &objects.last().unwrap().0;
         let body = received[root].body.clone();
-        let content = inflate::content(root, received, usize::MAX).unwrap();
+        let content = inflate::content(root, received, u64::MAX).unwrap();
         message(&proto::Message::decode(body).unwrap(), content.as_ref())
     }
 
@@ -165,7 +165,7 @@ mod tests {
         let objects = golden("full");
         let root = objects.last().unwrap().0.clone();
         let received = objects.into_iter().map(|(id, content)| (id.clone(), Received::parse(&id, content).unwrap()));
-        let content = inflate::content(&root, received.collect(), usize::MAX).unwrap().unwrap();
+        let content = inflate::content(&root, received.collect(), u64::MAX).unwrap().unwrap();
         let weight = content.arrays("arrays").unwrap().array("layer.weight").unwrap();
         assert_eq!(weight.to_ndarray::<f32>().unwrap(), ndarray::arr2(&[[0.0, 1.0, 2.0], [3.0, 4.0, 5.0]]).into_dyn());
         let fortran = content.arrays("arrays").unwrap().array("gewicht-ä😀\u{7f}\"").unwrap();

@@ -48,11 +48,6 @@ impl NodeError {
         }
     }
 
-    /// Whether the SuperLink says that now is not the time, or that this node may not.
-    pub(super) fn is_denied(&self) -> bool {
-        matches!(&*self.0, Problem::Call { status, .. } if status.code() == Code::PermissionDenied)
-    }
-
     /// Whether the key is registered already, or cannot be registered by a node.
     pub(super) fn is_key_taken(&self) -> bool {
         matches!(&*self.0, Problem::Call { status, .. } if status.code() == Code::FailedPrecondition)

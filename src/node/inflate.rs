@@ -23,7 +23,7 @@ const MAX_NAMES: usize = 1_000_000;
 pub(super) fn content(
     root: &str,
     objects: HashMap<String, Received>,
-    max_bytes: usize,
+    max_bytes: u64,
 ) -> Result<Option<RecordDict>, NodeError> {
     let mut inflate = Inflate { objects, arrays: HashMap::new(), names: MAX_NAMES, bytes: max_bytes };
     let message = inflate.object(root, root)?;
@@ -42,7 +42,7 @@ struct Inflate {
     /// How many more names it may have.
     names: usize,
     /// How many more bytes it may take.
-    bytes: usize,
+    bytes: u64,
 }
 
 /// What the body of an array's object says.
@@ -154,7 +154,7 @@ impl Inflate {
     }
 
     fn spend(&mut self, id: &str, bytes: usize) -> Result<(), NodeError> {
-        let left = self.bytes.checked_sub(bytes);
+        let left = self.bytes.checked_sub(bytes as u64);
         self.bytes =
             left.ok_or_else(|| NodeError::object(id, "with it the message is larger than this node accepts"))?;
         Ok(())
@@ -186,10 +186,8 @@ mod tests {
     use prost::Message as _;
 
     use super::*;
-    use crate::{
-        node::{deflate, object::Object},
-        proto::ObjectTree,
-    };
+    use crate::node::{deflate, object::Object};
+    use crate::proto::ObjectTree;
 
     /// A message made of bare objects, which may contradict each other.
     #[derive(Default)]
@@ -197,7 +195,7 @@ mod tests {
 
     impl Forged {
         fn add(&mut self, kind: Kind, children: &[&ObjectTree], body: impl Into<Bytes>) -> ObjectTree {
-            let children: Vec<_> = children.iter().map(|child| ObjectTree::clone(child)).collect();
+            let children: Vec<_> = children.iter().copied().cloned().collect();
             let object = Object::new(kind, &children, body.into());
             self.0.insert(object.id.clone(), Received::parse(&object.id, object.content()).unwrap());
             ObjectTree { object_id: object.id, children }
@@ -209,14 +207,14 @@ mod tests {
         }
 
         /// What comes of a message whose record dict has this one record.
-        fn error_of(mut self, record: &ObjectTree, max_bytes: usize) -> String {
+        fn error_of(mut self, record: &ObjectTree, max_bytes: u64) -> String {
             let content = self.named(Kind::RecordDict, record, 1);
             let root = self.add(Kind::Message, &[&content], "");
             content_of(&root, self, max_bytes).unwrap_err().to_string()
         }
     }
 
-    fn content_of(root: &ObjectTree, forged: Forged, max_bytes: usize) -> Result<Option<RecordDict>, NodeError> {
+    fn content_of(root: &ObjectTree, forged: Forged, max_bytes: u64) -> Result<Option<RecordDict>, NodeError> {
         content(&root.object_id, forged.0, max_bytes)
     }
 
@@ -273,7 +271,7 @@ mod tests {
         let record = forged.named(Kind::ArrayRecord, &array, 2000);
         let content = forged.named(Kind::RecordDict, &record, 2000);
         let root = forged.add(Kind::Message, &[&content], "");
-        let error = content_of(&root, forged, usize::MAX).unwrap_err().to_string();
+        let error = content_of(&root, forged, u64::MAX).unwrap_err().to_string();
         assert!(error.contains("names"), "{error}");
     }
 

@@ -148,6 +148,17 @@ mod tests {
     }
 
     #[test]
+    fn a_key_of_flowers_has_the_public_key_that_flower_gives_it() {
+        // A key that flwr 1.41.0 made for this test, its public key, and the key in the older form.
+        let pem = include_str!("../../tests/data/flower_node_key.pem");
+        let public = pem.find("-----BEGIN PUBLIC").unwrap();
+        let sec1 = pem.find("-----BEGIN EC").unwrap();
+        for key in [&pem[..public], &pem[sec1..]] {
+            assert_eq!(NodeKey::from_pem(key).unwrap().public_pem(), &pem[public..sec1]);
+        }
+    }
+
+    #[test]
     fn a_timestamp_has_pythons_form() {
         let time = OffsetDateTime::from_unix_timestamp_nanos(1_700_000_000_000_042_999).unwrap();
         assert_eq!(isoformat(time), "2023-11-14T22:13:20.000042+00:00");

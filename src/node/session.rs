@@ -29,7 +29,7 @@ const POLL_INTERVAL: Duration = Duration::from_secs(3);
 /// The longest wait between two attempts of a call, as Flower has it.
 const MAX_BACKOFF: Duration = Duration::from_secs(20);
 /// More than most models, less than most memories.
-const MAX_MESSAGE_SIZE: usize = 4 << 30;
+const MAX_MESSAGE_SIZE: u64 = 4 << 30;
 /// Time for each call that says goodbye.
 const GOODBYE: Duration = Duration::from_secs(5);
 /// What the SuperLink says of a run that has ended, if it says anything of it.
@@ -49,7 +49,7 @@ pub(super) struct Settings {
     pub(super) heartbeat_interval: Duration,
     pub(super) poll_interval: Duration,
     pub(super) max_backoff: Duration,
-    pub(super) max_message_size: usize,
+    pub(super) max_message_size: u64,
 }
 
 impl<S: Channel> NodeBuilder<S> {
@@ -72,7 +72,7 @@ impl<S: Channel> NodeBuilder<S> {
     }
 
     /// How much memory one message may take. Default 4 GiB; a larger one is answered with an error.
-    pub fn max_message_size(mut self, bytes: usize) -> Self {
+    pub fn max_message_size(mut self, bytes: u64) -> Self {
         self.settings.max_message_size = bytes;
         self
     }

@@ -56,8 +56,8 @@ impl<S: Channel> Node<S> {
                     session.forgotten(node, &error.to_string());
                     continue;
                 }
-                Err(error) if error.is_denied() => tracing::warn!(%error, "no message can be pulled now"),
-                Err(error) => return Err(error),
+                Err(error) if error.is_refused() => return Err(error),
+                Err(error) => tracing::warn!(%error, "no message can be pulled now"),
             }
             tokio::time::sleep(session.settings.poll_interval).await;
         }
@@ -138,7 +138,7 @@ impl<S: Channel> Session<S> {
         let mut objects = HashMap::new();
         let mut pulled = stream::iter(pulls).buffer_unordered(CONCURRENT_OBJECTS);
         while let Some((id, object)) = pulled.try_next().await? {
-            size += object.body.len();
+            size += object.body.len() as u64;
             if size > max_size {
                 return Err(NodeError::content("message", format_args!("it is larger than {max_size} bytes")));
             }

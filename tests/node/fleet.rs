@@ -9,7 +9,7 @@ use std::{
 use bytes::Bytes;
 use flower_iroh_funnel::{
     ALPN,
-    node::{Node, NodeBuilder, NodeKey},
+    node::{self, Node, NodeBuilder, NodeKey},
     proto::{
         ActivateNodeRequest, ActivateNodeResponse, ConfirmMessageReceivedRequest, ConfirmMessageReceivedResponse,
         DeactivateNodeRequest, DeactivateNodeResponse, GetFabRequest, GetFabResponse, GetRunRequest, GetRunResponse,
@@ -85,6 +85,20 @@ pub(crate) struct State {
     most_transfers: usize,
 }
 
+impl State {
+    /// Knows this key from now on, as if somebody had registered it.
+    pub(crate) fn register(&mut self, key: &NodeKey) {
+        self.node_id += 1;
+        self.public_key = key.public_pem().as_bytes().to_vec();
+    }
+
+    /// The sizes of what was pushed of arrays, without heads.
+    pub(crate) fn pushed_chunks(&self) -> Vec<usize> {
+        let chunks = self.pushed.values().filter(|content| content.starts_with(b"ArrayChunk"));
+        chunks.filter_map(|content| Some(content.len() - content.iter().position(|byte| *byte == 0)? - 1)).collect()
+    }
+}
+
 pub(crate) const SESSION: &str = "push session 7";
 
 /// The server's side of a test, and endpoints for both sides.
@@ -117,11 +131,23 @@ impl Lab {
 
     /// A node that asks often and tries again soon.
     pub(crate) fn builder(&self) -> NodeBuilder<LostLink<Channel>> {
+        self.builder_with(NodeKey::generate())
+    }
+
+    pub(crate) fn builder_with(&self, key: NodeKey) -> NodeBuilder<LostLink<Channel>> {
+        self.build(key, |channel| channel)
+    }
+
+    pub(crate) fn builder_over<S: node::Channel>(&self, wrap: impl FnOnce(LostLink<Channel>) -> S) -> NodeBuilder<S> {
+        self.build(NodeKey::generate(), wrap)
+    }
+
+    fn build<S: node::Channel>(&self, key: NodeKey, wrap: impl FnOnce(LostLink<Channel>) -> S) -> NodeBuilder<S> {
         let connector = IrohConnector::new(self.client.clone(), ALPN);
         connector.add_peer(self.server.addr());
         let channel = Channel::from_shared(format!("iroh://{}", self.server.id())).unwrap();
-        let channel = LostLinkLayer.layer(channel.connect_with_connector_lazy(connector));
-        Node::builder(channel, NodeKey::generate()).poll_interval(POLL).max_backoff(POLL)
+        let channel = wrap(LostLinkLayer.layer(channel.connect_with_connector_lazy(connector)));
+        Node::builder(channel, key).poll_interval(POLL).max_backoff(POLL)
     }
 
     pub(crate) async fn node(&self) -> TestNode {

@@ -57,13 +57,9 @@ fn a_large_reply_is_pushed_in_chunks_two_at_a_time_and_in_its_session() {
             _ => None,
         });
         assert!(sessions.into_iter().all(|session_id| session_id == SESSION));
-        let state = lab.state();
-        let chunks = state.pushed.values().filter(|content| content.starts_with(b"ArrayChunk"));
-        let mut sizes: Vec<_> =
-            chunks.map(|content| content.len() - content.iter().position(|byte| *byte == 0).unwrap() - 1).collect();
+        let mut sizes = lab.state().pushed_chunks();
         sizes.sort_unstable();
         assert_eq!(sizes, [large.data().len() - (10 << 20), 5 << 20, 5 << 20]);
-        drop(state);
         lab.stop().await;
     });
 }

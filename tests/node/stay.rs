@@ -1,8 +1,15 @@
 //! From the registration to the end, with what comes in between.
 
-use std::time::Duration;
+use std::{
+    task::{Context, Poll},
+    time::Duration,
+};
 
-use tonic::Status;
+use flower_iroh_funnel::node::NodeKey;
+use http::Request;
+use tokio::sync::mpsc;
+use tonic::{Status, body::Body};
+use tower::Service;
 
 use crate::{
     fleet::{Call, Lab},
@@ -35,21 +42,47 @@ fn the_first_calls_register_and_activate_and_each_is_signed() {
 #[test]
 fn a_key_that_was_registered_before_is_only_activated() {
     Lab::run(async |mut lab| {
-        lab.fail("RegisterNode", Status::failed_precondition("taken"), 1);
-        let error = lab.builder().activate().await.unwrap_err();
-        assert!(error.is_refused() && lab.calls().is_empty(), "{error}");
+        let key = NodeKey::generate();
+        lab.state().register(&key);
+        let node = lab.builder_with(key).activate().await.unwrap();
+        assert_eq!(lab.call(Some).await, Call::Activate);
+        lab.call(|call| (call == Call::Heartbeat).then_some(())).await;
+        node.close().await.unwrap();
+        assert_eq!(lab.calls(), [Call::Deactivate]);
         lab.stop().await;
     });
 }
 
 #[test]
-fn a_key_that_is_refused_says_what_to_do() {
+fn a_key_that_nobody_registered_is_refused() {
     Lab::run(async |lab| {
+        let error = lab.builder().activate().await.unwrap_err();
+        assert!(error.is_refused() && error.to_string().contains("registered"), "{error}");
+        lab.stop().await;
+    });
+}
+
+#[test]
+fn a_key_that_is_in_use_says_what_to_do() {
+    Lab::run(async |lab| {
+        let key = NodeKey::generate();
+        lab.state().register(&key);
         let message = r#"{"code": 7, "public_message": "In use.", "public_details": null}"#;
         lab.fail("RegisterNode", Status::failed_precondition(message), 1);
         lab.fail("ActivateNode", Status::failed_precondition(""), 1);
-        let error = lab.builder().register().await.unwrap_err().to_string();
-        assert!(error.contains("flwr supernode register") || error.contains("key"), "{error}");
+        let error = lab.builder_with(key).register().await.unwrap_err().to_string();
+        assert!(error.contains("RegisterNode") && error.contains("In use. (code 7); a key registers once"), "{error}");
+        lab.stop().await;
+    });
+}
+
+#[test]
+fn a_registration_whose_answer_was_lost_is_taken_up() {
+    Lab::run(async |lab| {
+        let key = NodeKey::generate();
+        lab.state().register(&key);
+        lab.fail("RegisterNode", Status::failed_precondition("in use"), 1);
+        assert_eq!(lab.builder_with(key).register().await.unwrap().id(), 1);
         lab.stop().await;
     });
 }
@@ -85,16 +118,37 @@ fn heartbeats_go_on_whatever_becomes_of_one() {
 }
 
 #[test]
-fn a_node_that_is_dropped_sends_no_more_heartbeats() {
+fn a_node_that_is_dropped_leaves_no_heartbeat_behind() {
     Lab::run(async |mut lab| {
-        let node = lab.builder().heartbeat_interval(Duration::from_millis(20)).register().await.unwrap();
+        let (held, mut released) = mpsc::channel::<()>(1);
+        let node = lab.builder_over(|channel| Held { channel, _held: held }).register().await.unwrap();
         lab.call(|call| (call == Call::Heartbeat).then_some(())).await;
         drop(node);
-        let other = lab.node().await;
-        lab.call(|call| (call == Call::Register).then_some(())).await;
-        assert_eq!(other.id(), 2);
+        // The heartbeat's own clone of the channel is gone as well.
+        assert_eq!(released.recv().await, None);
         lab.stop().await;
     });
+}
+
+/// A channel whose last clone releases something.
+#[derive(Clone)]
+struct Held<S> {
+    channel: S,
+    _held: mpsc::Sender<()>,
+}
+
+impl<S: Service<Request<Body>>> Service<Request<Body>> for Held<S> {
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = S::Future;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.channel.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<Body>) -> S::Future {
+        self.channel.call(request)
+    }
 }
 
 #[test]
@@ -102,16 +156,13 @@ fn a_node_that_was_forgotten_joins_again() {
     Lab::run(async |mut lab| {
         let node = lab.builder().heartbeat_interval(Duration::from_millis(20)).register().await.unwrap();
         lab.state().knows_no_heartbeat = true;
-        let pulled = async {
-            lab.call(|call| (call == Call::Activate).then_some(())).await;
-            lab.call(|call| (call == Call::Activate).then_some(())).await;
+        let joins_again = async {
+            lab.call(|call| (call == Call::Register).then_some(())).await;
+            lab.call(|call| (call == Call::Register).then_some(())).await;
             lab.offer(small_message());
-            std::future::pending::<()>().await;
         };
-        tokio::select! {
-            message = node.pull_message() => { message.unwrap().content().unwrap(); }
-            () = pulled => {}
-        }
+        let (message, ()) = tokio::join!(node.pull_message(), joins_again);
+        message.unwrap().content().unwrap();
         assert_eq!(node.id(), 2);
         lab.stop().await;
     });
@@ -141,12 +192,14 @@ fn a_node_that_is_refused_for_good_ends() {
 }
 
 #[test]
-fn polls_that_are_denied_go_on() {
+fn polls_that_fail_go_on() {
     Lab::run(async |lab| {
         let node = lab.node().await;
-        lab.fail("PullMessages", Status::permission_denied("not now"), 3);
-        lab.offer(small_message());
-        node.pull_message().await.unwrap().content().unwrap();
+        for status in [Status::permission_denied("not now"), Status::internal("a bug")] {
+            lab.fail("PullMessages", status, 3);
+            lab.offer(small_message());
+            node.pull_message().await.unwrap().content().unwrap();
+        }
         lab.stop().await;
     });
 }
