@@ -7,7 +7,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderValue, Request, Response, StatusCode, header::CONTENT_TYPE};
+use http::{Request, Response, StatusCode};
 use http_body::Body as HttpBody;
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
@@ -191,10 +191,7 @@ impl Inbound {
             let wires = self.shared.upstreams.of(api).map(|upstream| wire(api, upstream));
             ApiReport::new(api.to_string(), wires.collect())
         });
-        let json = serde_json::to_vec(&Hello::new(reports.collect())).expect("names and lists are JSON");
-        let mut response = Response::new(forward::full(Bytes::from(json)));
-        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        response
+        Hello::new(reports.collect()).response().map(forward::full)
     }
 
     fn notice(&self, api: Api, method: &str) {

@@ -46,6 +46,8 @@ pub mod address_lookup;
 #[cfg(feature = "funnel")]
 mod admission;
 #[cfg(feature = "funnel")]
+mod both_wires;
+#[cfg(feature = "funnel")]
 mod config;
 #[cfg(feature = "funnel")]
 mod error;
@@ -76,6 +78,7 @@ mod upstream;
 
 #[cfg(feature = "funnel")]
 pub use self::{
+    both_wires::{BothWires, BothWiresCall, BothWiresLayer},
     config::{
         ALPN, ConfigError, DEFAULT_BIND_ADDR, DEFAULT_DRAIN_TIMEOUT, DEFAULT_FLOWER_GRPC_ADDR, Exposed, FunnelConfig,
         FunnelConfigBuilder, PeerConfig,

@@ -85,8 +85,7 @@ const BETWEEN: State = State::Header { bytes: [0; GRPC_HEADER], filled: 0 };
 
 impl<B> Messages<B>
 where
-    B: Body<Data = Bytes> + Unpin,
-    B::Error: Into<BoxError>,
+    B: Body<Data = Bytes, Error = BoxError> + Unpin,
 {
     pub(super) fn new(body: B, direction: Direction, from: Framing, to: Framing, single: bool) -> Self {
         Self { body, direction, from, to, single, state: BETWEEN, input: Bytes::new(), trailers: None }
@@ -176,7 +175,7 @@ where
     fn poll_input(&mut self, cx: &mut Context<'_>) -> Poll<Result<bool, BoxError>> {
         while self.input.is_empty() {
             let Some(frame) = ready!(Pin::new(&mut self.body).poll_frame(cx)) else { return Poll::Ready(Ok(false)) };
-            match frame.map_err(Into::into)?.into_data() {
+            match frame?.into_data() {
                 Ok(data) => self.input = data,
                 Err(frame) => self.trailers = frame.into_trailers().ok(),
             }
@@ -283,8 +282,7 @@ impl Framing {
 
 impl<B> Body for Messages<B>
 where
-    B: Body<Data = Bytes> + Unpin,
-    B::Error: Into<BoxError>,
+    B: Body<Data = Bytes, Error = BoxError> + Unpin,
 {
     type Data = Bytes;
     type Error = BoxError;
