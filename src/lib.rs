@@ -7,8 +7,8 @@
 //!                                                 └──── transport: IrohConnector · IrohStream · IrohIncoming
 //! ```
 //!
-//! `protocol` tells what a call is, `access` who may make it, `admission` who gets a link at all; `funnel` puts the
-//! rooms together. The same rooms stand at both ends.
+//! `protocol` tells what a call is and translates it where the upstream speaks the other wire, `access` who may make it,
+//! `admission` who gets a link at all; `funnel` puts the rooms together. The same rooms stand at both ends.
 //!
 //! ```no_run
 //! use flower_iroh_funnel::{Api, Exposed, Funnel, FunnelConfig, PeerConfig};

@@ -16,13 +16,14 @@ use http_body_util::{BodyExt, Either, Full};
 
 pub(crate) use self::messages::{BoxError, Messages};
 use self::messages::{Direction, Framing};
-use super::{Api, Failure, Method, Status, Wire, flower_error::FlowerError};
+use super::{
+    Api, Failure, Method, Status, Wire,
+    flower_error::{FlowerError, MAX_ERROR_BODY},
+};
 
 const PROTOBUF: HeaderValue = HeaderValue::from_static("application/protobuf");
 const PROTOBUF_STREAM: HeaderValue = HeaderValue::from_static("application/flower-protobuf-stream");
 const GRPC: HeaderValue = HeaderValue::from_static("application/grpc");
-/// What Flower's own client reads of an error.
-const MAX_ERROR: usize = 64 << 10;
 
 /// Carries calls of one method from one wire to the other.
 #[derive(Clone, Copy, Debug)]
@@ -116,7 +117,7 @@ impl Translation {
     {
         let (parts, body) = response.into_parts();
         if !parts.status.is_success() {
-            let content = beginning(body, MAX_ERROR).await;
+            let content = beginning(body, MAX_ERROR_BODY).await;
             let (error, exact) = FlowerError::of_http(parts.status, &content, self.method.api());
             return Ok(self.error(&error, exact, || format!("HTTP status {}", parts.status)));
         }

@@ -558,7 +558,7 @@ async fn a_callers_deadline_is_kept() {
         let (status, message, _) =
             outcome(client.send(deadline("/flwr.proto.Fleet/SendNodeHeartbeat")).await.unwrap()).await;
         assert_eq!(status, "4");
-        assert!(message.contains("took longer than 300ms"), "{message}");
+        assert!(message.contains("took longer than the caller's 300ms"), "{message}");
         silent.stop().await;
 
         let (lasting, _upstream, pieces) = streaming(Wire::Http).await;
