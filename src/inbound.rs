@@ -7,7 +7,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderValue, Request, Response, StatusCode, header::CONTENT_TYPE};
+use http::{Request, Response, StatusCode};
 use http_body::Body as HttpBody;
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
@@ -18,7 +18,7 @@ use tracing::{Instrument, debug, debug_span, info, warn};
 use crate::{
     access::{AccessList, Verdict},
     forward::{self, Body, Received},
-    protocol::{Api, BoxError, Failure, FlowerError, Method, Route, Status, Translation, Wire},
+    protocol::{Api, BoxError, Failure, FlowerError, MAX_ERROR_BODY, Method, Route, Status, Translation, Wire},
     tunnel::{ApiReport, Hello, WireReport},
     upstream::{Probe, Upstream, UpstreamClient, UpstreamState, Upstreams},
 };
@@ -27,8 +27,6 @@ use crate::{
 const MAX_NEWS: usize = 64;
 /// Between two warnings of one kind.
 const WARNING_INTERVAL: Duration = Duration::from_secs(60);
-/// What Flower's own client reads of an error.
-const MAX_ERROR: usize = 64 << 10;
 
 /// Decides on the calls of peers and hands them on.
 #[derive(Clone, Debug)]
@@ -158,22 +156,28 @@ impl Inbound {
             let response = self.client.call(upstream, request).await?;
             translation.response(forward::received_response(response)).await
         };
-        // Beyond what a clock can tell, a deadline is none.
-        let deadline = patience.and_then(|patience| Some((patience, Instant::now().checked_add(patience)?)));
-        let Some((patience, deadline)) = deadline else {
-            let answer = exchange.await?;
-            self.warn_of(api, answer.unmatched);
-            return Ok(onward(answer.response, wire));
+        let deadline = patience.and_then(|patience| {
+            let late =
+                format_args!("the upstream at {upstream} took longer than the caller's {patience:?}").to_string();
+            // Beyond what a clock can tell, a deadline is none.
+            Some((Instant::now().checked_add(patience)?, Failure::new(Status::DEADLINE_EXCEEDED, late)))
+        });
+        let answer = match &deadline {
+            Some((deadline, late)) => timeout_at(*deadline, exchange).await.map_err(|_| late.clone())??,
+            None => exchange.await?,
         };
-        let late = Failure::new(Status::DEADLINE_EXCEEDED, format_args!("{upstream} took longer than {patience:?}"));
-        let answer = timeout_at(deadline, exchange).await.map_err(|_| late.clone())??;
-        self.warn_of(api, answer.unmatched);
-        Ok(onward(answer.response.map(|body| forward::until(body, deadline, late)), wire))
+        if let Some(unmatched) = answer.unmatched {
+            self.shared.probe.doubt(api, upstream);
+            self.warn_of(api, &unmatched);
+        }
+        Ok(match deadline {
+            Some((deadline, late)) => onward(answer.response.map(|body| forward::until(body, deadline, late)), wire),
+            None => onward(answer.response, wire),
+        })
     }
 
     /// Tells of an error that the caller's wire has no status for, once in a while.
-    fn warn_of(&self, api: Api, unmatched: Option<String>) {
-        let Some(unmatched) = unmatched else { return };
+    fn warn_of(&self, api: Api, unmatched: &str) {
         let mut warned = self.shared.warned.lock().unwrap_or_else(PoisonError::into_inner);
         if warned.get(&api).is_none_or(|at| at.elapsed() >= WARNING_INTERVAL) {
             warned.insert(api, Instant::now());
@@ -191,10 +195,7 @@ impl Inbound {
             let wires = self.shared.upstreams.of(api).map(|upstream| wire(api, upstream));
             ApiReport::new(api.to_string(), wires.collect())
         });
-        let json = serde_json::to_vec(&Hello::new(reports.collect())).expect("names and lists are JSON");
-        let mut response = Response::new(forward::full(Bytes::from(json)));
-        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        response
+        Hello::new(reports.collect()).response().map(forward::full)
     }
 
     fn notice(&self, api: Api, method: &str) {
@@ -225,7 +226,7 @@ fn not_served(api: Api, upstream: &Upstream) -> Failure {
 /// The response, if it is an error of Flower's own and not its web server's.
 async fn flowers_own(response: Response<Received>) -> Option<Response<Body>> {
     let (parts, body) = response.into_parts();
-    let content = Limited::new(body, MAX_ERROR).collect().await.ok()?.to_bytes();
+    let content = Limited::new(body, MAX_ERROR_BODY).collect().await.ok()?.to_bytes();
     let (error, _) = FlowerError::of_http(parts.status, &content, Api::Fleet);
     error.has_code().then(|| Response::from_parts(parts, forward::full(content)))
 }

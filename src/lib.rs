@@ -7,8 +7,8 @@
 //!                                                 └──── transport: IrohConnector · IrohStream · IrohIncoming
 //! ```
 //!
-//! `protocol` tells what a call is, `access` who may make it, `admission` who gets a link at all; `funnel` puts the
-//! rooms together. The same rooms stand at both ends.
+//! `protocol` tells what a call is and translates it where the upstream speaks the other wire, `access` who may make it,
+//! `admission` who gets a link at all; `funnel` puts the rooms together. The same rooms stand at both ends.
 //!
 //! ```no_run
 //! use flower_iroh_funnel::{Api, Exposed, Funnel, FunnelConfig, PeerConfig};
@@ -49,6 +49,8 @@ mod admission;
 #[cfg(any(feature = "funnel", feature = "node"))]
 mod alpn;
 #[cfg(feature = "funnel")]
+mod both_wires;
+#[cfg(feature = "funnel")]
 mod config;
 #[cfg(feature = "funnel")]
 mod error;
@@ -83,6 +85,7 @@ mod upstream;
 pub use self::alpn::ALPN;
 #[cfg(feature = "funnel")]
 pub use self::{
+    both_wires::{BothWires, BothWiresCall, BothWiresLayer},
     config::{
         ConfigError, DEFAULT_BIND_ADDR, DEFAULT_DRAIN_TIMEOUT, DEFAULT_FLOWER_GRPC_ADDR, Exposed, FunnelConfig,
         FunnelConfigBuilder, PeerConfig,

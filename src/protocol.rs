@@ -18,7 +18,7 @@ pub use self::{
     wire::Wire,
 };
 pub(crate) use self::{
-    flower_error::FlowerError,
+    flower_error::{FlowerError, MAX_ERROR_BODY},
     translate::{BoxError, Translation},
     wire::has_grpc_type,
 };

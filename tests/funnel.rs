@@ -11,3 +11,7 @@ mod faults;
 mod paths;
 #[path = "funnel/support.rs"]
 mod support;
+#[path = "funnel/translation.rs"]
+mod translation;
+#[path = "funnel/wires.rs"]
+mod wires;

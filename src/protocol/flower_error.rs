@@ -20,8 +20,12 @@ use super::{Api, Status, Wire, status::Counterpart};
 
 /// `grpc-message` is printable ASCII but for `%`, the rest as `%XX` of its UTF-8.
 const UNPRINTABLE: &AsciiSet = &CONTROLS.add(b'%');
+/// What Flower's own client reads of an HTTP error, in bytes.
+pub(crate) const MAX_ERROR_BODY: usize = 64 << 10;
 /// Bytes of a text in an error. gRPC's C core takes 8 KiB of headers, and a byte may be written as three.
 const MAX_TEXT: usize = 1024;
+/// At these words in an UNAVAILABLE, a SuperNode up to 1.39 gives up instead of trying again (measured).
+const GIVE_UP: &str = "handshake failed";
 /// What the same text is called in HTTP and in gRPC: the message, and what there is to add.
 const NAMES: [(&str, &str); 2] = [("detail", "public_message"), ("extra", "public_details")];
 
@@ -97,6 +101,8 @@ impl FlowerError {
             Wire::Grpc => {
                 *response.headers_mut() = self.trailers();
                 response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+                // For whoever was refused because it compresses.
+                response.headers_mut().insert("grpc-accept-encoding", HeaderValue::from_static("identity"));
             }
             Wire::Http => {
                 *response.body_mut() = Bytes::from(self.json(|names| names.0));
@@ -117,6 +123,7 @@ impl FlowerError {
             Some(_) => self.json(|names| names.1),
             None => self.texts[0].clone().unwrap_or_default(),
         };
+        let message = message.replace(GIVE_UP, "handshake did not succeed");
         let message = utf8_percent_encode(&message, UNPRINTABLE).to_string();
         let mut trailers = HeaderMap::with_capacity(2);
         trailers.insert("grpc-status", HeaderValue::from(u16::from(self.status.grpc())));
@@ -209,6 +216,12 @@ mod tests {
         let (error, exact) = http(412, r#"{"code": 9999, "detail": "new"}"#);
         assert!(exact);
         assert_eq!(error.trailers()["grpc-status"], "9");
+    }
+
+    #[test]
+    fn no_text_makes_a_supernode_give_up() {
+        let error = FlowerError::plain(Status::UNAVAILABLE, "the cryptographic handshake failed: error 40");
+        assert_eq!(message_of(&error), "the cryptographic handshake did not succeed: error 40");
     }
 
     #[test]

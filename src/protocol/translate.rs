@@ -12,17 +12,18 @@ use http::{
     header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, TE},
 };
 use http_body::Body;
-use http_body_util::{BodyExt, Either, Full, Limited};
+use http_body_util::{BodyExt, Either, Full};
 
 pub(crate) use self::messages::{BoxError, Messages};
 use self::messages::{Direction, Framing};
-use super::{Api, Failure, Method, Status, Wire, flower_error::FlowerError};
+use super::{
+    Api, Failure, Method, Status, Wire,
+    flower_error::{FlowerError, MAX_ERROR_BODY},
+};
 
 const PROTOBUF: HeaderValue = HeaderValue::from_static("application/protobuf");
 const PROTOBUF_STREAM: HeaderValue = HeaderValue::from_static("application/flower-protobuf-stream");
 const GRPC: HeaderValue = HeaderValue::from_static("application/grpc");
-/// What Flower's own client reads of an error.
-const MAX_ERROR: usize = 64 << 10;
 
 /// Carries calls of one method from one wire to the other.
 #[derive(Clone, Copy, Debug)]
@@ -69,8 +70,7 @@ impl Translation {
     /// The request in the other wire. Waits for the length of its message.
     pub(crate) async fn request<B>(&self, request: Request<B>) -> Result<Request<Messages<B>>, Failure>
     where
-        B: Body<Data = Bytes> + Unpin,
-        B::Error: Into<BoxError>,
+        B: Body<Data = Bytes, Error = BoxError> + Unpin,
     {
         let (parts, body) = request.into_parts();
         let (headers, body) = match self.from {
@@ -81,13 +81,13 @@ impl Translation {
         *request.method_mut() = parts.method;
         *request.uri_mut() = Uri::try_from(self.method.path(self.from.other())).expect("the table has paths");
         *request.headers_mut() = headers;
+        *request.extensions_mut() = parts.extensions;
         Ok(request)
     }
 
     async fn request_to_http<B>(&self, metadata: &HeaderMap, body: B) -> Result<(HeaderMap, Messages<B>), Failure>
     where
-        B: Body<Data = Bytes> + Unpin,
-        B::Error: Into<BoxError>,
+        B: Body<Data = Bytes, Error = BoxError> + Unpin,
     {
         let mut headers = headers::to_http(metadata)?;
         let mut message = Messages::new(body, Direction::Request, Framing::Grpc, Framing::Bare(0), true);
@@ -103,8 +103,7 @@ impl Translation {
     /// The SuperLink's response in the wire of the caller. Waits for its first message or its error.
     pub(crate) async fn response<B>(&self, response: Response<B>) -> Result<Answer<B>, Failure>
     where
-        B: Body<Data = Bytes> + Unpin,
-        B::Error: Into<BoxError>,
+        B: Body<Data = Bytes, Error = BoxError> + Unpin,
     {
         match self.from {
             Wire::Grpc => self.response_to_grpc(response).await,
@@ -114,13 +113,11 @@ impl Translation {
 
     async fn response_to_grpc<B>(&self, response: Response<B>) -> Result<Answer<B>, Failure>
     where
-        B: Body<Data = Bytes> + Unpin,
-        B::Error: Into<BoxError>,
+        B: Body<Data = Bytes, Error = BoxError> + Unpin,
     {
         let (parts, body) = response.into_parts();
         if !parts.status.is_success() {
-            // What is longer than any error of Flower is none.
-            let content = Limited::new(body, MAX_ERROR).collect().await.map(|all| all.to_bytes()).unwrap_or_default();
+            let content = beginning(body, MAX_ERROR_BODY).await;
             let (error, exact) = FlowerError::of_http(parts.status, &content, self.method.api());
             return Ok(self.error(&error, exact, || format!("HTTP status {}", parts.status)));
         }
@@ -139,8 +136,7 @@ impl Translation {
 
     async fn response_to_http<B>(&self, response: Response<B>) -> Result<Answer<B>, Failure>
     where
-        B: Body<Data = Bytes> + Unpin,
-        B::Error: Into<BoxError>,
+        B: Body<Data = Bytes, Error = BoxError> + Unpin,
     {
         let (parts, body) = response.into_parts();
         let single = !self.method.streams();
@@ -180,8 +176,7 @@ impl Translation {
 
 fn request_to_grpc<B>(headers: &HeaderMap, body: B) -> Result<(HeaderMap, Messages<B>), Failure>
 where
-    B: Body<Data = Bytes> + Unpin,
-    B::Error: Into<BoxError>,
+    B: Body<Data = Bytes, Error = BoxError> + Unpin,
 {
     if !is(headers, &PROTOBUF) {
         return Err(Failure::new(Status::UNSUPPORTED_TYPE, "the request's Content-Type is not application/protobuf"));
@@ -194,6 +189,20 @@ where
     metadata.insert(TE, HeaderValue::from_static("trailers"));
     metadata.insert("grpc-accept-encoding", HeaderValue::from_static("identity"));
     Ok((metadata, Messages::new(body, Direction::Request, Framing::Bare(length), Framing::Grpc, true)))
+}
+
+/// So much of a body as comes, up to a length.
+async fn beginning<B>(mut body: B, length: usize) -> Vec<u8>
+where
+    B: Body<Data = Bytes> + Unpin,
+{
+    let mut content = Vec::new();
+    while let Some(Ok(frame)) = body.frame().await
+        && content.len() < length
+    {
+        content.extend(frame.data_ref().into_iter().flatten().take(length - content.len()));
+    }
+    content
 }
 
 /// Whether the content type is this one, with or without parameters.

@@ -3,7 +3,8 @@
 //! `GET /.funnel/hello` is answered by the inbound funnel itself, in JSON. A dialler learns from it that it is really
 //! admitted: QUIC's handshake alone succeeds for everybody. New abilities go here.
 
-use http::StatusCode;
+use bytes::Bytes;
+use http::{HeaderValue, StatusCode, header::CONTENT_TYPE};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use serde::{Deserialize, Serialize};
@@ -54,6 +55,14 @@ impl Hello {
     /// Whether the asking peer may call this API.
     pub fn offers(&self, api: &str) -> bool {
         self.apis.iter().any(|report| report.api == api)
+    }
+
+    /// The answer to a peer that asks.
+    pub(crate) fn response(&self) -> http::Response<Bytes> {
+        let json = serde_json::to_vec(self).expect("names and lists are JSON");
+        let mut response = http::Response::new(Bytes::from(json));
+        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        response
     }
 
     pub(super) async fn read(response: http::Response<Incoming>) -> Result<Self, Failure> {

@@ -117,12 +117,12 @@ impl Probe {
             let due: Vec<_> = self.rows().filter(|(api, _)| all || !self.is_served(*api)).collect();
             let looks = join_all(due.iter().map(|(api, upstream)| look(&client, *api, upstream))).await;
             let mut details = HashMap::<Api, Vec<String>>::new();
-            for ((api, upstream), (state, detail)) in due.into_iter().zip(looks) {
-                self.states.send_modify(|states| {
+            self.states.send_modify(|states| {
+                for ((api, upstream), (state, detail)) in due.into_iter().zip(looks) {
                     states.insert((api, upstream.clone()), state);
-                });
-                details.entry(api).or_default().extend(detail);
-            }
+                    details.entry(api).or_default().extend(detail);
+                }
+            });
             for (api, details) in details {
                 self.tell(api, &details, &mut served);
             }

@@ -5,18 +5,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 use flower_iroh_funnel::Api;
 use http::{HeaderValue, Response, StatusCode, header::CONTENT_TYPE};
-use http_body_util::{BodyExt, StreamBody};
+use http_body_util::BodyExt;
 use hyper::body::Frame;
-use tokio::sync::{Notify, mpsc};
-use tokio_stream::wrappers::ReceiverStream;
+use tokio::sync::Notify;
 
-use super::support::{Body, LocalClient, Pair, Upstream, detail, full, grpc_call, guarded, http_call};
-
-/// A body that is written piece by piece.
-fn piecewise() -> (mpsc::Sender<Result<Frame<Bytes>, std::convert::Infallible>>, Body) {
-    let (sender, receiver) = mpsc::channel(1);
-    (sender, StreamBody::new(ReceiverStream::new(receiver)).boxed())
-}
+use super::support::{Body, LocalClient, Pair, Upstream, detail, full, grpc_call, guarded, http_call, piecewise};
 
 #[tokio::test]
 async fn grpc_passes_with_metadata_and_trailers_as_they_came() {

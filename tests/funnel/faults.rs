@@ -49,20 +49,6 @@ async fn a_missing_upstream_is_unavailable_and_one_that_comes_later_is_used() {
 }
 
 #[tokio::test]
-async fn a_call_of_the_other_wire_is_unavailable_and_says_why() {
-    guarded(async {
-        let upstream = Upstream::echo().await;
-        let pair = Pair::start(Exposed::new().superlink(upstream.url("http")), &[Api::Fleet]).await;
-        let response =
-            LocalClient::grpc(pair.dial).send(grpc_call("/flwr.proto.Fleet/PullMessages", "x")).await.unwrap();
-        assert_eq!(response.headers()["grpc-status"], "14");
-        assert!(response.headers()["grpc-message"].to_str().unwrap().contains("fleet API is http here"));
-        pair.stop().await;
-    })
-    .await;
-}
-
-#[tokio::test]
 async fn calls_outlive_a_restart_of_the_inbound_funnel() {
     guarded(async {
         let upstream = Upstream::echo().await;

@@ -5,7 +5,7 @@ use std::{convert::Infallible, future::Future, net::SocketAddr, pin::Pin, sync::
 use bytes::Bytes;
 use flower_iroh_funnel::{
     Api, EndpointAddr, Exposed, Funnel, FunnelConfig, FunnelConfigBuilder, PeerConfig, RelayMode, SecretKey,
-    transport::IrohConnector,
+    protocol::Wire, transport::IrohConnector,
 };
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version, header::CONTENT_TYPE};
 use http_body_util::{BodyExt, Full, StreamBody, combinators::BoxBody};
@@ -20,6 +20,7 @@ use hyper_util::{
 };
 use iroh::{Endpoint, endpoint::presets};
 use tokio::{net::TcpListener, sync::mpsc, task::JoinHandle};
+use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::task::AbortOnDropHandle;
 
 /// Nothing here takes long: what lasts longer hangs.
@@ -37,7 +38,7 @@ type Handler = Arc<dyn Fn(Request<Incoming>) -> Answer + Send + Sync>;
 /// A local HTTP server in a SuperLink's place.
 pub(crate) struct Upstream {
     pub(crate) addr: SocketAddr,
-    _serving: AbortOnDropHandle<()>,
+    serving: AbortOnDropHandle<()>,
 }
 
 impl Upstream {
@@ -50,23 +51,36 @@ impl Upstream {
         Self::on(listener, handler)
     }
 
+    /// Answers a funnel's looks as a SuperLink does that serves every API in both wires.
     pub(crate) fn on<F>(listener: TcpListener, handler: impl Fn(Request<Incoming>) -> F + Send + Sync + 'static) -> Self
     where
         F: Future<Output = Response<Body>> + Send + 'static,
     {
-        let addr = listener.local_addr().unwrap();
         let handler: Handler = Arc::new(move |request| Box::pin(handler(request)));
+        Self::unprobed(listener, move |request: Request<Incoming>| match request.uri().path() {
+            "/flwr.proto.Fleet/FunnelProbe" => probed("application/grpc"),
+            path if path.starts_with("/v1/") && request.method() == "GET" => probed("text/plain"),
+            _ => handler(request),
+        })
+    }
+
+    /// Leaves a funnel's looks to the handler, too.
+    pub(crate) fn unprobed<F>(
+        listener: TcpListener,
+        handler: impl Fn(Request<Incoming>) -> F + Send + Sync + 'static,
+    ) -> Self
+    where
+        F: Future<Output = Response<Body>> + Send + 'static,
+    {
+        let addr = listener.local_addr().unwrap();
+        let handler = Arc::new(handler);
         let serving = tokio::spawn(async move {
             let mut connections = tokio::task::JoinSet::new();
             while let Ok((socket, _)) = listener.accept().await {
                 let handler = Arc::clone(&handler);
                 connections.spawn(async move {
                     let service = service_fn(move |request: Request<Incoming>| {
-                        let answer = match request.uri().path() {
-                            "/v1/runtime/pull-messages" if request.method() == "GET" => probed("text/plain"),
-                            "/flwr.proto.Fleet/FunnelProbe" => probed("application/grpc"),
-                            _ => handler(request),
-                        };
+                        let answer = handler(request);
                         async move { Ok::<_, Infallible>(answer.await) }
                     });
                     // A client that goes away is the client's business.
@@ -75,12 +89,25 @@ impl Upstream {
                 });
             }
         });
-        Self { addr, _serving: AbortOnDropHandle::new(serving) }
+        Self { addr, serving: AbortOnDropHandle::new(serving) }
+    }
+
+    /// Ends it, and with it every connection; its port is free afterwards.
+    pub(crate) async fn stop(self) {
+        self.serving.abort();
+        // Aborted, it has no result.
+        let _ = self.serving.await;
     }
 
     /// Answers every call with its own request: headers, body, trailers.
     pub(crate) async fn echo() -> Self {
         Self::start(echo).await
+    }
+
+    /// Itself as a SuperLink that speaks this wire alone.
+    pub(crate) fn speaking(&self, wire: Wire) -> Exposed {
+        let url = self.url(&wire.to_string());
+        Exposed::new().upstream(Api::Fleet, url.clone()).upstream(Api::Control, url)
     }
 
     /// Itself as a SuperLink that speaks both wires.
@@ -118,7 +145,7 @@ pub(crate) async fn echo(request: Request<Incoming>) -> Response<Body> {
             let _ = sender.send(Ok(Frame::trailers(trailers))).await;
         }
     });
-    let mut response = Response::new(StreamBody::new(tokio_stream::wrappers::ReceiverStream::new(receiver)).boxed());
+    let mut response = Response::new(StreamBody::new(ReceiverStream::new(receiver)).boxed());
     for (name, value) in &parts.headers {
         let name_text = name.as_str();
         if name_text.starts_with("x-") || name_text.ends_with("-bin") || name == CONTENT_TYPE {
@@ -265,6 +292,12 @@ pub(crate) fn grpc_call(path: &str, body: impl Into<Bytes>) -> Request<Body> {
 
 fn call(path: &str, content_type: &'static str, body: impl Into<Bytes>) -> Request<Body> {
     Request::post(path).header(CONTENT_TYPE, content_type).body(Full::new(body.into()).boxed()).unwrap()
+}
+
+/// A body that is written piece by piece.
+pub(crate) fn piecewise() -> (mpsc::Sender<Result<Frame<Bytes>, Infallible>>, Body) {
+    let (sender, receiver) = mpsc::channel(1);
+    (sender, StreamBody::new(ReceiverStream::new(receiver)).boxed())
 }
 
 /// The JSON `detail` of a failure in the HTTP wire.

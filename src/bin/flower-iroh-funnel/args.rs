@@ -53,11 +53,11 @@ pub(crate) enum Command {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Expose {
-    /// The SuperLink: http://HOST:PORT (all APIs) or grpc://HOST:PORT (Fleet) [default: look for one on this machine]
-    #[arg(long, value_name = "URL")]
+    /// The SuperLink: HOST:PORT; http:// or grpc:// before it pins its wire [default: look for one on this machine]
+    #[arg(long, value_name = "ADDR")]
     pub(crate) superlink: Option<String>,
-    /// The upstream of one API: fleet=grpc://127.0.0.1:9092
-    #[arg(long, value_name = "API=URL")]
+    /// The upstream of one API, if it is elsewhere: fleet=127.0.0.1:9092
+    #[arg(long, value_name = "API=ADDR")]
     pub(crate) upstream: Vec<String>,
     /// Let a peer in: to the Fleet API, or to the APIs named
     #[arg(long, value_name = "ID[=api,api..]")]

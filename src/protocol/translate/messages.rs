@@ -85,8 +85,7 @@ const BETWEEN: State = State::Header { bytes: [0; GRPC_HEADER], filled: 0 };
 
 impl<B> Messages<B>
 where
-    B: Body<Data = Bytes> + Unpin,
-    B::Error: Into<BoxError>,
+    B: Body<Data = Bytes, Error = BoxError> + Unpin,
 {
     pub(super) fn new(body: B, direction: Direction, from: Framing, to: Framing, single: bool) -> Self {
         Self { body, direction, from, to, single, state: BETWEEN, input: Bytes::new(), trailers: None }
@@ -176,7 +175,7 @@ where
     fn poll_input(&mut self, cx: &mut Context<'_>) -> Poll<Result<bool, BoxError>> {
         while self.input.is_empty() {
             let Some(frame) = ready!(Pin::new(&mut self.body).poll_frame(cx)) else { return Poll::Ready(Ok(false)) };
-            match frame.map_err(Into::into)?.into_data() {
+            match frame?.into_data() {
                 Ok(data) => self.input = data,
                 Err(frame) => self.trailers = frame.into_trailers().ok(),
             }
@@ -283,8 +282,7 @@ impl Framing {
 
 impl<B> Body for Messages<B>
 where
-    B: Body<Data = Bytes> + Unpin,
-    B::Error: Into<BoxError>,
+    B: Body<Data = Bytes, Error = BoxError> + Unpin,
 {
     type Data = Bytes;
     type Error = BoxError;
@@ -308,6 +306,101 @@ where
             (State::Announced(left) | State::Payload(left), Framing::Bare(_)) => SizeHint::with_exact(*left),
             (State::Held(piece), Framing::Bare(_)) => SizeHint::with_exact(piece.len() as u64),
             _ => SizeHint::default(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::stream;
+    use http_body_util::{BodyExt, StreamBody};
+
+    use super::*;
+
+    const TEXTS: [&[u8]; 3] = [b"first", b"", b"the third"];
+
+    fn framed(framing: Framing, texts: &[&[u8]]) -> Vec<u8> {
+        let framed = |text: &&[u8]| [&framing.header(text.len() as u64).unwrap_or_default()[..], text].concat();
+        texts.iter().flat_map(framed).collect()
+    }
+
+    /// What comes out when `input` comes in pieces: bytes and whether they ended well.
+    fn translated(direction: Direction, from: Framing, to: Framing, single: bool, pieces: &[&[u8]]) -> (Vec<u8>, bool) {
+        let data = pieces.iter().map(|piece| Ok(Frame::data(Bytes::copy_from_slice(piece))));
+        let ok: HeaderMap = [("grpc-status".parse().unwrap(), HeaderValue::from_static("0"))].into_iter().collect();
+        let frames: Vec<Result<_, BoxError>> = data.chain([Ok(Frame::trailers(ok))]).collect();
+        let mut messages = Messages::new(StreamBody::new(stream::iter(frames)), direction, from, to, single);
+        let mut bytes = Vec::new();
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let ended = runtime.block_on(async {
+            while let Some(frame) = messages.frame().await {
+                match frame.map(Frame::into_data) {
+                    Ok(data) => bytes.extend(data.unwrap_or_default()),
+                    Err(_) => return false,
+                }
+            }
+            true
+        });
+        (bytes, ended)
+    }
+
+    /// Every framing with the one it becomes, and whether there may be one message only.
+    fn directions(length: u64) -> [(Direction, Framing, Framing, bool); 6] {
+        let (bare, response) = (Framing::Bare(length), Direction::Response(Api::Fleet));
+        [
+            (Direction::Request, Framing::Grpc, bare, true),
+            (Direction::Request, bare, Framing::Grpc, true),
+            (response, Framing::Grpc, bare, true),
+            (response, bare, Framing::Grpc, true),
+            (response, Framing::Grpc, Framing::Stream, false),
+            (response, Framing::Stream, Framing::Grpc, false),
+        ]
+    }
+
+    #[test]
+    fn messages_are_the_same_however_they_are_cut() {
+        for (direction, from, to, single) in directions(5) {
+            let texts = if single { &TEXTS[..1] } else { &TEXTS[..] };
+            let (input, wanted) = (framed(from, texts), framed(to, texts));
+            for first in 0..=input.len() {
+                for second in first..=input.len() {
+                    let pieces = [&input[..first], &input[first..second], &input[second..]];
+                    let came = translated(direction, from, to, single, &pieces);
+                    assert_eq!(came, (wanted.clone(), true), "{from:?} to {to:?}, cut at {first} and {second}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_ends_early_or_late_never_ends_well() {
+        for (direction, from, to, single) in directions(5) {
+            let texts = if single { &TEXTS[..1] } else { &TEXTS[..] };
+            let input = framed(from, texts);
+            let boundaries: Vec<_> = (0..=texts.len()).map(|count| framed(from, &texts[..count]).len()).collect();
+            for end in 0..input.len() {
+                let (bytes, ended) = translated(direction, from, to, single, &[&input[..end]]);
+                let is_whole = !single && boundaries.contains(&end);
+                assert_eq!(ended, is_whole, "{from:?} to {to:?}, cut at {end}");
+                if single {
+                    assert!(bytes.len() < framed(to, texts).len(), "the last piece waits for the end");
+                }
+            }
+            let longer = [&input[..], b"\0"].concat();
+            assert!(!translated(direction, from, to, single, &[&longer]).1, "{from:?} to {to:?}");
+        }
+    }
+
+    #[test]
+    fn no_bytes_make_it_panic() {
+        let mut random = fastrand::Rng::with_seed(7);
+        for _ in 0..2_000 {
+            let input: Vec<u8> =
+                (0..random.usize(..40)).map(|_| if random.bool() { 0 } else { random.u8(..) }).collect();
+            let cut = random.usize(..=input.len());
+            for (direction, from, to, single) in directions(random.u64(..12)) {
+                translated(direction, from, to, single, &[&input[..cut], &input[cut..]]);
+            }
         }
     }
 }

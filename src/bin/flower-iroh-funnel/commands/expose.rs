@@ -72,7 +72,7 @@ fn access(
 }
 
 fn parse_upstream(text: &str) -> Result<(Api, Vec<Upstream>), String> {
-    let (api, url) = text.split_once('=').ok_or("write API=URL, for instance fleet=127.0.0.1:9092")?;
+    let (api, url) = text.split_once('=').ok_or("write API=ADDR, for instance fleet=127.0.0.1:9092")?;
     let api = api.parse::<Api>().map_err(|error| error.to_string())?;
     let upstreams = Upstream::candidates(url).map_err(|error| error.to_string())?;
     Ok((api, upstreams))

@@ -1,0 +1,161 @@
+//! A Flower server in Rust, called in either wire.
+
+use std::{
+    fmt,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body::Body as HttpBody;
+use tower_layer::Layer;
+use tower_service::Service;
+use tracing::debug;
+
+use crate::{
+    forward::{self, Body},
+    protocol::{Api, ApiSet, BoxError, Failure, Route, Translation, Wire},
+    tunnel::{ApiReport, Hello, WireReport},
+};
+
+/// Makes a tonic server of Flower's services one that outbound funnels reach, with Flower clients of either wire behind
+/// them: gRPC passes, Flower's HTTP calls are translated, and the funnels' hello is answered.
+///
+/// ```no_run
+/// use flower_iroh_funnel::{ALPN, Api, BothWiresLayer, transport::IrohIncoming};
+/// # use flower_iroh_funnel::Body;
+/// # use std::{convert::Infallible, task::{Context, Poll}};
+/// # #[derive(Clone)] struct FleetServer;
+/// # impl tonic::server::NamedService for FleetServer { const NAME: &'static str = "flwr.proto.Fleet"; }
+/// # impl tower::Service<http::Request<tonic::body::Body>> for FleetServer {
+/// #     type Response = http::Response<tonic::body::Body>;
+/// #     type Error = Infallible;
+/// #     type Future = std::future::Ready<Result<Self::Response, Infallible>>;
+/// #     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> { Poll::Ready(Ok(())) }
+/// #     fn call(&mut self, _: http::Request<tonic::body::Body>) -> Self::Future { unimplemented!() }
+/// # }
+///
+/// # async fn example(endpoint: iroh::Endpoint, fleet: FleetServer) -> Result<(), Box<dyn std::error::Error>> {
+/// tonic::transport::Server::builder()
+///     .layer(BothWiresLayer::new([Api::Fleet]))
+///     .add_service(fleet) // a `proto::fleet_server::FleetServer`
+///     .serve_with_incoming(IrohIncoming::new(endpoint, ALPN))
+///     .await?;
+/// # Ok(()) }
+/// ```
+///
+/// Who may call is the server's own business: an endpoint hook or an interceptor that reads
+/// [`PeerInfo`](crate::transport::PeerInfo).
+#[derive(Clone, Debug)]
+pub struct BothWiresLayer {
+    apis: ApiSet,
+}
+
+impl BothWiresLayer {
+    /// For a server that serves these APIs.
+    pub fn new(apis: impl IntoIterator<Item = Api>) -> Self {
+        Self { apis: apis.into_iter().collect() }
+    }
+}
+
+impl<S> Layer<S> for BothWiresLayer {
+    type Service = BothWires<S>;
+
+    fn layer(&self, inner: S) -> BothWires<S> {
+        let apis = self.apis.iter().map(|api| {
+            let grpc = WireReport::new(Wire::Grpc.to_string(), "up".to_owned());
+            ApiReport::new(api.to_string(), vec![grpc])
+        });
+        BothWires { inner, apis: self.apis, hello: Arc::new(Hello::new(apis.collect())) }
+    }
+}
+
+/// The service that a [`BothWiresLayer`] makes.
+#[derive(Clone, Debug)]
+pub struct BothWires<S> {
+    inner: S,
+    apis: ApiSet,
+    hello: Arc<Hello>,
+}
+
+impl<S, Req, Res> Service<Request<Req>> for BothWires<S>
+where
+    S: Service<Request<tonic::body::Body>, Response = Response<Res>> + Clone + Send + 'static,
+    S::Future: Send,
+    Req: HttpBody<Data = Bytes> + Send + 'static,
+    Req::Error: Into<BoxError>,
+    Res: HttpBody<Data = Bytes> + Send + 'static,
+    Res::Error: Into<BoxError>,
+{
+    type Response = Response<Body>;
+    type Error = S::Error;
+    type Future = BothWiresCall<S::Error>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<Req>) -> Self::Future {
+        // The clone may not be ready, the one that was asked is.
+        let next = self.inner.clone();
+        let inner = std::mem::replace(&mut self.inner, next);
+        let this = Self { inner, apis: self.apis, hello: Arc::clone(&self.hello) };
+        BothWiresCall(Box::pin(this.answer(request.map(forward::boxed))))
+    }
+}
+
+impl<S, Res> BothWires<S>
+where
+    S: Service<Request<tonic::body::Body>, Response = Response<Res>>,
+    Res: HttpBody<Data = Bytes> + Send + 'static,
+    Res::Error: Into<BoxError>,
+{
+    async fn answer(mut self, request: Request<Body>) -> Result<Response<Body>, S::Error> {
+        match Route::of(&request) {
+            Ok(Route::Hello) => Ok(self.hello.response().map(forward::full)),
+            Ok(Route::Call { api, wire: Wire::Http, method }) if self.apis.contains(api) => {
+                let translation = Translation::of(api, &method, request.uri().path(), Wire::Http);
+                let translated = match translation {
+                    Ok(translation) => translation.request(request).await.map(|request| (translation, request)),
+                    Err(failure) => Err(failure),
+                };
+                let (translation, request) = match translated {
+                    Ok(translated) => translated,
+                    Err(failure) => return Ok(refused(&failure)),
+                };
+                let response = self.inner.call(request.map(tonic::body::Body::new)).await?;
+                let answer = translation.response(response.map(forward::boxed)).await;
+                Ok(answer.map_or_else(
+                    |failure| refused(&failure),
+                    |answer| forward::onward_response(answer.response, Wire::Http, "the service", ()),
+                ))
+            }
+            _ => Ok(self.inner.call(request.map(tonic::body::Body::new)).await?.map(forward::boxed)),
+        }
+    }
+}
+
+fn refused(failure: &Failure) -> Response<Body> {
+    debug!(%failure, "answered instead of the service");
+    failure.response(Wire::Http).map(forward::full)
+}
+
+/// A call of a [`BothWires`] service.
+#[must_use = "futures do nothing unless awaited"]
+pub struct BothWiresCall<E>(Pin<Box<dyn Future<Output = Result<Response<Body>, E>> + Send>>);
+
+impl<E> Future for BothWiresCall<E> {
+    type Output = Result<Response<Body>, E>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.0.as_mut().poll(cx)
+    }
+}
+
+impl<E> fmt::Debug for BothWiresCall<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BothWiresCall").finish_non_exhaustive()
+    }
+}
