@@ -6,6 +6,10 @@
 //!           ◄── Reply   { RecordDict }   push_reply: object tree, then the objects that are not there yet
 //! ```
 //!
+//! The objects and ids it makes are byte for byte Flower's. A message that cannot be read is answered with an error, and
+//! the node stays up; a call that does not get through is made again, with Flower's waits; a SuperLink that has forgotten
+//! the node gets it again.
+//!
 //! Calls go over any [`Channel`] of tonic's kind. Over iroh, a node dials the funnel beside the SuperLink by itself; it
 //! needs no funnel on its side:
 //!

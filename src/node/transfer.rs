@@ -73,7 +73,8 @@ impl<S: Channel> Node<S> {
 
     /// Answers messages for ever: with what `app` makes of them, or with an error that says why it could not.
     ///
-    /// Nothing that is wrong with one message ends it. Work for a run that stops is dropped.
+    /// Nothing that is wrong with one message ends it. Work for a run that stops is dropped. Work that computes for long
+    /// belongs on a thread of its own (`tokio::task::spawn_blocking`), unless the runtime has others for the heartbeat.
     ///
     /// # Errors
     /// If the SuperLink does not take this node any more.
