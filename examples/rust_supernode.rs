@@ -4,8 +4,8 @@
 //!     [--node-key FILE] [--relay default|off|URL]
 //!
 //! TICKET is what `flower-iroh-funnel expose` prints, or @FILE; --key FILE keeps the endpoint's id, so that it can be
-//! allowed. --node-key FILE holds a key that was registered with `flwr supernode register`; without it the node registers
-//! with a new one, until Ctrl-C. The app is examples/flower_quickstart/app.
+//! allowed. --node-key FILE holds a key that was registered with `flwr supernode register`; without it the node
+//! registers with a new one, until Ctrl-C. The app is examples/flower_quickstart/app.
 
 use std::{error::Error, str::FromStr};
 

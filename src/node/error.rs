@@ -115,8 +115,8 @@ impl fmt::Display for NodeError {
             Problem::TooLate { reason } => write!(f, "the reply is too late: {reason}"),
             Problem::NotStored { object } => write!(
                 f,
-                "the SuperLink no longer takes object {object}: the time for pushing the reply is over, or another reply \
-                 took its place"
+                "the SuperLink no longer takes object {object}: the time for pushing the reply is over, or another \
+                 reply took its place"
             ),
             Problem::Content { what, reason } => write!(f, "{what}: {reason}"),
         }
