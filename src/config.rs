@@ -8,14 +8,13 @@ use iroh::{EndpointAddr, EndpointId, RelayMode, SecretKey};
 
 use crate::{
     access::AccessList,
+    alpn::ALPN,
     forward::chain,
     identity,
     protocol::{Api, ApiSet},
     upstream::{Upstream, Upstreams},
 };
 
-/// The protocol between funnels. Both ends must agree on it.
-pub const ALPN: &[u8] = b"flower-iroh-funnel/1";
 /// Every interface, any port.
 pub const DEFAULT_BIND_ADDR: &str = "0.0.0.0:0";
 /// Where Flower clients look for gRPC; only this machine reaches it.

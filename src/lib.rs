@@ -31,6 +31,7 @@
 //! |---|---|
 //! | `transport` | `transport`: tonic over iroh, without a word of Flower |
 //! | `proto` | `proto`: Flower's messages and services, typed |
+//! | `node` | `node`: a Flower node in Rust, without Python |
 //! | `funnel` (default) | `Funnel`, and what it is made of |
 //! | `cli` (default) | the command `flower-iroh-funnel` |
 #![cfg_attr(docsrs, feature(doc_cfg))]
@@ -45,6 +46,8 @@ mod access;
 pub mod address_lookup;
 #[cfg(feature = "funnel")]
 mod admission;
+#[cfg(any(feature = "funnel", feature = "node"))]
+mod alpn;
 #[cfg(feature = "funnel")]
 mod both_wires;
 #[cfg(feature = "funnel")]
@@ -63,6 +66,8 @@ mod http2;
 pub mod identity;
 #[cfg(feature = "funnel")]
 mod inbound;
+#[cfg(feature = "node")]
+pub mod node;
 #[cfg(feature = "funnel")]
 mod outbound;
 #[cfg(feature = "funnel")]
@@ -76,11 +81,13 @@ mod tunnel;
 #[cfg(feature = "funnel")]
 mod upstream;
 
+#[cfg(any(feature = "funnel", feature = "node"))]
+pub use self::alpn::ALPN;
 #[cfg(feature = "funnel")]
 pub use self::{
     both_wires::{BothWires, BothWiresCall, BothWiresLayer},
     config::{
-        ALPN, ConfigError, DEFAULT_BIND_ADDR, DEFAULT_DRAIN_TIMEOUT, DEFAULT_FLOWER_GRPC_ADDR, Exposed, FunnelConfig,
+        ConfigError, DEFAULT_BIND_ADDR, DEFAULT_DRAIN_TIMEOUT, DEFAULT_FLOWER_GRPC_ADDR, Exposed, FunnelConfig,
         FunnelConfigBuilder, PeerConfig,
     },
     error::Error,

@@ -1,0 +1,73 @@
+//! A Flower node in Rust: what a SuperNode does at the Fleet API, without Python.
+//!
+//! ```text
+//! SuperLink ◄── Node: register, activate, heartbeat ... close
+//!           ──► Message { RecordDict }   pull_message: objects, checked against their SHA-256
+//!           ◄── Reply   { RecordDict }   push_reply: object tree, then the objects that are not there yet
+//! ```
+//!
+//! The objects and ids it makes are byte for byte Flower's. A message that cannot be read is answered with an error, and
+//! the node stays up; a call that does not get through is made again, with Flower's waits; a SuperLink that has forgotten
+//! the node gets it again.
+//!
+//! Calls go over any [`Channel`] of tonic's kind. Over iroh, a node dials the funnel beside the SuperLink by itself; it
+//! needs no funnel on its side:
+//!
+//! ```no_run
+//! use flower_iroh_funnel::{
+//!     ALPN,
+//!     node::{Array, ArrayRecord, Message, MetricRecord, Node, NodeError, NodeKey, RecordDict},
+//!     transport::{IrohConnector, LostLinkLayer, quic_config},
+//! };
+//! use iroh::{Endpoint, endpoint::presets};
+//! use tower::Layer;
+//!
+//! async fn app(message: Message) -> Result<RecordDict, NodeError> {
+//!     let mut weights = message.content()?.arrays("arrays")?.array("0")?.to_ndarray::<f32>()?;
+//!     weights += 0.1; // train here
+//!     let arrays = ArrayRecord::from_arrays([Array::from_ndarray(&weights)]);
+//!     let metrics = MetricRecord::new().with("num-examples", 64_usize).with("loss", 0.5);
+//!     Ok(RecordDict::new().with("arrays", arrays).with("metrics", metrics))
+//! }
+//!
+//! # async fn example(superlink: iroh::EndpointAddr) -> Result<(), Box<dyn std::error::Error>> {
+//! let endpoint = Endpoint::builder(presets::N0).transport_config(quic_config()).bind().await?;
+//! let connector = IrohConnector::new(endpoint.clone(), ALPN);
+//! connector.add_peer(superlink.clone());
+//! let channel = tonic::transport::Endpoint::from_shared(format!("iroh://{}", superlink.id))?
+//!     .connect_with_connector_lazy(connector);
+//!
+//! let node = Node::builder(LostLinkLayer.layer(channel), NodeKey::generate()).register().await?;
+//! tokio::select! {
+//!     refused = node.serve(app) => { refused?; }
+//!     interrupted = tokio::signal::ctrl_c() => interrupted?,
+//! }
+//! node.close().await?;
+//! endpoint.close().await;
+//! # Ok(()) }
+//! ```
+
+mod array;
+mod deflate;
+mod error;
+mod fleet;
+mod heartbeat;
+mod inflate;
+mod json;
+mod key;
+mod message;
+mod object;
+mod record;
+mod retry;
+mod session;
+mod transfer;
+
+pub use self::{
+    array::{Array, Element},
+    error::NodeError,
+    fleet::Channel,
+    key::NodeKey,
+    message::{Message, Reply},
+    record::{ArrayRecord, ConfigRecord, ConfigValue, MetricRecord, MetricValue, Record, RecordDict, TypedDict},
+    session::{Node, NodeBuilder},
+};

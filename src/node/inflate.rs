@@ -1,0 +1,294 @@
+//! From objects to records.
+
+use std::collections::{HashMap, HashSet};
+
+use bytes::{Bytes, BytesMut};
+use indexmap::IndexMap;
+use serde::{Deserialize, de::DeserializeOwned};
+
+use super::{
+    array::Array,
+    error::NodeError,
+    object::{Kind, Received},
+    record::{ArrayRecord, Record, RecordDict, TypedDict},
+};
+use crate::proto;
+
+/// Names of records and arrays in a message.
+const MAX_NAMES: usize = 1_000_000;
+
+/// The content of the message whose object has the id `root`; `None` if it carries an error instead.
+///
+/// `max_bytes` bounds the memory it takes: a few objects can name each other very often.
+pub(super) fn content(
+    root: &str,
+    objects: HashMap<String, Received>,
+    max_bytes: u64,
+) -> Result<Option<RecordDict>, NodeError> {
+    let mut inflate = Inflate { objects, arrays: HashMap::new(), names: MAX_NAMES, bytes: max_bytes };
+    let message = inflate.object(root, root)?;
+    if message.kind != Kind::Message {
+        return Err(wrong_kind(root, message.kind, "a message"));
+    }
+    let [content] = message.children.as_slice() else { return Ok(None) };
+    let content = content.clone();
+    inflate.record_dict(root, &content).map(Some)
+}
+
+struct Inflate {
+    objects: HashMap<String, Received>,
+    /// Arrays that were put together already.
+    arrays: HashMap<String, Array>,
+    /// How many more names it may have.
+    names: usize,
+    /// How many more bytes it may take.
+    bytes: u64,
+}
+
+/// What the body of an array's object says.
+#[derive(Deserialize)]
+struct ArrayBody {
+    dtype: String,
+    shape: Vec<u64>,
+    stype: String,
+    arraychunk_ids: Vec<usize>,
+}
+
+impl Inflate {
+    fn object(&self, parent: &str, id: &str) -> Result<&Received, NodeError> {
+        self.objects.get(id).ok_or_else(|| NodeError::object(parent, format_args!("its child {id} did not come")))
+    }
+
+    fn record_dict(&mut self, parent: &str, id: &str) -> Result<RecordDict, NodeError> {
+        let object = self.object(parent, id)?;
+        if object.kind != Kind::RecordDict {
+            return Err(wrong_kind(id, object.kind, "a record dict"));
+        }
+        let records = self.names(id)?;
+        records.into_iter().map(|(name, record)| Ok((name, self.record(id, &record)?))).collect()
+    }
+
+    fn record(&mut self, parent: &str, id: &str) -> Result<Record, NodeError> {
+        let object = self.object(parent, id)?;
+        match object.kind {
+            Kind::ArrayRecord => self.array_record(id).map(Record::Array),
+            Kind::MetricRecord => {
+                let record: proto::MetricRecord = decode(id, &self.body(id)?)?;
+                let items = record.items.into_iter().map(|item| (item.key, item.value.and_then(|value| value.value)));
+                values(id, items).map(Record::Metric)
+            }
+            Kind::ConfigRecord => {
+                let record: proto::ConfigRecord = decode(id, &self.body(id)?)?;
+                let items = record.items.into_iter().map(|item| (item.key, item.value.and_then(|value| value.value)));
+                values(id, items).map(Record::Config)
+            }
+            other => Err(wrong_kind(id, other, "a record")),
+        }
+    }
+
+    fn array_record(&mut self, id: &str) -> Result<ArrayRecord, NodeError> {
+        let arrays = self.names(id)?;
+        arrays.into_iter().map(|(name, array)| Ok((name, self.array(id, &array)?))).collect()
+    }
+
+    fn array(&mut self, parent: &str, id: &str) -> Result<Array, NodeError> {
+        if let Some(array) = self.arrays.get(id) {
+            return Ok(array.clone());
+        }
+        let object = self.object(parent, id)?;
+        if object.kind != Kind::Array {
+            return Err(wrong_kind(id, object.kind, "an array"));
+        }
+        let children = object.children.clone();
+        let body: ArrayBody = parse(id, &self.body(id)?)?;
+        let data = self.chunks(id, &children, &body.arraychunk_ids)?;
+        let array = Array::new(body.dtype, body.shape, body.stype, data);
+        self.arrays.insert(id.to_owned(), array.clone());
+        Ok(array)
+    }
+
+    /// The chunks in the order of `indices`, put together. A single one is not copied.
+    fn chunks(&mut self, id: &str, children: &[String], indices: &[usize]) -> Result<Bytes, NodeError> {
+        let mut chunks = Vec::with_capacity(indices.len());
+        let mut len = 0_usize;
+        for index in indices {
+            let child =
+                children.get(*index).ok_or_else(|| NodeError::object(id, "it names a chunk it does not have"))?;
+            let chunk = self.object(id, child)?;
+            if chunk.kind != Kind::ArrayChunk {
+                return Err(wrong_kind(child, chunk.kind, "a chunk of an array"));
+            }
+            len = len.saturating_add(chunk.body.len());
+            chunks.push(chunk.body.clone());
+        }
+        self.spend(id, len)?;
+        if let [chunk] = chunks.as_slice() {
+            return Ok(chunk.clone());
+        }
+        let mut data = BytesMut::with_capacity(len);
+        for chunk in chunks {
+            data.extend_from_slice(&chunk);
+        }
+        Ok(data.freeze())
+    }
+
+    /// The names that an object gives its children.
+    fn names(&mut self, id: &str) -> Result<IndexMap<String, String>, NodeError> {
+        let names: IndexMap<String, String> = parse(id, &self.body(id)?)?;
+        let object = self.object(id, id)?;
+        let children: HashSet<_> = object.children.iter().collect();
+        if !names.values().all(|child| children.contains(child)) {
+            return Err(NodeError::object(id, "it names an object that is no child of it"));
+        }
+        let left = self.names.checked_sub(names.len());
+        self.names =
+            left.ok_or_else(|| NodeError::object(id, format_args!("the message has over {MAX_NAMES} names")))?;
+        Ok(names)
+    }
+
+    /// The body of an object that is about to be read, once more perhaps.
+    fn body(&mut self, id: &str) -> Result<Bytes, NodeError> {
+        let body = self.object(id, id)?.body.clone();
+        self.spend(id, body.len())?;
+        Ok(body)
+    }
+
+    fn spend(&mut self, id: &str, bytes: usize) -> Result<(), NodeError> {
+        let left = self.bytes.checked_sub(bytes as u64);
+        self.bytes =
+            left.ok_or_else(|| NodeError::object(id, "with it the message is larger than this node accepts"))?;
+        Ok(())
+    }
+}
+
+fn values<V>(id: &str, items: impl Iterator<Item = (String, Option<V>)>) -> Result<TypedDict<V>, NodeError> {
+    let checked = items.map(|(name, value)| match value {
+        Some(value) => Ok((name, value)),
+        None => Err(NodeError::object(id, format_args!("the value of {name:?} is of an unknown type"))),
+    });
+    checked.collect()
+}
+
+fn parse<T: DeserializeOwned>(id: &str, body: &[u8]) -> Result<T, NodeError> {
+    serde_json::from_slice(body).map_err(|error| NodeError::object(id, format_args!("its body is wrong: {error}")))
+}
+
+fn decode<T: prost::Message + Default>(id: &str, body: &Bytes) -> Result<T, NodeError> {
+    T::decode(body.clone()).map_err(|error| NodeError::object(id, format_args!("its body is wrong: {error}")))
+}
+
+fn wrong_kind(id: &str, kind: Kind, wanted: &str) -> NodeError {
+    NodeError::object(id, format_args!("it is of type {} and not {wanted}", kind.name()))
+}
+
+#[cfg(test)]
+mod tests {
+    use prost::Message as _;
+
+    use super::*;
+    use crate::node::{deflate, object::Object};
+    use crate::proto::ObjectTree;
+
+    /// A message made of bare objects, which may contradict each other.
+    #[derive(Default)]
+    struct Forged(HashMap<String, Received>);
+
+    impl Forged {
+        fn add(&mut self, kind: Kind, children: &[&ObjectTree], body: impl Into<Bytes>) -> ObjectTree {
+            let children: Vec<_> = children.iter().copied().cloned().collect();
+            let object = Object::new(kind, &children, body.into());
+            self.0.insert(object.id.clone(), Received::parse(&object.id, object.content()).unwrap());
+            ObjectTree { object_id: object.id, children }
+        }
+
+        fn named(&mut self, kind: Kind, child: &ObjectTree, names: usize) -> ObjectTree {
+            let names: IndexMap<_, _> = (0..names).map(|name| (name.to_string(), &child.object_id)).collect();
+            self.add(kind, &[child], serde_json::to_vec(&names).unwrap())
+        }
+
+        /// What comes of a message whose record dict has this one record.
+        fn error_of(mut self, record: &ObjectTree, max_bytes: u64) -> String {
+            let content = self.named(Kind::RecordDict, record, 1);
+            let root = self.add(Kind::Message, &[&content], "");
+            content_of(&root, self, max_bytes).unwrap_err().to_string()
+        }
+    }
+
+    fn content_of(root: &ObjectTree, forged: Forged, max_bytes: u64) -> Result<Option<RecordDict>, NodeError> {
+        content(&root.object_id, forged.0, max_bytes)
+    }
+
+    fn array_body(chunks: &[usize]) -> String {
+        format!(r#"{{"dtype": "uint8", "shape": [1], "stype": "raw", "arraychunk_ids": {chunks:?}}}"#)
+    }
+
+    #[test]
+    fn what_is_no_record_is_named() {
+        let mut forged = Forged::default();
+        let chunk = forged.add(Kind::ArrayChunk, &[], "data");
+        assert!(forged.error_of(&chunk, 1 << 20).contains("ArrayChunk and not a record"));
+    }
+
+    #[test]
+    fn a_child_that_did_not_come_is_named() {
+        let mut forged = Forged::default();
+        let record = forged.add(Kind::MetricRecord, &[], "");
+        forged.0.clear();
+        assert!(forged.error_of(&record, 1 << 20).contains("did not come"));
+    }
+
+    #[test]
+    fn chunks_that_repeat_are_counted_each_time() {
+        let mut forged = Forged::default();
+        let chunk = forged.add(Kind::ArrayChunk, &[], vec![0; 1 << 20]);
+        let array = forged.add(Kind::Array, &[&chunk], array_body(&[0; 1000]));
+        let record = forged.named(Kind::ArrayRecord, &array, 1);
+        assert!(forged.error_of(&record, 100 << 20).contains("larger than this node accepts"));
+    }
+
+    #[test]
+    fn a_chunk_an_array_does_not_have_is_an_error() {
+        let mut forged = Forged::default();
+        let array = forged.add(Kind::Array, &[], array_body(&[0]));
+        let record = forged.named(Kind::ArrayRecord, &array, 1);
+        assert!(forged.error_of(&record, 1 << 20).contains("a chunk it does not have"));
+    }
+
+    #[test]
+    fn a_negative_shape_and_no_json_are_errors() {
+        for body in [r#"{"dtype": "", "shape": [-1], "stype": "", "arraychunk_ids": []}"#, "{", "[]", ""] {
+            let mut forged = Forged::default();
+            let array = forged.add(Kind::Array, &[], body);
+            let record = forged.named(Kind::ArrayRecord, &array, 1);
+            assert!(forged.error_of(&record, 1 << 20).contains("its body is wrong"), "{body}");
+        }
+    }
+
+    #[test]
+    fn records_that_name_each_other_very_often_are_refused() {
+        let mut forged = Forged::default();
+        let array = forged.add(Kind::Array, &[], array_body(&[]));
+        let record = forged.named(Kind::ArrayRecord, &array, 2000);
+        let content = forged.named(Kind::RecordDict, &record, 2000);
+        let root = forged.add(Kind::Message, &[&content], "");
+        let error = content_of(&root, forged, u64::MAX).unwrap_err().to_string();
+        assert!(error.contains("names"), "{error}");
+    }
+
+    #[test]
+    fn a_value_of_an_unknown_type_is_named() {
+        let item = proto::metric_record::Item { key: "new".to_owned(), value: None };
+        let mut forged = Forged::default();
+        let record = forged.add(Kind::MetricRecord, &[], proto::MetricRecord { items: vec![item] }.encode_to_vec());
+        assert!(forged.error_of(&record, 1 << 20).contains("\"new\" is of an unknown type"));
+    }
+
+    #[test]
+    fn a_message_with_an_error_has_no_content() {
+        let deflated = deflate::message(&proto::Message::default(), None);
+        let object = &deflated.objects[&deflated.tree.object_id];
+        let received = Received::parse(&object.id, object.content()).unwrap();
+        let objects = HashMap::from([(object.id.clone(), received)]);
+        assert_eq!(content(&deflated.tree.object_id, objects, 0).unwrap(), None);
+    }
+}

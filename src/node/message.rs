@@ -1,0 +1,146 @@
+//! Messages from the SuperLink, and replies to them.
+
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use super::{deflate, error::NodeError, record::RecordDict};
+use crate::proto::{self, Metadata};
+
+/// Flower's code for an app that failed.
+const CLIENT_APP_RAISED_EXCEPTION: i64 = 2;
+
+/// A message that the SuperLink had for this node.
+#[derive(Debug)]
+pub struct Message {
+    head: Head,
+    content: Result<RecordDict, NodeError>,
+}
+
+/// What of a message a reply needs.
+#[derive(Clone, Debug)]
+pub(super) struct Head {
+    metadata: Metadata,
+    received: Instant,
+}
+
+impl Message {
+    pub(super) fn new(metadata: Metadata, content: Result<RecordDict, NodeError>) -> Self {
+        Self { head: Head { metadata, received: Instant::now() }, content }
+    }
+
+    pub(super) fn head(&self) -> &Head {
+        &self.head
+    }
+
+    /// What Flower says about it.
+    pub fn metadata(&self) -> &Metadata {
+        &self.head.metadata
+    }
+
+    /// What to do with it: `train`, `evaluate` or `query`, perhaps followed by a dot and an action's name.
+    pub fn message_type(&self) -> &str {
+        &self.metadata().message_type
+    }
+
+    /// The run it belongs to.
+    pub fn run_id(&self) -> u64 {
+        self.metadata().run_id
+    }
+
+    /// What it carries.
+    ///
+    /// # Errors
+    /// If that could not be pulled or read; [`error_reply`](Self::error_reply) tells the app's other side.
+    pub fn content(&self) -> Result<&RecordDict, NodeError> {
+        self.content.as_ref().map_err(Clone::clone)
+    }
+
+    /// The reply with a result. It lives as long as this message would have.
+    pub fn reply(&self, content: RecordDict) -> Reply {
+        self.head.reply(content)
+    }
+
+    /// The reply that says that there is no result, and why.
+    pub fn error_reply(&self, reason: impl Into<String>) -> Reply {
+        self.head.error_reply(reason)
+    }
+}
+
+impl Head {
+    pub(super) fn reply(&self, content: RecordDict) -> Reply {
+        self.reply_with(Outcome::Content(content))
+    }
+
+    pub(super) fn error_reply(&self, reason: impl Into<String>) -> Reply {
+        self.reply_with(Outcome::Error(proto::Error { code: CLIENT_APP_RAISED_EXCEPTION, reason: reason.into() }))
+    }
+
+    fn reply_with(&self, outcome: Outcome) -> Reply {
+        let metadata = &self.metadata;
+        let created_at = now();
+        Reply {
+            metadata: Metadata {
+                run_id: metadata.run_id,
+                message_id: String::new(),
+                src_node_id: metadata.dst_node_id,
+                dst_node_id: metadata.src_node_id,
+                reply_to_message_id: metadata.message_id.clone(),
+                group_id: metadata.group_id.clone(),
+                ttl: metadata.created_at + metadata.ttl - created_at,
+                message_type: metadata.message_type.clone(),
+                created_at,
+                src_task_id: metadata.dst_task_id,
+                dst_task_id: metadata.src_task_id,
+            },
+            outcome,
+            runtime: self.received.elapsed().as_secs_f64(),
+        }
+    }
+}
+
+/// The answer to a message.
+#[derive(Clone, Debug)]
+pub struct Reply {
+    metadata: Metadata,
+    outcome: Outcome,
+    runtime: f64,
+}
+
+#[derive(Clone, Debug)]
+enum Outcome {
+    Content(RecordDict),
+    Error(proto::Error),
+}
+
+/// A reply as it is pushed.
+pub(super) struct Deflated {
+    /// Without its content, as the SuperLink wants it.
+    pub(super) message: proto::Message,
+    pub(super) objects: deflate::Deflated,
+    /// How long the app took, in seconds.
+    pub(super) runtime: f64,
+}
+
+impl Reply {
+    /// What Flower is told about it.
+    pub fn metadata(&self) -> &Metadata {
+        &self.metadata
+    }
+
+    /// Cuts it into objects. Its id is that of its own object.
+    pub(super) fn deflate(self) -> Deflated {
+        let (content, error) = match self.outcome {
+            Outcome::Content(content) => (Some(content), None),
+            Outcome::Error(error) => (None, Some(error)),
+        };
+        let mut message = proto::Message { metadata: Some(self.metadata.clone()), content: None, error };
+        let objects = deflate::message(&message, content.as_ref());
+        let message_id = objects.tree.object_id.clone();
+        message.metadata = Some(Metadata { message_id, ..self.metadata });
+        message.content = content.map(|_| proto::RecordDict::default());
+        Deflated { message, objects, runtime: self.runtime }
+    }
+}
+
+fn now() -> f64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64())
+}

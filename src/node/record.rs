@@ -1,0 +1,257 @@
+//! Records: what messages carry.
+
+use indexmap::IndexMap;
+
+use super::{array::Array, error::NodeError};
+use crate::proto;
+
+pub use crate::proto::{config_record_value::Value as ConfigValue, metric_record_value::Value as MetricValue};
+
+/// A dictionary that keeps its order, with one type of values.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TypedDict<V>(IndexMap<String, V>);
+
+/// Named arrays, for instance the parameters of a model.
+pub type ArrayRecord = TypedDict<Array>;
+/// Named numbers and lists of numbers.
+pub type MetricRecord = TypedDict<MetricValue>;
+/// Named settings: numbers, booleans, texts, bytes, and lists of them.
+pub type ConfigRecord = TypedDict<ConfigValue>;
+/// Named records: the content of a message.
+pub type RecordDict = TypedDict<Record>;
+
+/// One record of a [`RecordDict`].
+#[derive(Clone, Debug, PartialEq)]
+pub enum Record {
+    /// Named arrays.
+    Array(ArrayRecord),
+    /// Named metrics.
+    Metric(MetricRecord),
+    /// Named settings.
+    Config(ConfigRecord),
+}
+
+impl<V> TypedDict<V> {
+    /// An empty one.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a value at the end, or replaces the one of the same name where it is.
+    pub fn insert(&mut self, name: impl Into<String>, value: impl Into<V>) {
+        self.0.insert(name.into(), value.into());
+    }
+
+    /// As [`insert`](Self::insert), for writing one down in one expression.
+    #[must_use]
+    pub fn with(mut self, name: impl Into<String>, value: impl Into<V>) -> Self {
+        self.insert(name, value);
+        self
+    }
+
+    /// The value of this name.
+    pub fn get(&self, name: &str) -> Option<&V> {
+        self.0.get(name)
+    }
+
+    /// Names and values, in their order.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = (&str, &V)> {
+        self.0.iter().map(|(name, value)| (name.as_str(), value))
+    }
+
+    /// The values, in their order.
+    pub fn values(&self) -> impl ExactSizeIterator<Item = &V> {
+        self.0.values()
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl<V> Default for TypedDict<V> {
+    fn default() -> Self {
+        Self(IndexMap::new())
+    }
+}
+
+impl<V> FromIterator<(String, V)> for TypedDict<V> {
+    fn from_iter<I: IntoIterator<Item = (String, V)>>(items: I) -> Self {
+        Self(items.into_iter().collect())
+    }
+}
+
+impl ArrayRecord {
+    /// Arrays under the names `"0"`, `"1"` and so on, as Flower names a list of NumPy arrays.
+    pub fn from_arrays(arrays: impl IntoIterator<Item = Array>) -> Self {
+        arrays.into_iter().enumerate().map(|(index, array)| (index.to_string(), array)).collect()
+    }
+
+    /// The array of this name.
+    ///
+    /// # Errors
+    /// If there is none.
+    pub fn array(&self, name: &str) -> Result<&Array, NodeError> {
+        self.get(name).ok_or_else(|| missing(self, "array", name))
+    }
+}
+
+impl RecordDict {
+    /// The arrays of this name.
+    ///
+    /// # Errors
+    /// If there is no such record, or one of another type.
+    pub fn arrays(&self, name: &str) -> Result<&ArrayRecord, NodeError> {
+        match self.record(name)? {
+            Record::Array(record) => Ok(record),
+            other => Err(other.is_no(name, "ArrayRecord")),
+        }
+    }
+
+    /// The metrics of this name.
+    ///
+    /// # Errors
+    /// If there is no such record, or one of another type.
+    pub fn metrics(&self, name: &str) -> Result<&MetricRecord, NodeError> {
+        match self.record(name)? {
+            Record::Metric(record) => Ok(record),
+            other => Err(other.is_no(name, "MetricRecord")),
+        }
+    }
+
+    /// The settings of this name.
+    ///
+    /// # Errors
+    /// If there is no such record, or one of another type.
+    pub fn config(&self, name: &str) -> Result<&ConfigRecord, NodeError> {
+        match self.record(name)? {
+            Record::Config(record) => Ok(record),
+            other => Err(other.is_no(name, "ConfigRecord")),
+        }
+    }
+
+    fn record(&self, name: &str) -> Result<&Record, NodeError> {
+        self.get(name).ok_or_else(|| missing(self, "record", name))
+    }
+}
+
+impl Record {
+    /// How Flower calls its type.
+    pub fn type_name(&self) -> &'static str {
+        match self {
+            Self::Array(_) => "ArrayRecord",
+            Self::Metric(_) => "MetricRecord",
+            Self::Config(_) => "ConfigRecord",
+        }
+    }
+
+    fn is_no(&self, name: &str, wanted: &str) -> NodeError {
+        NodeError::content(
+            format_args!("record {name:?}"),
+            format_args!("it is of type {} and not {wanted}", self.type_name()),
+        )
+    }
+}
+
+/// An error that shows a few of the names that exist.
+fn missing<V>(dict: &TypedDict<V>, what: &str, name: &str) -> NodeError {
+    let names: Vec<_> = dict.0.keys().take(8).collect();
+    NodeError::content(format_args!("{what} {name:?}"), format_args!("there is none of this name, only {names:?}"))
+}
+
+impl From<ArrayRecord> for Record {
+    fn from(record: ArrayRecord) -> Self {
+        Self::Array(record)
+    }
+}
+
+impl From<MetricRecord> for Record {
+    fn from(record: MetricRecord) -> Self {
+        Self::Metric(record)
+    }
+}
+
+impl From<ConfigRecord> for Record {
+    fn from(record: ConfigRecord) -> Self {
+        Self::Config(record)
+    }
+}
+
+/// Lets Rust's numbers stand for metrics and settings.
+macro_rules! from_numbers {
+    ($($target:ty),+) => {$(
+        from_values!($target: f64 => Double, f32 => Double, i64 => Sint64, i32 => Sint64, u32 => Sint64);
+        from_lists!($target: f64 => DoubleList, i64 => SintList, u64 => UintList);
+
+        impl From<u64> for $target {
+            /// As Flower does, unsigned only if it must be.
+            fn from(value: u64) -> Self {
+                i64::try_from(value).map_or(Self::Uint64(value), Self::Sint64)
+            }
+        }
+
+        impl From<usize> for $target {
+            fn from(value: usize) -> Self {
+                Self::from(value as u64)
+            }
+        }
+    )+};
+}
+
+macro_rules! from_values {
+    ($target:ty: $($from:ty => $variant:ident),+) => {
+        $(impl From<$from> for $target {
+            fn from(value: $from) -> Self {
+                Self::$variant(value.into())
+            }
+        })+
+    };
+}
+
+macro_rules! from_lists {
+    ($target:ty: $($from:ty => $list:ident),+) => {
+        $(impl From<Vec<$from>> for $target {
+            fn from(vals: Vec<$from>) -> Self {
+                Self::$list(proto::$list { vals })
+            }
+        })+
+    };
+}
+
+from_numbers!(MetricValue, ConfigValue);
+from_values!(ConfigValue: bool => Bool, &str => String, String => String, bytes::Bytes => Bytes);
+from_lists!(ConfigValue: bool => BoolList, String => StringList, bytes::Bytes => BytesList);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_integer_is_unsigned_only_if_it_must_be() {
+        assert_eq!(MetricValue::from(7_usize), MetricValue::Sint64(7));
+        assert_eq!(ConfigValue::from(u64::MAX), ConfigValue::Uint64(u64::MAX));
+    }
+
+    #[test]
+    fn a_missing_record_and_one_of_another_type_are_named() {
+        let content = RecordDict::new().with("metrics", MetricRecord::new().with("loss", 0.5));
+        let missing = content.arrays("arrays").unwrap_err().to_string();
+        assert!(missing.contains("\"arrays\"") && missing.contains("[\"metrics\"]"), "{missing}");
+        let other = content.arrays("metrics").unwrap_err().to_string();
+        assert!(other.contains("MetricRecord and not ArrayRecord"), "{other}");
+        assert_eq!(content.metrics("metrics").unwrap().get("loss"), Some(&MetricValue::Double(0.5)));
+    }
+
+    #[test]
+    fn names_keep_their_order() {
+        let record = MetricRecord::new().with("b", 1.0).with("a", 2.0).with("b", 3.0);
+        let items: Vec<_> = record.iter().map(|(name, value)| (name, value.clone())).collect();
+        assert_eq!(items, [("b", MetricValue::Double(3.0)), ("a", MetricValue::Double(2.0))]);
+    }
+}

@@ -1,0 +1,280 @@
+//! A node's stay at the SuperLink: from its registration to its end.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::task::JoinSet;
+use tonic::Status;
+
+use super::{
+    error::NodeError,
+    fleet::{Channel, Fleet},
+    heartbeat,
+    key::NodeKey,
+};
+use crate::proto::{
+    self, ActivateNodeRequest, DeactivateNodeRequest, GetRunRequest, RegisterNodeFleetRequest, Run,
+    UnregisterNodeFleetRequest,
+};
+
+/// Flower's interval; its SuperLinks accept 10 s to 30 min.
+const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(30);
+/// How often Flower's SuperNode asks for messages.
+const POLL_INTERVAL: Duration = Duration::from_secs(3);
+/// The longest wait between two attempts of a call, as Flower has it.
+const MAX_BACKOFF: Duration = Duration::from_secs(20);
+/// More than most models, less than most memories.
+const MAX_MESSAGE_SIZE: u64 = 4 << 30;
+/// Time for each call that says goodbye.
+const GOODBYE: Duration = Duration::from_secs(5);
+/// What the SuperLink says of a run that has ended, if it says anything of it.
+const FINISHED: &str = "finished";
+
+/// Settings of a [`Node`], and the start of it.
+#[derive(Debug)]
+#[must_use]
+pub struct NodeBuilder<S> {
+    channel: S,
+    key: NodeKey,
+    settings: Settings,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Settings {
+    pub(super) heartbeat_interval: Duration,
+    pub(super) poll_interval: Duration,
+    pub(super) max_backoff: Duration,
+    pub(super) max_message_size: u64,
+}
+
+impl<S: Channel> NodeBuilder<S> {
+    /// How often the SuperLink may expect a heartbeat. Default 30 s; a node counts as offline after twice the time.
+    pub fn heartbeat_interval(mut self, interval: Duration) -> Self {
+        self.settings.heartbeat_interval = interval;
+        self
+    }
+
+    /// How often to ask for a message while there is none. Default 3 s.
+    pub fn poll_interval(mut self, interval: Duration) -> Self {
+        self.settings.poll_interval = interval;
+        self
+    }
+
+    /// The longest wait before a call that did not get through is made again. Default 20 s.
+    pub fn max_backoff(mut self, max_backoff: Duration) -> Self {
+        self.settings.max_backoff = max_backoff;
+        self
+    }
+
+    /// How much memory one message may take. Default 4 GiB; a larger one is answered with an error.
+    pub fn max_message_size(mut self, bytes: u64) -> Self {
+        self.settings.max_message_size = bytes;
+        self
+    }
+
+    /// Registers the key and activates the node; [`Node::close`] unregisters it. A key can be registered once.
+    ///
+    /// Waits for a SuperLink that is out of reach.
+    ///
+    /// # Errors
+    /// If the SuperLink does not take the key. One with node authentication registers no keys this way.
+    pub async fn register(self) -> Result<Node<S>, NodeError> {
+        self.start(true).await
+    }
+
+    /// Activates the node whose key was registered with `flwr supernode register`.
+    ///
+    /// Waits for a SuperLink that is out of reach.
+    ///
+    /// # Errors
+    /// If the SuperLink does not know the key.
+    pub async fn activate(self) -> Result<Node<S>, NodeError> {
+        self.start(false).await
+    }
+
+    async fn start(self, registers: bool) -> Result<Node<S>, NodeError> {
+        let session = Arc::new(Session {
+            fleet: Fleet::new(self.channel, self.key, self.settings.max_backoff),
+            settings: self.settings,
+            registers,
+            id: AtomicU64::new(0),
+            known: AtomicBool::new(false),
+        });
+        session.join().await?;
+        let heartbeat = heartbeat::start(&session);
+        Ok(Node { session, heartbeat })
+    }
+}
+
+/// A node at a SuperLink. Its heartbeat goes on until it is closed or dropped.
+///
+/// Dropping it tells the SuperLink nothing: it takes the node for offline after a while.
+#[derive(Debug)]
+pub struct Node<S> {
+    pub(super) session: Arc<Session<S>>,
+    heartbeat: JoinSet<()>,
+}
+
+impl<S: Channel> Node<S> {
+    /// A node that makes its calls with `channel`, known by `key`.
+    pub fn builder(channel: S, key: NodeKey) -> NodeBuilder<S> {
+        let settings = Settings {
+            heartbeat_interval: HEARTBEAT_INTERVAL,
+            poll_interval: POLL_INTERVAL,
+            max_backoff: MAX_BACKOFF,
+            max_message_size: MAX_MESSAGE_SIZE,
+        };
+        NodeBuilder { channel, key, settings }
+    }
+
+    /// The id the SuperLink gave it. It changes if the SuperLink forgets the node and registers it again.
+    pub fn id(&self) -> u64 {
+        self.session.id.load(Ordering::Acquire)
+    }
+
+    /// What the SuperLink says about a run.
+    ///
+    /// # Errors
+    /// [`NodeError::is_run_stopped`] if it is not running.
+    pub async fn run(&self, run_id: u64) -> Result<Run, NodeError> {
+        self.session.run(run_id).await
+    }
+
+    /// Does `work` as long as the run goes on, which is asked for now and then.
+    ///
+    /// # Errors
+    /// [`NodeError::is_run_stopped`] if it stopped; the work is dropped then.
+    pub async fn while_running<T>(&self, run_id: u64, work: impl Future<Output = T>) -> Result<T, NodeError> {
+        tokio::select! {
+            biased;
+            output = work => Ok(output),
+            stopped = self.session.stopped(run_id) => Err(stopped),
+        }
+    }
+
+    /// Ends the heartbeat, deactivates the node and, if it registered itself, unregisters it.
+    ///
+    /// # Errors
+    /// If the SuperLink cannot be told within a few seconds: it takes the node for offline after a while.
+    pub async fn close(mut self) -> Result<(), NodeError> {
+        self.heartbeat.shutdown().await;
+        self.session.leave().await
+    }
+}
+
+/// What the node and its heartbeat share.
+#[derive(Debug)]
+pub(super) struct Session<S> {
+    pub(super) fleet: Fleet<S>,
+    pub(super) settings: Settings,
+    registers: bool,
+    id: AtomicU64,
+    /// Whether the SuperLink knows the node, as far as can be told.
+    known: AtomicBool,
+}
+
+impl<S: Channel> Session<S> {
+    /// The node as calls name it.
+    pub(super) fn node(&self) -> proto::Node {
+        proto::Node { node_id: self.id.load(Ordering::Acquire) }
+    }
+
+    /// Whether the SuperLink still knows the node, as far as can be told.
+    pub(super) fn is_known(&self) -> bool {
+        self.known.load(Ordering::Acquire)
+    }
+
+    /// Notes that the SuperLink does not know the node of this id.
+    pub(super) fn forgotten(&self, node: proto::Node, reason: &str) {
+        // What was sent under an earlier id says nothing about the present one.
+        if node == self.node() && self.known.swap(false, Ordering::AcqRel) {
+            tracing::warn!(node_id = node.node_id, reason, "the SuperLink does not know this node any more");
+        }
+    }
+
+    /// Registers, if this node does so itself, and activates.
+    pub(super) async fn join(&self) -> Result<(), NodeError> {
+        let public_key = self.fleet.key().public_pem().to_owned();
+        let registered = if self.registers { self.register(public_key.clone()).await } else { Ok(()) };
+        if let Err(error) = &registered
+            && !error.is_key_taken()
+        {
+            return registered;
+        }
+        let request = ActivateNodeRequest {
+            public_key: public_key.into(),
+            heartbeat_interval: self.settings.heartbeat_interval.as_secs_f64(),
+        };
+        let activated = self
+            .fleet
+            .call("ActivateNode", request, |mut client, request| async move { client.activate_node(request).await });
+        let activated = activated.await;
+        // A key that is registered already may be so by an attempt whose answer was lost.
+        let node_id = match (activated, registered) {
+            (Ok(activated), _) => activated.node_id,
+            (Err(_), Err(error)) | (Err(error), Ok(())) => return Err(error),
+        };
+        self.id.store(node_id, Ordering::Release);
+        self.known.store(true, Ordering::Release);
+        tracing::info!(node_id, "the node is active");
+        Ok(())
+    }
+
+    async fn register(&self, public_key: String) -> Result<(), NodeError> {
+        let request = RegisterNodeFleetRequest { public_key: public_key.into() };
+        let registered = self
+            .fleet
+            .call("RegisterNode", request, |mut client, request| async move { client.register_node(request).await });
+        registered.await.map(|_| ())
+    }
+
+    pub(super) async fn run(&self, run_id: u64) -> Result<Run, NodeError> {
+        let request = GetRunRequest { node: Some(self.node()), run_id };
+        let run =
+            self.fleet.call("GetRun", request, |mut client, request| async move { client.get_run(request).await });
+        let run = run.await.map_err(|error| error.in_run(run_id))?.run.unwrap_or_default();
+        match run.status.as_ref().map(|status| status.status.as_str()) {
+            Some(FINISHED) => Err(NodeError::run_stopped(run_id)),
+            _ => Ok(run),
+        }
+    }
+
+    /// Ends when the run has stopped.
+    async fn stopped(&self, run_id: u64) -> NodeError {
+        loop {
+            tokio::time::sleep(self.settings.poll_interval * 3).await;
+            match self.run(run_id).await {
+                Err(error) if error.is_run_stopped() => return error,
+                Err(error) => tracing::debug!(run_id, %error, "the state of the run is unknown"),
+                Ok(_) => {}
+            }
+        }
+    }
+
+    async fn leave(&self) -> Result<(), NodeError> {
+        let node_id = self.node().node_id;
+        let deactivated = self.fleet.try_call(DeactivateNodeRequest { node_id }, |mut client, request| async move {
+            client.deactivate_node(request).await
+        });
+        let deactivated = goodbye("DeactivateNode", deactivated).await;
+        if !self.registers {
+            return deactivated;
+        }
+        let unregistered =
+            self.fleet.try_call(UnregisterNodeFleetRequest { node_id }, |mut client, request| async move {
+                client.unregister_node(request).await
+            });
+        deactivated.and(goodbye("UnregisterNode", unregistered).await)
+    }
+}
+
+async fn goodbye<R>(name: &'static str, call: impl Future<Output = Result<R, Status>>) -> Result<(), NodeError> {
+    let late = |_| Err(Status::deadline_exceeded(format!("no answer within {GOODBYE:?}")));
+    let answered = tokio::time::timeout(GOODBYE, call).await.unwrap_or_else(late);
+    answered.map(|_| ()).map_err(|status| NodeError::call(name, status))
+}

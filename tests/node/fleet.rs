@@ -1,0 +1,385 @@
+//! A Fleet API that reports every call, and fails or holds back what a test tells it to.
+
+use std::{
+    collections::{HashMap, HashSet, VecDeque},
+    sync::{Arc, Mutex, MutexGuard},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use flower_iroh_funnel::{
+    ALPN,
+    node::{self, Node, NodeBuilder, NodeKey},
+    proto::{
+        ActivateNodeRequest, ActivateNodeResponse, ConfirmMessageReceivedRequest, ConfirmMessageReceivedResponse,
+        DeactivateNodeRequest, DeactivateNodeResponse, GetFabRequest, GetFabResponse, GetRunRequest, GetRunResponse,
+        Message, ObjectTree, PullMessagesRequest, PullMessagesResponse, PullObjectRequest, PullObjectResponse,
+        PushMessagesRequest, PushMessagesResponse, PushObjectRequest, PushObjectResponse, RegisterNodeFleetRequest,
+        RegisterNodeFleetResponse, Run, SendNodeHeartbeatRequest, SendNodeHeartbeatResponse,
+        UnregisterNodeFleetRequest, UnregisterNodeFleetResponse,
+        fleet_server::{self, FleetServer},
+    },
+    transport::{IrohConnector, IrohIncoming, LostLink, LostLinkLayer},
+};
+use iroh::{Endpoint, RelayMode, endpoint::presets};
+use p384::{
+    ecdsa::{DerSignature, VerifyingKey, signature::hazmat::PrehashVerifier},
+    pkcs8::DecodePublicKey,
+};
+use sha2::{Digest, Sha256};
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinHandle,
+};
+use tonic::{
+    Request, Response, Status,
+    transport::{Channel, Server},
+};
+use tower::Layer;
+
+use crate::forged::Forged;
+
+/// Ends a test that hangs. Nothing is measured with it.
+const HANG: Duration = Duration::from_secs(300);
+/// Between a node's polls: a test need not wait for long.
+const POLL: Duration = Duration::from_millis(10);
+
+pub(crate) type TestNode = Node<LostLink<Channel>>;
+
+/// A call that arrived and was signed as it must be.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Call {
+    Register,
+    Activate,
+    Deactivate,
+    Unregister,
+    Heartbeat,
+    PullMessages,
+    PullObject(String),
+    Confirm(String),
+    GetRun,
+    PushMessages(Box<PushMessagesRequest>),
+    PushObject { id: String, session_id: String },
+}
+
+/// What the Fleet API has, and how it behaves.
+#[derive(Default)]
+pub(crate) struct State {
+    /// Counts the registrations: a node's id.
+    pub(crate) node_id: u64,
+    pub(crate) messages: VecDeque<(Message, ObjectTree)>,
+    pub(crate) objects: HashMap<String, Bytes>,
+    /// Objects whose sender has yet to push them, the first time they are asked for.
+    pub(crate) pending: HashSet<String>,
+    /// What is there already of what a node pushes.
+    pub(crate) present: HashSet<String>,
+    pub(crate) pushed: HashMap<String, Bytes>,
+    /// Replies are too late.
+    pub(crate) takes_no_reply: bool,
+    /// The session of a push is over.
+    pub(crate) stores_nothing: bool,
+    /// Heartbeats come from a node that is not known.
+    pub(crate) knows_no_heartbeat: bool,
+    public_key: Vec<u8>,
+    failures: HashMap<&'static str, (Status, usize)>,
+    most_transfers: usize,
+}
+
+impl State {
+    /// Knows this key from now on, as if somebody had registered it.
+    pub(crate) fn register(&mut self, key: &NodeKey) {
+        self.node_id += 1;
+        self.public_key = key.public_pem().as_bytes().to_vec();
+    }
+
+    /// The sizes of what was pushed of arrays, without heads.
+    pub(crate) fn pushed_chunks(&self) -> Vec<usize> {
+        let chunks = self.pushed.values().filter(|content| content.starts_with(b"ArrayChunk"));
+        chunks.filter_map(|content| Some(content.len() - content.iter().position(|byte| *byte == 0)? - 1)).collect()
+    }
+}
+
+pub(crate) const SESSION: &str = "push session 7";
+
+/// The server's side of a test, and endpoints for both sides.
+pub(crate) struct Lab {
+    fleet: Arc<Fleet>,
+    calls: mpsc::UnboundedReceiver<Call>,
+    server: Endpoint,
+    client: Endpoint,
+    serving: JoinHandle<Result<(), tonic::transport::Error>>,
+}
+
+impl Lab {
+    /// Runs a test on two workers, with a Fleet API that is up.
+    pub(crate) fn run<F: Future<Output = ()>>(test: impl FnOnce(Lab) -> F) {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        let within = async { tokio::time::timeout(HANG, test(Self::start().await)).await.expect("the test hangs") };
+        runtime.block_on(within);
+    }
+
+    async fn start() -> Self {
+        let (server, client) = (loopback().await, loopback().await);
+        let (sender, calls) = mpsc::unbounded_channel();
+        let (transfers, gate) = (watch::Sender::new(0), watch::Sender::new(true));
+        let fleet = Arc::new(Fleet { state: Mutex::default(), calls: sender, transfers, gate });
+        let service = FleetServer::from_arc(fleet.clone()).max_decoding_message_size(64 << 20);
+        let incoming = IrohIncoming::new(server.clone(), ALPN);
+        let serving = tokio::spawn(Server::builder().add_service(service).serve_with_incoming(incoming));
+        Self { fleet, calls, server, client, serving }
+    }
+
+    /// A node that asks often and tries again soon.
+    pub(crate) fn builder(&self) -> NodeBuilder<LostLink<Channel>> {
+        self.builder_with(NodeKey::generate())
+    }
+
+    pub(crate) fn builder_with(&self, key: NodeKey) -> NodeBuilder<LostLink<Channel>> {
+        self.build(key, |channel| channel)
+    }
+
+    pub(crate) fn builder_over<S: node::Channel>(&self, wrap: impl FnOnce(LostLink<Channel>) -> S) -> NodeBuilder<S> {
+        self.build(NodeKey::generate(), wrap)
+    }
+
+    fn build<S: node::Channel>(&self, key: NodeKey, wrap: impl FnOnce(LostLink<Channel>) -> S) -> NodeBuilder<S> {
+        let connector = IrohConnector::new(self.client.clone(), ALPN);
+        connector.add_peer(self.server.addr());
+        let channel = Channel::from_shared(format!("iroh://{}", self.server.id())).unwrap();
+        let channel = wrap(LostLinkLayer.layer(channel.connect_with_connector_lazy(connector)));
+        Node::builder(channel, key).poll_interval(POLL).max_backoff(POLL)
+    }
+
+    pub(crate) async fn node(&self) -> TestNode {
+        self.builder().register().await.unwrap()
+    }
+
+    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
+        self.fleet.state.lock().unwrap()
+    }
+
+    /// Lets the next `times` calls of a method fail.
+    pub(crate) fn fail(&self, method: &'static str, status: Status, times: usize) {
+        self.state().failures.insert(method, (status, times));
+    }
+
+    /// Hands a message to the node, with the objects it is made of.
+    pub(crate) fn offer(&self, forged: Forged) {
+        let mut state = self.state();
+        state.objects.extend(forged.objects);
+        state.messages.push_back((forged.message, forged.tree));
+    }
+
+    /// Does `work`, whose objects are held back until two of them are on their way, and counts how many ever are at the
+    /// same time.
+    pub(crate) async fn count_transfers<T>(&mut self, work: impl Future<Output = T>) -> (T, usize) {
+        self.state().most_transfers = 0;
+        self.fleet.gate.send_replace(false);
+        let mut transfers = self.fleet.transfers.subscribe();
+        let opening = async {
+            transfers.wait_for(|transfers| *transfers == 2).await.unwrap();
+            self.fleet.gate.send_replace(true);
+        };
+        let (output, ()) = tokio::join!(work, opening);
+        let most = self.state().most_transfers;
+        (output, most)
+    }
+
+    /// Waits for the first call from now on that `wanted` makes something of.
+    pub(crate) async fn call<T>(&mut self, wanted: impl Fn(Call) -> Option<T>) -> T {
+        loop {
+            let call = self.calls.recv().await.expect("the Fleet API is up");
+            if let Some(found) = wanted(call) {
+                return found;
+            }
+        }
+    }
+
+    /// Waits for the next reply.
+    pub(crate) async fn reply(&mut self) -> PushMessagesRequest {
+        self.call(|call| if let Call::PushMessages(request) = call { Some(*request) } else { None }).await
+    }
+
+    /// Calls that have arrived and were not waited for.
+    pub(crate) fn calls(&mut self) -> Vec<Call> {
+        std::iter::from_fn(|| self.calls.try_recv().ok()).collect()
+    }
+
+    pub(crate) async fn stop(self) {
+        self.client.close().await;
+        self.server.close().await;
+        self.serving.await.unwrap().unwrap();
+    }
+}
+
+async fn loopback() -> Endpoint {
+    let builder = Endpoint::builder(presets::Minimal).relay_mode(RelayMode::Disabled).alpns(vec![ALPN.to_vec()]);
+    builder.clear_ip_transports().bind_addr("127.0.0.1:0").unwrap().bind().await.unwrap()
+}
+
+pub(crate) fn object_id(content: &[u8]) -> String {
+    Sha256::digest(content).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+struct Fleet {
+    state: Mutex<State>,
+    calls: mpsc::UnboundedSender<Call>,
+    /// How many objects are on their way.
+    transfers: watch::Sender<usize>,
+    /// Whether they get on.
+    gate: watch::Sender<bool>,
+}
+
+impl Fleet {
+    /// Checks who calls, notes the call, and fails it if that is wanted.
+    fn enter<T>(
+        &self,
+        method: &'static str,
+        call: Call,
+        request: &Request<T>,
+    ) -> Result<MutexGuard<'_, State>, Status> {
+        let metadata = request.metadata();
+        let binary = |name| metadata.get_bin(name).and_then(|value| value.to_bytes().ok()).unwrap_or_default();
+        let timestamp = metadata.get("flwr-timestamp").map(|value| value.as_bytes()).unwrap_or_default();
+        let public_key = binary("flwr-public-key-bin");
+        let verified = VerifyingKey::from_public_key_pem(str::from_utf8(&public_key).unwrap_or_default())
+            .ok()
+            .zip(DerSignature::try_from(&binary("flwr-signature-bin")[..]).ok());
+        let verified =
+            verified.is_some_and(|(key, signature)| key.verify_prehash(&Sha256::digest(timestamp), &signature).is_ok());
+        let mut state = self.state.lock().unwrap();
+        if !verified || (method != "RegisterNode" && state.public_key != public_key) {
+            return Err(Status::unauthenticated("the test knows no such key"));
+        }
+        let _ = self.calls.send(call);
+        match state.failures.get_mut(method) {
+            Some((status, times)) if *times > 0 => {
+                *times -= 1;
+                Err(status.clone())
+            }
+            _ => Ok(state),
+        }
+    }
+
+    /// Counts an object that is on its way, and holds it back while the gate is closed.
+    async fn transfer(&self) {
+        self.transfers.send_modify(|transfers| {
+            *transfers += 1;
+            let mut state = self.state.lock().unwrap();
+            state.most_transfers = state.most_transfers.max(*transfers);
+        });
+        self.gate.subscribe().wait_for(|open| *open).await.unwrap();
+        self.transfers.send_modify(|transfers| *transfers -= 1);
+    }
+}
+
+type Answer<T> = Result<Response<T>, Status>;
+
+#[tonic::async_trait]
+impl fleet_server::Fleet for Fleet {
+    async fn register_node(&self, request: Request<RegisterNodeFleetRequest>) -> Answer<RegisterNodeFleetResponse> {
+        let mut state = self.enter("RegisterNode", Call::Register, &request)?;
+        state.node_id += 1;
+        state.public_key = request.into_inner().public_key.to_vec();
+        Ok(Response::new(RegisterNodeFleetResponse { node_id: state.node_id }))
+    }
+
+    async fn activate_node(&self, request: Request<ActivateNodeRequest>) -> Answer<ActivateNodeResponse> {
+        let state = self.enter("ActivateNode", Call::Activate, &request)?;
+        assert_eq!(state.public_key, request.get_ref().public_key);
+        Ok(Response::new(ActivateNodeResponse { node_id: state.node_id }))
+    }
+
+    async fn deactivate_node(&self, request: Request<DeactivateNodeRequest>) -> Answer<DeactivateNodeResponse> {
+        let state = self.enter("DeactivateNode", Call::Deactivate, &request)?;
+        assert_eq!(state.node_id, request.get_ref().node_id);
+        Ok(Response::new(DeactivateNodeResponse {}))
+    }
+
+    async fn unregister_node(
+        &self,
+        request: Request<UnregisterNodeFleetRequest>,
+    ) -> Answer<UnregisterNodeFleetResponse> {
+        let state = self.enter("UnregisterNode", Call::Unregister, &request)?;
+        assert_eq!(state.node_id, request.get_ref().node_id);
+        Ok(Response::new(UnregisterNodeFleetResponse {}))
+    }
+
+    async fn send_node_heartbeat(
+        &self,
+        request: Request<SendNodeHeartbeatRequest>,
+    ) -> Answer<SendNodeHeartbeatResponse> {
+        let mut state = self.enter("SendNodeHeartbeat", Call::Heartbeat, &request)?;
+        let success = !std::mem::take(&mut state.knows_no_heartbeat);
+        Ok(Response::new(SendNodeHeartbeatResponse { success }))
+    }
+
+    async fn pull_messages(&self, request: Request<PullMessagesRequest>) -> Answer<PullMessagesResponse> {
+        let mut state = self.enter("PullMessages", Call::PullMessages, &request)?;
+        if request.get_ref().node.is_none_or(|node| node.node_id != state.node_id) {
+            return Err(Status::unauthenticated("Invalid node ID"));
+        }
+        let (messages_list, message_object_trees) = state.messages.pop_front().into_iter().unzip();
+        Ok(Response::new(PullMessagesResponse { reconnect: None, messages_list, message_object_trees }))
+    }
+
+    async fn push_messages(&self, request: Request<PushMessagesRequest>) -> Answer<PushMessagesResponse> {
+        let call = Call::PushMessages(Box::new(request.get_ref().clone()));
+        let state = self.enter("PushMessages", call, &request)?;
+        let mut objects_to_push = Vec::new();
+        if !state.takes_no_reply {
+            collect(&request.get_ref().message_object_trees[0], &mut objects_to_push);
+            objects_to_push.retain(|id| !state.present.contains(id));
+        }
+        let session_id = SESSION.to_owned();
+        Ok(Response::new(PushMessagesResponse { objects_to_push, session_id, ..Default::default() }))
+    }
+
+    async fn get_run(&self, request: Request<GetRunRequest>) -> Answer<GetRunResponse> {
+        let _state = self.enter("GetRun", Call::GetRun, &request)?;
+        Ok(Response::new(GetRunResponse { run: Some(Run::default()) }))
+    }
+
+    async fn get_fab(&self, _request: Request<GetFabRequest>) -> Answer<GetFabResponse> {
+        Err(Status::unimplemented("a node in Rust has its own app"))
+    }
+
+    async fn push_object(&self, request: Request<PushObjectRequest>) -> Answer<PushObjectResponse> {
+        self.transfer().await;
+        let PushObjectRequest { object_id: id, session_id, .. } = request.get_ref().clone();
+        let mut state = self.enter("PushObject", Call::PushObject { id: id.clone(), session_id }, &request)?;
+        let content = request.into_inner().object_content;
+        assert_eq!(object_id(&content), id);
+        let stored = !state.stores_nothing;
+        state.pushed.insert(id, content);
+        Ok(Response::new(PushObjectResponse { stored }))
+    }
+
+    async fn pull_object(&self, request: Request<PullObjectRequest>) -> Answer<PullObjectResponse> {
+        self.transfer().await;
+        let id = request.get_ref().object_id.clone();
+        let mut state = self.enter("PullObject", Call::PullObject(id.clone()), &request)?;
+        let object_available = !state.pending.remove(&id);
+        let found = state.objects.get(&id).cloned();
+        let object_found = found.is_some();
+        let object_content = found.filter(|_| object_available).unwrap_or_default();
+        Ok(Response::new(PullObjectResponse { object_found, object_available, object_content }))
+    }
+
+    async fn confirm_message_received(
+        &self,
+        request: Request<ConfirmMessageReceivedRequest>,
+    ) -> Answer<ConfirmMessageReceivedResponse> {
+        let id = request.get_ref().message_object_id.clone();
+        let _state = self.enter("ConfirmMessageReceived", Call::Confirm(id), &request)?;
+        Ok(Response::new(ConfirmMessageReceivedResponse {}))
+    }
+}
+
+/// The ids of a tree, as Flower answers them: in any order, each once.
+fn collect(tree: &ObjectTree, ids: &mut Vec<String>) {
+    if !ids.contains(&tree.object_id) {
+        ids.push(tree.object_id.clone());
+    }
+    tree.children.iter().for_each(|child| collect(child, ids));
+}

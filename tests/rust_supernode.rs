@@ -1,0 +1,119 @@
+//! The Rust node of the examples beside a Python SuperNode, in a run of the real Flower.
+//!
+//! Skips without Python, except where `CI` is `true`. The first run installs flwr into the target directory.
+
+#[path = "../examples/flower_quickstart/flower/mod.rs"]
+mod flower;
+#[path = "support/flower_venv.rs"]
+mod flower_venv;
+#[path = "support/funnel_process.rs"]
+mod funnel_process;
+#[allow(dead_code)]
+#[path = "../examples/rust_supernode.rs"]
+mod rust_supernode;
+
+use std::path::Path;
+use std::time::Duration;
+
+use flower::{Era, Error, FlowerRun, RunConfig, SuperLink, SuperNode, Venv, Version};
+use flower_iroh_funnel::RelayMode;
+use flower_venv::flower_venv;
+use funnel_process::{FunnelProcess, endpoint_id};
+use tokio::sync::Mutex;
+
+/// A run keeps two cores busy: runs take turns.
+static TURN: Mutex<()> = Mutex::const_new(());
+
+const NODES: usize = 2;
+const ROUNDS: u64 = 3;
+/// A payload of several chunks.
+const ARRAY_ELEMS: u64 = 3_000_000;
+/// Above everything that is waited for in a test, each part of which has its own bound.
+const TEST_TIMEOUT: Duration = Duration::from_secs(40 * 60);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rust_node_trains_beside_a_python_node_of_a_superlink_that_speaks_http() -> Result<(), Error> {
+    trains_beside_a_python_node(Version::new(41, 0)).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rust_node_trains_beside_a_python_node_of_a_superlink_that_speaks_grpc() -> Result<(), Error> {
+    trains_beside_a_python_node(Version::new(39, 0)).await
+}
+
+async fn trains_beside_a_python_node(version: Version) -> Result<(), Error> {
+    let _turn = TURN.lock().await;
+    let finished = tokio::select! {
+        finished = tokio::time::timeout(TEST_TIMEOUT, train(version)) => finished,
+        _ = flower::interrupted() => {
+            // By now the processes of the other branch are gone; libtest itself would leave them behind.
+            std::process::exit(130)
+        }
+    };
+    finished.unwrap_or_else(|_| Err(Error::new(format!("no result after {TEST_TIMEOUT:?}"))))
+}
+
+async fn train(version: Version) -> Result<(), Error> {
+    let Some(venv) = flower_venv(version).await? else { return Ok(()) };
+    let superlink = SuperLink::start(&venv).await?;
+    let dir = tempfile::tempdir().map_err(|error| Error::new(format!("no temporary directory: {error}")))?;
+    let funnel = expose(&superlink, version.era(), dir.path()).await?;
+    let explain = |error: Error| Error::new(format!("{error}\n--- funnel\n{}", funnel.stderr()));
+    let rust = rust_supernode::SuperNode::start(options(dir.path())).await;
+    let rust = rust.map_err(|error| explain(superlink.explain(Error::new(format!("the Rust node: {error}")))))?;
+    let trained = tokio::select! {
+        trained = train_and_check(&venv, &superlink, rust.node.id()) => trained,
+        ended = rust.serve() => Err(Error::new(format!("the Rust node ended: {ended:?}"))),
+    };
+    trained.map_err(|error| explain(superlink.explain(error)))?;
+    rust.close().await.map_err(|error| explain(Error::new(format!("the Rust node does not leave: {error}"))))?;
+    let status = funnel.stop().await.map_err(Error::new)?;
+    if cfg!(unix) && !status.success() {
+        return Err(Error::new(format!("the funnel ended with {status} after SIGTERM")));
+    }
+    superlink.stop().await
+}
+
+/// Runs the app with a Python node for the first part of the data; the Rust node has the second.
+async fn train_and_check(venv: &Venv, superlink: &SuperLink, rust: u64) -> Result<(), Error> {
+    let mut python = SuperNode::start(venv, superlink.fleet().addr, 0, NODES)?;
+    let checked = async {
+        let ids = [python.registered().await?, rust.to_string()];
+        let app = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/flower_quickstart/app");
+        let config = RunConfig { rounds: ROUNDS, nodes: NODES, array_elems: ARRAY_ELEMS, ..RunConfig::default() };
+        let mut run = FlowerRun::submit(venv, superlink.control().addr, &app, &config).await?;
+        let outcome = run.finish().await?;
+        outcome.verify(ROUNDS, &ids).map_err(|error| run.explain(error))
+    };
+    let checked = checked.await;
+    checked.map_err(|error| python.explain(error))?;
+    python.stop().await
+}
+
+/// The funnel beside the SuperLink, which lets in nobody but the Rust node.
+async fn expose(superlink: &SuperLink, era: Era, dir: &Path) -> Result<FunnelProcess, Error> {
+    let node = endpoint_id(&dir.join("node.key")).await.map_err(Error::new)?;
+    let file = |name: &str| dir.join(name).to_string_lossy().into_owned();
+    let mut expose = strings(["expose", "--ticket-file", &file("ticket"), "--key-file", &file("inbound.key")]);
+    expose.extend(strings(["--allow", &format!("{node}=fleet"), "--bind", "127.0.0.1:0", "--relay", "off"]));
+    let fleet = superlink.fleet().to_string();
+    expose.extend(match era {
+        Era::Http => strings(["--superlink", &fleet]),
+        _ => strings(["--upstream", &format!("fleet={fleet}")]),
+    });
+    FunnelProcess::start(expose).await.map_err(Error::new)
+}
+
+fn options(dir: &Path) -> rust_supernode::Options {
+    rust_supernode::Options {
+        ticket: format!("@{}", dir.join("ticket").display()),
+        partition: 1,
+        key: Some(dir.join("node.key").to_string_lossy().into_owned()),
+        node_key: None,
+        relay: RelayMode::Disabled,
+    }
+}
+
+fn strings<const N: usize>(words: [&str; N]) -> Vec<String> {
+    words.map(str::to_owned).into()
+}
