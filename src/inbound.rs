@@ -7,18 +7,19 @@ use std::{
 };
 
 use bytes::Bytes;
+use futures_util::{TryStreamExt, stream};
 use http::{Request, Response, StatusCode};
 use http_body::Body as HttpBody;
-use http_body_util::{BodyExt, Limited};
+use http_body_util::{BodyExt, BodyStream, Limited, StreamBody};
 use hyper::body::Incoming;
 use iroh::EndpointId;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 use tracing::{Instrument, debug, debug_span, info, warn};
 
 use crate::{
     access::{AccessList, Verdict},
     forward::{self, Body, Received},
-    protocol::{Api, BoxError, Failure, FlowerError, MAX_ERROR_BODY, Method, Route, Status, Translation, Wire},
+    protocol::{Answer, Api, BoxError, Failure, FlowerError, MAX_ERROR_BODY, Method, Route, Status, Translation, Wire},
     tunnel::{ApiReport, Hello, WireReport},
     upstream::{Probe, Upstream, UpstreamClient, UpstreamState, Upstreams},
 };
@@ -27,6 +28,9 @@ use crate::{
 const MAX_NEWS: usize = 64;
 /// Between two warnings of one kind.
 const WARNING_INTERVAL: Duration = Duration::from_secs(60);
+/// For the head of a stream. Flower's HTTP client waits 30 s for it, and a gRPC server sends none before it has a
+/// message: the log of a run may stay empty for longer. Errors come at once.
+const HEAD: Duration = Duration::from_secs(5);
 
 /// Decides on the calls of peers and hands them on.
 #[derive(Clone, Debug)]
@@ -151,20 +155,25 @@ impl Inbound {
         wire: Wire,
     ) -> Result<Response<Body>, Failure> {
         let patience = translation.deadline(&request)?;
-        let exchange = async {
+        let (client, to) = (self.client.clone(), upstream.clone());
+        let mut exchange = Box::pin(async move {
             let request = translation.request(request).await?.map(forward::boxed);
-            let response = self.client.call(upstream, request).await?;
+            let response = client.call(&to, request).await?;
             translation.response(forward::received_response(response)).await
-        };
+        });
         let deadline = patience.and_then(|patience| {
             let late =
                 format_args!("the upstream at {upstream} took longer than the caller's {patience:?}").to_string();
             // Beyond what a clock can tell, a deadline is none.
             Some((Instant::now().checked_add(patience)?, Failure::new(Status::DEADLINE_EXCEEDED, late)))
         });
-        let answer = match &deadline {
-            Some((deadline, late)) => timeout_at(*deadline, exchange).await.map_err(|_| late.clone())??,
-            None => exchange.await?,
+        let answer = match (&deadline, translation.head()) {
+            (Some((deadline, late)), _) => timeout_at(*deadline, exchange).await.map_err(|_| late.clone())??,
+            (None, Some(head)) => match timeout(HEAD, &mut exchange).await {
+                Ok(answer) => answer?,
+                Err(_) => return Ok(onward(head.map(|()| later(exchange)), wire)),
+            },
+            (None, None) => exchange.await?,
         };
         if let Some(unmatched) = answer.unmatched {
             self.shared.probe.doubt(api, upstream);
@@ -214,6 +223,21 @@ where
     B: HttpBody<Data = Bytes, Error = BoxError> + Send + 'static,
 {
     forward::onward_response(response, wire, "the SuperLink", ())
+}
+
+/// The body of an answer that is yet to come. Its head is gone: an error can only break it.
+fn later<B>(exchange: impl Future<Output = Result<Answer<B>, Failure>> + Send + 'static) -> Body
+where
+    B: HttpBody<Data = Bytes, Error = BoxError> + Send + Unpin + 'static,
+{
+    let frames = stream::once(async {
+        let response = exchange.await?.response;
+        if !response.status().is_success() {
+            return Err(Failure::unavailable(format_args!("the SuperLink refused late, with {}", response.status())));
+        }
+        Ok(BodyStream::new(response.into_body()))
+    });
+    forward::boxed(StreamBody::new(frames.map_err(BoxError::from).try_flatten()))
 }
 
 /// A Flower that serves the API in another wire, or another web server, would make a SuperNode stop with its 404.

@@ -19,6 +19,6 @@ pub use self::{
 };
 pub(crate) use self::{
     flower_error::{FlowerError, MAX_ERROR_BODY},
-    translate::{BoxError, Translation},
+    translate::{Answer, BoxError, Translation},
     wire::has_grpc_type,
 };

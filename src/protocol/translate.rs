@@ -100,6 +100,15 @@ impl Translation {
         Ok((headers, message))
     }
 
+    /// The head of a stream whose first message is not there yet, for a caller who would not wait for it.
+    pub(crate) fn head(&self) -> Option<Response<()>> {
+        (self.from == Wire::Http && self.method.streams()).then(|| {
+            let mut head = Response::new(());
+            head.headers_mut().insert(CONTENT_TYPE, PROTOBUF_STREAM);
+            head
+        })
+    }
+
     /// The SuperLink's response in the wire of the caller. Waits for its first message or its error.
     pub(crate) async fn response<B>(&self, response: Response<B>) -> Result<Answer<B>, Failure>
     where

@@ -394,6 +394,32 @@ async fn each_message_of_a_stream_arrives_before_the_next_is_sent() {
     .await;
 }
 
+/// A gRPC server's head comes with its first message, and Flower's HTTP client does not wait for it for ever.
+#[tokio::test]
+async fn a_stream_begins_before_its_first_message() {
+    guarded(async {
+        let logged = Arc::new(Notify::new());
+        let (pair, _upstream) = pair(Wire::Grpc, {
+            let logged = Arc::clone(&logged);
+            move |_| {
+                let logged = Arc::clone(&logged);
+                async move {
+                    logged.notified().await;
+                    grpc_reply(frame(b"first"))
+                }
+            }
+        })
+        .await;
+        let client = LocalClient::http(pair.dial);
+        let response = client.send(http_call("/v1/control/stream-logs", "run")).await.unwrap();
+        assert_eq!((response.status(), &response.headers()[CONTENT_TYPE]), (StatusCode::OK, &STREAM.parse().unwrap()));
+        logged.notify_one();
+        assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), stream_frame(b"first"));
+        pair.stop().await;
+    })
+    .await;
+}
+
 async fn read(response: &mut Response<Incoming>, length: usize) -> Bytes {
     let mut bytes = Vec::new();
     while bytes.len() < length {

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
+use std::process::ExitStatus;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -26,6 +27,15 @@ pub enum LogMode {
     Stream,
 }
 
+/// How a command has ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// Whether it did what it was asked to.
+    pub succeeded: bool,
+    /// What it printed, on stdout and stderr.
+    pub printed: String,
+}
+
 /// The `flwr` command with a configuration of its own.
 #[derive(Debug)]
 pub struct Cli {
@@ -46,6 +56,14 @@ impl Cli {
         Ok(Self { venv: venv.clone(), home, control })
     }
 
+    /// Runs a command, words with spaces between them, to its end, whatever that is.
+    pub async fn ask(&self, command: &str) -> Result<Answer> {
+        let words: Vec<_> = command.split_whitespace().collect();
+        let name = format!("flwr-{}", words.first().unwrap_or(&"nothing"));
+        let (process, status) = self.end_of(&name, &words, QUESTION).await?;
+        Ok(Answer { succeeded: status.success(), printed: printed(&process)? })
+    }
+
     /// The status of a run, for example `finished:completed`.
     pub async fn status(&self, run_id: &str) -> Result<String> {
         let arguments = ["list", CONNECTION, "--run-id", run_id, "--format", "json"];
@@ -64,6 +82,11 @@ impl Cli {
         self.output(name, &["log", run_id, CONNECTION, option], limit).await
     }
 
+    /// Starts `flwr log --stream`, which prints the log of a run until the run ends.
+    pub fn follow_log(&self, run_id: &str) -> Result<(Process, Lines)> {
+        self.spawn("flwr-log-follow", &["log", run_id, CONNECTION, "--stream"])
+    }
+
     /// Starts `flwr run` for the app in a directory, which prints the log of the run until it ends.
     pub(super) fn run(&self, app: &Path, config: &str) -> Result<(Process, Lines)> {
         let app = app.to_string_lossy();
@@ -76,12 +99,17 @@ impl Cli {
     }
 
     async fn output(&self, name: &str, arguments: &[&str], limit: Duration) -> Result<String> {
-        let (mut process, _) = self.spawn(name, arguments)?;
-        let status = process.wait(limit).await?;
+        let (process, status) = self.end_of(name, arguments, limit).await?;
         if !status.success() {
             return Err(process.error(&format!("failed ({status}), dialling {}", self.control)));
         }
-        std::fs::read_to_string(process.log()).context(|| format!("cannot read what {name} printed"))
+        printed(&process)
+    }
+
+    async fn end_of(&self, name: &str, arguments: &[&str], limit: Duration) -> Result<(Process, ExitStatus)> {
+        let (mut process, _) = self.spawn(name, arguments)?;
+        let status = process.wait(limit).await?;
+        Ok((process, status))
     }
 
     fn spawn(&self, name: &str, arguments: &[&str]) -> Result<(Process, Lines)> {
@@ -89,6 +117,11 @@ impl Cli {
         command.args(arguments);
         Process::spawn(name, command, &self.home.log(name))
     }
+}
+
+fn printed(process: &Process) -> Result<String> {
+    let log = process.log();
+    std::fs::read_to_string(log).context(|| format!("cannot read {}", log.display()))
 }
 
 /// Reads the answer of `flwr list`, around which warnings may stand.

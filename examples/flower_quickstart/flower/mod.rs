@@ -8,6 +8,8 @@
 //!             └───► FlowerRun ── dials ──► control    `flwr run --stream`, then Outcome::verify
 //! ```
 //!
+//! Each of them takes the virtual environment it runs in, so that their versions may differ.
+//!
 //! Every child is a [`Process`]: it ends with the value that owns it, together with all its descendants.
 
 // The example and the tests include this module by path, and each uses a part of it.
@@ -30,7 +32,7 @@ mod upstream;
 mod venv;
 mod version;
 
-pub use self::cli::{Cli, LogMode};
+pub use self::cli::{Answer, Cli, LogMode};
 pub use self::error::{Context, Error, Result};
 pub use self::outcome::{Outcome, Round, Summary};
 pub use self::output::Lines;

@@ -117,13 +117,19 @@ impl FlowerRun {
         Ok(line)
     }
 
-    /// Reads the log to its end, waits for the final status, and reads the log once more as Flower has kept it.
-    pub async fn finish(&mut self) -> Result<Outcome> {
+    /// Reads the log to its end, and checks that `flwr run` has ended well.
+    pub async fn follow(&mut self) -> Result<()> {
         while self.next_line().await?.is_some() {}
         let ended = self.process.wait(self.left()).await?;
-        if !ended.success() {
-            return Err(self.process.error(&format!("failed ({ended}) after run {} was accepted", self.id())));
+        if ended.success() {
+            return Ok(());
         }
+        Err(self.process.error(&format!("failed ({ended}) after run {} was accepted", self.id())))
+    }
+
+    /// [Follows](Self::follow) the run, waits for its final status, and reads the log once more as Flower has kept it.
+    pub async fn finish(&mut self) -> Result<Outcome> {
+        self.follow().await?;
         self.outcome.status = self.final_status().await?;
         let kept = self.cli.log(&self.outcome.run_id, LogMode::Show, self.left()).await?;
         kept.lines().for_each(|line| self.outcome.observe(line));
@@ -142,8 +148,10 @@ impl FlowerRun {
 
     async fn accepted(&mut self, control: SocketAddr) -> Result<String> {
         while let Some(line) = self.next_line().await? {
-            if let Some((_, id)) = line.split_once("started run ") {
-                return Ok(id.trim().to_owned());
+            // What follows the id, if anything, depends on both versions.
+            let id = line.split_once("started run ").and_then(|(_, rest)| rest.split_whitespace().next());
+            if let Some(id) = id {
+                return Ok(id.to_owned());
             }
         }
         Err(self.process.error(&format!("could not submit the app, dialling {control}")))

@@ -105,11 +105,11 @@ fn layout(era: Era) -> std::io::Result<(Vec<String>, Ports)> {
         option("--port", http.addr.port().to_string());
     }
     let mut ports = Ports { fleet: http, control: http };
-    if era != Era::Http {
+    if era.fleet() == Wire::Grpc {
         ports.fleet = Upstream { wire: Wire::Grpc, addr: free_addr()? };
         option("--fleet-api-address", ports.fleet.addr.to_string());
     }
-    if matches!(era, Era::Grpc | Era::GrpcFleetControl) {
+    if era.control() == Wire::Grpc {
         ports.control = Upstream { wire: Wire::Grpc, addr: free_addr()? };
         option("--control-api-address", ports.control.addr.to_string());
     }

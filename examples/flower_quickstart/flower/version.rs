@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use super::upstream::Wire;
+
 /// A version `1.<minor>.<patch>` of flwr.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Version {
@@ -41,6 +43,24 @@ impl Version {
     /// The oldest minor version of Python 3 that can install this version.
     pub const fn oldest_python(self) -> u16 {
         if self.minor >= 31 { 11 } else { 10 }
+    }
+}
+
+impl Era {
+    /// How SuperNodes and SuperLinks of this era speak to each other.
+    pub const fn fleet(self) -> Wire {
+        match self {
+            Self::Grpc | Self::GrpcFleetControl | Self::GrpcFleet => Wire::Grpc,
+            Self::Http => Wire::Http,
+        }
+    }
+
+    /// How the `flwr` command and SuperLinks of this era speak to each other.
+    pub const fn control(self) -> Wire {
+        match self {
+            Self::Grpc | Self::GrpcFleetControl => Wire::Grpc,
+            Self::GrpcFleet | Self::Http => Wire::Http,
+        }
     }
 }
 

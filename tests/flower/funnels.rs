@@ -1,0 +1,77 @@
+//! One funnel beside the SuperLink, and one beside everything else.
+
+use std::net::SocketAddr;
+use std::path::Path;
+
+use tempfile::TempDir;
+
+use crate::flower::{Error, SuperLink};
+use crate::funnel_process::{FunnelProcess, endpoint_id};
+
+const LOOPBACK: [&str; 4] = ["--bind", "127.0.0.1:0", "--relay", "off"];
+
+/// Two funnels, and the only port that leads through them: it takes Fleet and Control, in either wire.
+pub(crate) struct Funnels {
+    inbound: FunnelProcess,
+    outbound: FunnelProcess,
+    dial: SocketAddr,
+    // After the processes: their files go last.
+    _dir: TempDir,
+}
+
+impl Funnels {
+    pub(crate) async fn start(superlink: &SuperLink) -> Result<Self, Error> {
+        let dir = tempfile::tempdir().map_err(|error| Error::new(format!("no temporary directory: {error}")))?;
+        let file = |name: &str| dir.path().join(name).to_string_lossy().into_owned();
+        let (ticket, joiner_key) = (file("ticket"), file("joiner.key"));
+        let joiner = endpoint_id(Path::new(&joiner_key)).await.map_err(Error::new)?;
+
+        let mut expose = strings(["expose", "--ticket-file", &ticket, "--key-file", &file("inbound.key")]);
+        expose.extend(strings(["--allow", &format!("{joiner}=fleet,control")]));
+        expose.extend(upstreams(superlink));
+        expose.extend(strings(LOOPBACK));
+        let inbound = FunnelProcess::start(expose).await.map_err(Error::new)?;
+
+        let mut join = strings(["join", &format!("@{ticket}"), "--key-file", &joiner_key]);
+        join.extend(strings(["--listen", "127.0.0.1:0"]));
+        join.extend(strings(LOOPBACK));
+        let outbound = FunnelProcess::start(join).await.map_err(Error::new)?;
+        let dial = outbound.listen_addr().map_err(Error::new)?;
+        Ok(Self { inbound, outbound, dial, _dir: dir })
+    }
+
+    /// What SuperNodes and the `flwr` command dial instead of the SuperLink.
+    pub(crate) fn dial(&self) -> SocketAddr {
+        self.dial
+    }
+
+    /// Adds what the funnels have logged to an error.
+    pub(crate) fn explain(&self, error: Error) -> Error {
+        let logs = [&self.inbound, &self.outbound].map(FunnelProcess::stderr);
+        Error::new(format!("{error}\n--- inbound funnel\n{}\n--- outbound funnel\n{}", logs[0], logs[1]))
+    }
+
+    pub(crate) async fn stop(self) -> Result<(), Error> {
+        for funnel in [self.outbound, self.inbound] {
+            let status = funnel.stop().await.map_err(Error::new)?;
+            if cfg!(unix) && !status.success() {
+                return Err(Error::new(format!("a funnel ended with {status} after SIGTERM")));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The options that tell a funnel where the SuperLink serves what. In which wire, it finds out by itself; who will call
+/// in which wire, nothing says.
+fn upstreams(superlink: &SuperLink) -> Vec<String> {
+    let (fleet, control) = (superlink.fleet().addr, superlink.control().addr);
+    if fleet == control {
+        return strings(["--superlink", &fleet.to_string()]);
+    }
+    strings(["--upstream", &format!("fleet={fleet}"), "--upstream", &format!("control={control}")])
+}
+
+fn strings<const N: usize>(words: [&str; N]) -> Vec<String> {
+    words.map(str::to_owned).into()
+}
