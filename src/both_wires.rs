@@ -15,6 +15,7 @@ use tower_service::Service;
 use tracing::debug;
 
 use crate::{
+    exchange::exchange,
     forward::{self, Body},
     protocol::{Api, ApiSet, BoxError, Failure, Route, Translation, Wire},
     tunnel::{ApiReport, Hello, WireReport},
@@ -83,7 +84,8 @@ pub struct BothWires<S> {
 impl<S, Req, Res> Service<Request<Req>> for BothWires<S>
 where
     S: Service<Request<tonic::body::Body>, Response = Response<Res>> + Clone + Send + 'static,
-    S::Future: Send,
+    S::Error: Into<BoxError>,
+    S::Future: Send + 'static,
     Req: HttpBody<Data = Bytes> + Send + 'static,
     Req::Error: Into<BoxError>,
     Res: HttpBody<Data = Bytes> + Send + 'static,
@@ -108,7 +110,9 @@ where
 
 impl<S, Res> BothWires<S>
 where
-    S: Service<Request<tonic::body::Body>, Response = Response<Res>>,
+    S: Service<Request<tonic::body::Body>, Response = Response<Res>> + Send + 'static,
+    S::Error: Into<BoxError>,
+    S::Future: Send + 'static,
     Res: HttpBody<Data = Bytes> + Send + 'static,
     Res::Error: Into<BoxError>,
 {
@@ -116,24 +120,21 @@ where
         match Route::of(&request) {
             Ok(Route::Hello) => Ok(self.hello.response().map(forward::full)),
             Ok(Route::Call { api, wire: Wire::Http, method }) if self.apis.contains(api) => {
-                let translation = Translation::of(api, &method, request.uri().path(), Wire::Http);
-                let translated = match translation {
-                    Ok(translation) => translation.request(request).await.map(|request| (translation, request)),
+                let answered = match Translation::of(api, &method, request.uri().path(), Wire::Http) {
+                    Ok(translation) => {
+                        exchange(translation, "the service", request, move |request| self.send(request)).await
+                    }
                     Err(failure) => Err(failure),
                 };
-                let (translation, request) = match translated {
-                    Ok(translated) => translated,
-                    Err(failure) => return Ok(refused(&failure)),
-                };
-                let response = self.inner.call(request.map(tonic::body::Body::new)).await?;
-                let answer = translation.response(response.map(forward::boxed)).await;
-                Ok(answer.map_or_else(
-                    |failure| refused(&failure),
-                    |answer| forward::onward_response(answer.response, Wire::Http, "the service", ()),
-                ))
+                Ok(answered.map_or_else(|failure| refused(&failure), |(response, _)| response))
             }
             _ => Ok(self.inner.call(request.map(tonic::body::Body::new)).await?.map(forward::boxed)),
         }
+    }
+
+    async fn send(mut self, request: Request<Body>) -> Result<Response<Body>, Failure> {
+        let answered = self.inner.call(request.map(tonic::body::Body::new)).await;
+        answered.map(|response| response.map(forward::boxed)).map_err(|error| Failure::unavailable(error.into()))
     }
 }
 

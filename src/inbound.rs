@@ -6,20 +6,18 @@ use std::{
     time::Duration,
 };
 
-use bytes::Bytes;
-use futures_util::{TryStreamExt, stream};
 use http::{Request, Response, StatusCode};
-use http_body::Body as HttpBody;
-use http_body_util::{BodyExt, BodyStream, Limited, StreamBody};
+use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use iroh::EndpointId;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::Instant;
 use tracing::{Instrument, debug, debug_span, info, warn};
 
 use crate::{
     access::{AccessList, Verdict},
+    exchange::exchange,
     forward::{self, Body, Received},
-    protocol::{Answer, Api, BoxError, Failure, FlowerError, MAX_ERROR_BODY, Method, Route, Status, Translation, Wire},
+    protocol::{Api, Failure, FlowerError, MAX_ERROR_BODY, Method, Route, Status, Translation, Wire},
     tunnel::{ApiReport, Hello, WireReport},
     upstream::{Probe, Upstream, UpstreamClient, UpstreamState, Upstreams},
 };
@@ -28,9 +26,8 @@ use crate::{
 const MAX_NEWS: usize = 64;
 /// Between two warnings of one kind.
 const WARNING_INTERVAL: Duration = Duration::from_secs(60);
-/// For the head of a stream. Flower's HTTP client waits 30 s for it, and a gRPC server sends none before it has a
-/// message: the log of a run may stay empty for longer. Errors come at once.
-const HEAD: Duration = Duration::from_secs(5);
+/// Who answers, to those who read of its failures.
+const SUPERLINK: &str = "the SuperLink";
 
 /// Decides on the calls of peers and hands them on.
 #[derive(Clone, Debug)]
@@ -115,7 +112,7 @@ impl Inbound {
             self.carry(api, upstream, request, wire).await
         } else {
             let translation = Translation::of(api, &method, request.uri().path(), called)?;
-            self.translate(api, upstream, request, translation, wire).await
+            self.translate(api, upstream, request, translation).await
         };
         carried.inspect_err(|failure| {
             if failure.status() == Status::UNAVAILABLE {
@@ -127,7 +124,7 @@ impl Inbound {
     async fn health(&self, request: Request<Body>) -> Result<Response<Body>, Failure> {
         let upstream = self.shared.upstreams.select_health()?;
         let response = self.client.send(upstream, request).await?;
-        Ok(onward(forward::received_response(response), Wire::Http))
+        Ok(forward::onward_response(forward::received_response(response), Wire::Http, SUPERLINK, ()))
     }
 
     /// Hands on a call as it came.
@@ -142,7 +139,7 @@ impl Inbound {
         if api == Api::Fleet && response.status() == StatusCode::NOT_FOUND {
             return flowers_own(response).await.ok_or_else(|| not_served(api, upstream));
         }
-        Ok(onward(response, wire))
+        Ok(forward::onward_response(response, wire, SUPERLINK, ()))
     }
 
     /// Hands on a call in the other wire.
@@ -152,37 +149,15 @@ impl Inbound {
         upstream: &Upstream,
         request: Request<Body>,
         translation: Translation,
-        wire: Wire,
     ) -> Result<Response<Body>, Failure> {
-        let patience = translation.deadline(&request)?;
         let (client, to) = (self.client.clone(), upstream.clone());
-        let mut exchange = Box::pin(async move {
-            let request = translation.request(request).await?.map(forward::boxed);
-            let response = client.call(&to, request).await?;
-            translation.response(forward::received_response(response)).await
-        });
-        let deadline = patience.and_then(|patience| {
-            let late =
-                format_args!("the upstream at {upstream} took longer than the caller's {patience:?}").to_string();
-            // Beyond what a clock can tell, a deadline is none.
-            Some((Instant::now().checked_add(patience)?, Failure::new(Status::DEADLINE_EXCEEDED, late)))
-        });
-        let answer = match (&deadline, translation.head()) {
-            (Some((deadline, late)), _) => timeout_at(*deadline, exchange).await.map_err(|_| late.clone())??,
-            (None, Some(head)) => match timeout(HEAD, &mut exchange).await {
-                Ok(answer) => answer?,
-                Err(_) => return Ok(onward(head.map(|()| later(exchange)), wire)),
-            },
-            (None, None) => exchange.await?,
-        };
-        if let Some(unmatched) = answer.unmatched {
+        let send = async move |request| Ok(forward::received_response(client.call(&to, request).await?));
+        let (response, unmatched) = exchange(translation, SUPERLINK, request, send).await?;
+        if let Some(unmatched) = unmatched {
             self.shared.probe.doubt(api, upstream);
             self.warn_of(api, &unmatched);
         }
-        Ok(match deadline {
-            Some((deadline, late)) => onward(answer.response.map(|body| forward::until(body, deadline, late)), wire),
-            None => onward(answer.response, wire),
-        })
+        Ok(response)
     }
 
     /// Tells of an error that the caller's wire has no status for, once in a while.
@@ -216,28 +191,6 @@ impl Inbound {
             info!(%api, method, "a method that this funnel does not know passes: its API is allowed");
         }
     }
-}
-
-fn onward<B>(response: Response<B>, wire: Wire) -> Response<Body>
-where
-    B: HttpBody<Data = Bytes, Error = BoxError> + Send + 'static,
-{
-    forward::onward_response(response, wire, "the SuperLink", ())
-}
-
-/// The body of an answer that is yet to come. Its head is gone: an error can only break it.
-fn later<B>(exchange: impl Future<Output = Result<Answer<B>, Failure>> + Send + 'static) -> Body
-where
-    B: HttpBody<Data = Bytes, Error = BoxError> + Send + Unpin + 'static,
-{
-    let frames = stream::once(async {
-        let response = exchange.await?.response;
-        if !response.status().is_success() {
-            return Err(Failure::unavailable(format_args!("the SuperLink refused late, with {}", response.status())));
-        }
-        Ok(BodyStream::new(response.into_body()))
-    });
-    forward::boxed(StreamBody::new(frames.map_err(BoxError::from).try_flatten()))
 }
 
 /// A Flower that serves the API in another wire, or another web server, would make a SuperNode stop with its 404.

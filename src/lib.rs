@@ -55,6 +55,8 @@ mod config;
 #[cfg(feature = "funnel")]
 mod error;
 #[cfg(feature = "funnel")]
+mod exchange;
+#[cfg(feature = "funnel")]
 mod forward;
 #[cfg(feature = "funnel")]
 mod funnel;

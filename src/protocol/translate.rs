@@ -59,6 +59,11 @@ impl Translation {
         }
     }
 
+    /// The wire that the call came in.
+    pub(crate) fn callers_wire(&self) -> Wire {
+        self.from
+    }
+
     /// How long the caller waits for the whole call, `None` if it does not say.
     pub(crate) fn deadline<B>(&self, request: &Request<B>) -> Result<Option<Duration>, Failure> {
         match self.from {
