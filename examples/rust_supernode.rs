@@ -1,6 +1,6 @@
 //! A Flower node in Rust: trains beside Python's SuperNodes, straight over iroh, with no funnel on its side.
 //!
-//! cargo run --release --example rust_supernode --features node -- <TICKET> [--partition N] [--key FILE]
+//! cargo run --release --example rust_supernode -- <TICKET> [--partition N] [--key FILE]
 //!     [--node-key FILE] [--relay default|off|URL]
 //!
 //! TICKET is what `flower-iroh-funnel expose` prints, or @FILE; --key FILE keeps the endpoint's id, so that it can be
