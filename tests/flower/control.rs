@@ -5,7 +5,12 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::flower::{Answer, Cli, Error, FlowerRun, LogMode, Process, RunConfig, SuperLink, Venv, Version, Wire};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use crate::flower::{
+    Answer, Cli, Context, Error, FlowerRun, LogMode, Process, RunConfig, SuperLink, Venv, Version, Wire,
+};
 use crate::funnels::Funnels;
 use crate::support::{V1_30, V1_39, V1_41, app, in_turn, venvs};
 
@@ -86,7 +91,7 @@ async fn use_every_command(venv: &Venv, wires: [Wire; 2], dial: SocketAddr) -> R
         check(&answer, question.ends, &question.prints)
             .map_err(|error| Error::new(format!("flwr {} {error}", question.command)))?;
     }
-    Ok(())
+    ask_as_chat(wires, dial).await
 }
 
 /// What is asked once `run` is stopped, and what `flwr` makes of the answers.
@@ -117,6 +122,34 @@ fn questions([cli, superlink]: [Wire; 2], run: &str) -> Vec<Question> {
     ]
     .map(|(command, ends, prints)| Question { command, ends, prints: prints.to_owned() })
     .into()
+}
+
+/// What `flwr chat` asks, which wants a terminal: every SuperLink over HTTP can answer, 1.30 cannot.
+async fn ask_as_chat(wires: [Wire; 2], dial: SocketAddr) -> Result<(), Error> {
+    let expected = match wires {
+        [Wire::Http, Wire::Http] => "HTTP/1.1 200 ",
+        // Flower's own words for a method that it does not have.
+        [Wire::Http, Wire::Grpc] => "Error in service handler!",
+        // It is younger than flwr over gRPC.
+        [Wire::Grpc, _] => return Ok(()),
+    };
+    let path = "/v1/control/list-run-series";
+    let answer = tokio::time::timeout(LOG, post(dial, path)).await;
+    let answer = answer.map_err(|_| Error::new(format!("no answer to POST {path}")))?;
+    let answer = answer.context(|| format!("POST {path}"))?;
+    if answer.contains(expected) { Ok(()) } else { Err(Error::new(format!("POST {path}, not {expected}: {answer}"))) }
+}
+
+async fn post(dial: SocketAddr, path: &str) -> std::io::Result<String> {
+    let head = format!(
+        "POST {path} HTTP/1.1\r\nhost: {dial}\r\ncontent-type: application/protobuf\r\ncontent-length: 0\r\n\
+         connection: close\r\n\r\n"
+    );
+    let mut socket = TcpStream::connect(dial).await?;
+    socket.write_all(head.as_bytes()).await?;
+    let mut answer = Vec::new();
+    socket.read_to_end(&mut answer).await?;
+    Ok(String::from_utf8_lossy(&answer).into_owned())
 }
 
 /// The log of a run that goes on arrives, through two streams; the run is stopped, and with it both streams end.
