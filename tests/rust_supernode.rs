@@ -12,13 +12,14 @@ mod funnel_process;
 #[path = "../examples/rust_supernode.rs"]
 mod rust_supernode;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use flower::{Era, Error, FlowerRun, RunConfig, SuperLink, SuperNode, Venv, Version};
-use flower_iroh_funnel::RelayMode;
+use flower::{Cli, Error, FlowerRun, RunConfig, SuperLink, SuperNode, Venv, Version};
+use flower_iroh_funnel::{RelayMode, node::RecordDict};
 use flower_venv::flower_venv;
 use funnel_process::{FunnelProcess, endpoint_id};
+use tempfile::TempDir;
 use tokio::sync::Mutex;
 
 /// A run keeps two cores busy: runs take turns.
@@ -41,10 +42,56 @@ async fn a_rust_node_trains_beside_a_python_node_of_a_superlink_that_speaks_grpc
     trains_beside_a_python_node(Version::new(39, 0)).await
 }
 
+/// A reply to a run that `flwr stop` has stopped is an error that says so; the node has the next run as ever.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_is_stopped_costs_a_rust_node_its_reply_and_nothing_else() -> Result<(), Error> {
+    in_turn(async {
+        let version = Version::new(41, 0);
+        let Some(venv) = flower_venv(version).await? else { return Ok(()) };
+        let node = AtSuperLink::start(&venv).await?;
+        node.explain(stop_and_go_on(&venv, &node).await)?;
+        node.stop().await
+    })
+    .await
+}
+
+async fn stop_and_go_on(venv: &Venv, at: &AtSuperLink) -> Result<(), Error> {
+    let node = &at.rust.node;
+    let config = RunConfig { rounds: 1, nodes: 1, ..RunConfig::default() };
+    let control = at.superlink.control().addr;
+    let stopped = FlowerRun::submit(venv, control, &app(), &config).await?;
+    let message = node.pull_message().await.map_err(|error| Error::new(format!("no message: {error}")))?;
+    let stop = Cli::new(venv, control)?.ask(&format!("stop {}", stopped.id())).await?;
+    assert!(stop.succeeded, "{}", stop.printed);
+    let refused = node.push_reply(message.reply(RecordDict::new())).await.expect_err("the run is stopped");
+    assert!(refused.is_run_stopped() && refused.to_string().contains(stopped.id()), "{refused}");
+
+    let mut next = FlowerRun::submit(venv, control, &app(), &config).await?;
+    let outcome = tokio::select! {
+        outcome = next.finish() => outcome?,
+        ended = at.rust.serve() => return Err(Error::new(format!("the Rust node ended: {ended:?}"))),
+    };
+    outcome.verify(config.rounds, &[node.id().to_string()]).map_err(|error| next.explain(error))
+}
+
 async fn trains_beside_a_python_node(version: Version) -> Result<(), Error> {
+    in_turn(async {
+        let Some(venv) = flower_venv(version).await? else { return Ok(()) };
+        let node = AtSuperLink::start(&venv).await?;
+        let trained = tokio::select! {
+            trained = train_and_check(&venv, &node.superlink, node.rust.node.id()) => trained,
+            ended = node.rust.serve() => Err(Error::new(format!("the Rust node ended: {ended:?}"))),
+        };
+        node.explain(trained)?;
+        node.stop().await
+    })
+    .await
+}
+
+async fn in_turn(work: impl Future<Output = Result<(), Error>>) -> Result<(), Error> {
     let _turn = TURN.lock().await;
     let finished = tokio::select! {
-        finished = tokio::time::timeout(TEST_TIMEOUT, train(version)) => finished,
+        finished = tokio::time::timeout(TEST_TIMEOUT, work) => finished,
         _ = flower::interrupted() => {
             // By now the processes of the other branch are gone; libtest itself would leave them behind.
             std::process::exit(130)
@@ -53,25 +100,42 @@ async fn trains_beside_a_python_node(version: Version) -> Result<(), Error> {
     finished.unwrap_or_else(|_| Err(Error::new(format!("no result after {TEST_TIMEOUT:?}"))))
 }
 
-async fn train(version: Version) -> Result<(), Error> {
-    let Some(venv) = flower_venv(version).await? else { return Ok(()) };
-    let superlink = SuperLink::start(&venv).await?;
-    let dir = tempfile::tempdir().map_err(|error| Error::new(format!("no temporary directory: {error}")))?;
-    let funnel = expose(&superlink, version.era(), dir.path()).await?;
-    let explain = |error: Error| Error::new(format!("{error}\n--- funnel\n{}", funnel.stderr()));
-    let rust = rust_supernode::SuperNode::start(options(dir.path())).await;
-    let rust = rust.map_err(|error| explain(superlink.explain(Error::new(format!("the Rust node: {error}")))))?;
-    let trained = tokio::select! {
-        trained = train_and_check(&venv, &superlink, rust.node.id()) => trained,
-        ended = rust.serve() => Err(Error::new(format!("the Rust node ended: {ended:?}"))),
-    };
-    trained.map_err(|error| explain(superlink.explain(error)))?;
-    rust.close().await.map_err(|error| explain(Error::new(format!("the Rust node does not leave: {error}"))))?;
-    let status = funnel.stop().await.map_err(Error::new)?;
-    if cfg!(unix) && !status.success() {
-        return Err(Error::new(format!("the funnel ended with {status} after SIGTERM")));
+/// The Rust node, active at a SuperLink that it reaches through the funnel beside it.
+struct AtSuperLink {
+    rust: rust_supernode::SuperNode,
+    funnel: FunnelProcess,
+    superlink: SuperLink,
+    // After the processes: their files go last.
+    _dir: TempDir,
+}
+
+impl AtSuperLink {
+    async fn start(venv: &Venv) -> Result<Self, Error> {
+        let superlink = SuperLink::start(venv).await?;
+        let dir = tempfile::tempdir().map_err(|error| Error::new(format!("no temporary directory: {error}")))?;
+        let funnel = expose(&superlink, dir.path()).await?;
+        let rust = rust_supernode::SuperNode::start(options(dir.path())).await;
+        let rust = rust.map_err(|error| {
+            superlink.explain(Error::new(format!("the Rust node: {error}\n--- funnel\n{}", funnel.stderr())))
+        })?;
+        Ok(Self { rust, funnel, superlink, _dir: dir })
     }
-    superlink.stop().await
+
+    fn explain(&self, result: Result<(), Error>) -> Result<(), Error> {
+        result.map_err(|error| {
+            self.superlink.explain(Error::new(format!("{error}\n--- funnel\n{}", self.funnel.stderr())))
+        })
+    }
+
+    async fn stop(self) -> Result<(), Error> {
+        let left = self.rust.close().await;
+        left.map_err(|error| Error::new(format!("the Rust node does not leave: {error}")))?;
+        let status = self.funnel.stop().await.map_err(Error::new)?;
+        if cfg!(unix) && !status.success() {
+            return Err(Error::new(format!("the funnel ended with {status} after SIGTERM")));
+        }
+        self.superlink.stop().await
+    }
 }
 
 /// Runs the app with a Python node for the first part of the data; the Rust node has the second.
@@ -79,9 +143,8 @@ async fn train_and_check(venv: &Venv, superlink: &SuperLink, rust: u64) -> Resul
     let mut python = SuperNode::start(venv, superlink.fleet().addr, 0, NODES)?;
     let checked = async {
         let ids = [python.registered().await?, rust.to_string()];
-        let app = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/flower_quickstart/app");
         let config = RunConfig { rounds: ROUNDS, nodes: NODES, array_elems: ARRAY_ELEMS, ..RunConfig::default() };
-        let mut run = FlowerRun::submit(venv, superlink.control().addr, &app, &config).await?;
+        let mut run = FlowerRun::submit(venv, superlink.control().addr, &app(), &config).await?;
         let outcome = run.finish().await?;
         outcome.verify(ROUNDS, &ids).map_err(|error| run.explain(error))
     };
@@ -90,17 +153,17 @@ async fn train_and_check(venv: &Venv, superlink: &SuperLink, rust: u64) -> Resul
     python.stop().await
 }
 
+fn app() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/flower_quickstart/app")
+}
+
 /// The funnel beside the SuperLink, which lets in nobody but the Rust node.
-async fn expose(superlink: &SuperLink, era: Era, dir: &Path) -> Result<FunnelProcess, Error> {
+async fn expose(superlink: &SuperLink, dir: &Path) -> Result<FunnelProcess, Error> {
     let node = endpoint_id(&dir.join("node.key")).await.map_err(Error::new)?;
     let file = |name: &str| dir.join(name).to_string_lossy().into_owned();
     let mut expose = strings(["expose", "--ticket-file", &file("ticket"), "--key-file", &file("inbound.key")]);
     expose.extend(strings(["--allow", &format!("{node}=fleet"), "--bind", "127.0.0.1:0", "--relay", "off"]));
-    let fleet = superlink.fleet().to_string();
-    expose.extend(match era {
-        Era::Http => strings(["--superlink", &fleet]),
-        _ => strings(["--upstream", &format!("fleet={fleet}")]),
-    });
+    expose.extend(strings(["--upstream", &format!("fleet={}", superlink.fleet().addr)]));
     FunnelProcess::start(expose).await.map_err(Error::new)
 }
 
