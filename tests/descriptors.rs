@@ -7,10 +7,10 @@
 mod difference;
 #[path = "../examples/flower_quickstart/flower/mod.rs"]
 mod flower;
-#[path = "support/flower_venv.rs"]
-mod flower_venv;
 #[path = "descriptors/protocol.rs"]
 mod protocol;
+#[path = "support/real_flower.rs"]
+mod real_flower;
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -18,14 +18,10 @@ use std::path::{Path, PathBuf};
 
 use difference::{Difference, Effect, differences};
 use flower::{Error, Venv, Version};
-use flower_venv::flower_venv;
 use protocol::Protocol;
 use protox::Compiler;
 use protox::prost_reflect::DescriptorPool;
-use tokio::sync::Mutex;
-
-/// An install keeps two cores busy, and an interrupted one must be the only one: installs take turns.
-static TURN: Mutex<()> = Mutex::const_new(());
+use real_flower::{flower_venv, in_turn};
 
 /// The service whose messages a node of ours decodes.
 const DECODED: &str = "flwr.proto.Fleet";
@@ -71,21 +67,15 @@ fn what_a_difference_does_is_told() {
 }
 
 async fn differences_are_known(version: Version) -> Result<(), Error> {
-    let turn = TURN.lock().await;
-    let theirs = tokio::select! {
-        theirs = theirs(version) => theirs?,
-        _ = flower::interrupted() => {
-            // By now the installer of the other branch is gone; libtest itself would leave it behind.
-            std::process::exit(130)
-        }
-    };
-    drop(turn);
-    let Some(theirs) = theirs else { return Ok(()) };
-    let ours = ours();
-    let found = differences(&ours, &theirs);
-    check_kept(version, &found);
-    check_decoded(&ours.reachable_from(DECODED), &found);
-    Ok(())
+    in_turn(async {
+        let Some(theirs) = theirs(version).await? else { return Ok(()) };
+        let ours = ours();
+        let found = differences(&ours, &theirs);
+        check_kept(version, &found);
+        check_decoded(&ours.reachable_from(DECODED), &found);
+        Ok(())
+    })
+    .await
 }
 
 /// Checks that the differences are those of the list that is kept.

@@ -5,8 +5,8 @@
 
 #[path = "../examples/flower_quickstart/flower/mod.rs"]
 mod flower;
-#[path = "support/flower_venv.rs"]
-mod flower_venv;
+#[path = "support/real_flower.rs"]
+mod real_flower;
 
 use std::{collections::HashMap, error::Error, net::SocketAddr, sync::Mutex, time::Duration};
 
@@ -21,6 +21,7 @@ use flower_iroh_funnel::{
     transport::{IrohIncoming, PeerInfo},
 };
 use iroh::{Endpoint, EndpointAddr, endpoint::presets};
+use real_flower::{flower_venv, in_turn};
 use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
 use tonic::{Request, Response, Status};
@@ -31,7 +32,11 @@ const PATIENCE: Duration = Duration::from_secs(120);
 const PULLS: usize = 2;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn supernodes_of_both_wires_reach_a_fleet_service_in_rust() -> Result<(), Box<dyn Error>> {
+async fn supernodes_of_both_wires_reach_a_fleet_service_in_rust() -> Result<(), flower::Error> {
+    in_turn(async { reach_a_fleet_service().await.map_err(|error| flower::Error::new(error.to_string())) }).await
+}
+
+async fn reach_a_fleet_service() -> Result<(), Box<dyn Error>> {
     let endpoint = loopback_endpoint().await?;
     let (superlink, mut calls) = SuperLink::new();
     let server = tonic::transport::Server::builder()
@@ -41,7 +46,7 @@ async fn supernodes_of_both_wires_reach_a_fleet_service_in_rust() -> Result<(), 
     let _server = AbortOnDropHandle::new(tokio::spawn(server));
     let (funnel, dial) = outbound(endpoint.addr()).await?;
     for version in [Version::new(39, 0), Version::new(41, 0)] {
-        let Some(venv) = flower_venv::flower_venv(version).await? else { return Ok(()) };
+        let Some(venv) = flower_venv(version).await? else { return Ok(()) };
         let mut node = SuperNode::start(&venv, dial, 0, 1)?;
         let seen = tokio::time::timeout(PATIENCE, polling(&mut calls, funnel.endpoint_id())).await;
         let id = seen.map_err(|_| node.explain(flower::Error::new(format!("{version} does not poll"))))?;

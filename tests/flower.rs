@@ -7,13 +7,13 @@
 mod control;
 #[path = "../examples/flower_quickstart/flower/mod.rs"]
 mod flower;
-#[path = "support/flower_venv.rs"]
-mod flower_venv;
 #[path = "support/funnel_process.rs"]
 mod funnel_process;
 #[path = "flower/funnels.rs"]
 mod funnels;
-#[path = "flower/support.rs"]
-mod support;
+#[path = "support/real_flower.rs"]
+mod real_flower;
 #[path = "flower/training.rs"]
 mod training;
+#[path = "flower/versions.rs"]
+mod versions;

@@ -4,33 +4,26 @@
 
 #[path = "../examples/flower_quickstart/flower/mod.rs"]
 mod flower;
-#[path = "support/flower_venv.rs"]
-mod flower_venv;
 #[path = "support/funnel_process.rs"]
 mod funnel_process;
+#[path = "support/real_flower.rs"]
+mod real_flower;
 #[allow(dead_code)]
 #[path = "../examples/rust_supernode.rs"]
 mod rust_supernode;
 
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::path::Path;
 
 use flower::{Cli, Error, FlowerRun, RunConfig, SuperLink, SuperNode, Venv, Version};
 use flower_iroh_funnel::{RelayMode, node::RecordDict};
-use flower_venv::flower_venv;
 use funnel_process::{FunnelProcess, endpoint_id};
+use real_flower::{flower_venv, in_turn};
 use tempfile::TempDir;
-use tokio::sync::Mutex;
-
-/// A run keeps two cores busy: runs take turns.
-static TURN: Mutex<()> = Mutex::const_new(());
 
 const NODES: usize = 2;
 const ROUNDS: u64 = 3;
 /// A payload of several chunks.
 const ARRAY_ELEMS: u64 = 3_000_000;
-/// Above everything that is waited for in a test, each part of which has its own bound.
-const TEST_TIMEOUT: Duration = Duration::from_secs(40 * 60);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rust_node_trains_beside_a_python_node_of_a_superlink_that_speaks_http() -> Result<(), Error> {
@@ -59,14 +52,14 @@ async fn stop_and_go_on(venv: &Venv, at: &AtSuperLink) -> Result<(), Error> {
     let node = &at.rust.node;
     let config = RunConfig { rounds: 1, nodes: 1, ..RunConfig::default() };
     let control = at.superlink.control().addr;
-    let stopped = FlowerRun::submit(venv, control, &app(), &config).await?;
+    let stopped = FlowerRun::submit(venv, control, &config).await?;
     let message = node.pull_message().await.map_err(|error| Error::new(format!("no message: {error}")))?;
     let stop = Cli::new(venv, control)?.ask(&format!("stop {}", stopped.id())).await?;
     assert!(stop.succeeded, "{}", stop.printed);
     let refused = node.push_reply(message.reply(RecordDict::new())).await.expect_err("the run is stopped");
     assert!(refused.is_run_stopped() && refused.to_string().contains(stopped.id()), "{refused}");
 
-    let mut next = FlowerRun::submit(venv, control, &app(), &config).await?;
+    let mut next = FlowerRun::submit(venv, control, &config).await?;
     let outcome = tokio::select! {
         outcome = next.finish() => outcome?,
         ended = at.rust.serve() => return Err(Error::new(format!("the Rust node ended: {ended:?}"))),
@@ -86,18 +79,6 @@ async fn trains_beside_a_python_node(version: Version) -> Result<(), Error> {
         node.stop().await
     })
     .await
-}
-
-async fn in_turn(work: impl Future<Output = Result<(), Error>>) -> Result<(), Error> {
-    let _turn = TURN.lock().await;
-    let finished = tokio::select! {
-        finished = tokio::time::timeout(TEST_TIMEOUT, work) => finished,
-        _ = flower::interrupted() => {
-            // By now the processes of the other branch are gone; libtest itself would leave them behind.
-            std::process::exit(130)
-        }
-    };
-    finished.unwrap_or_else(|_| Err(Error::new(format!("no result after {TEST_TIMEOUT:?}"))))
 }
 
 /// The Rust node, active at a SuperLink that it reaches through the funnel beside it.
@@ -144,17 +125,13 @@ async fn train_and_check(venv: &Venv, superlink: &SuperLink, rust: u64) -> Resul
     let checked = async {
         let ids = [python.registered().await?, rust.to_string()];
         let config = RunConfig { rounds: ROUNDS, nodes: NODES, array_elems: ARRAY_ELEMS, ..RunConfig::default() };
-        let mut run = FlowerRun::submit(venv, superlink.control().addr, &app(), &config).await?;
+        let mut run = FlowerRun::submit(venv, superlink.control().addr, &config).await?;
         let outcome = run.finish().await?;
         outcome.verify(ROUNDS, &ids).map_err(|error| run.explain(error))
     };
     let checked = checked.await;
     checked.map_err(|error| python.explain(error))?;
     python.stop().await
-}
-
-fn app() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/flower_quickstart/app")
 }
 
 /// The funnel beside the SuperLink, which lets in nobody but the Rust node.

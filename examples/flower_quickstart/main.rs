@@ -14,7 +14,6 @@ mod funnels;
 mod report;
 
 use std::error::Error;
-use std::path::Path;
 use std::process::ExitCode;
 
 use flower::{FlowerRun, Outcome, Round, RunConfig, SuperLink, SuperNode, Venv, Version};
@@ -101,10 +100,9 @@ async fn train(venv: &Venv, funnels: &Funnels, report: &mut Report) -> flower::R
 }
 
 async fn run_app(venv: &Venv, funnels: &Funnels, ids: &[String], report: &mut Report) -> flower::Result<Outcome> {
-    let app = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/flower_quickstart/app");
     // Without evaluation the demonstration takes half the time.
     let config = RunConfig { rounds: ROUNDS, nodes: NODES, evaluate: false, ..RunConfig::default() };
-    let submit = FlowerRun::submit(venv, funnels.dial(), &app, &config);
+    let submit = FlowerRun::submit(venv, funnels.dial(), &config);
     let mut run = report.during("submitting the app", submit).await?;
 
     let mut phase = format!("run {} is accepted", run.id());

@@ -12,7 +12,8 @@ use crate::flower::{
     Answer, Cli, Context, Error, FlowerRun, LogMode, Process, RunConfig, SuperLink, Venv, Version, Wire,
 };
 use crate::funnels::Funnels;
-use crate::support::{V1_30, V1_39, V1_41, app, in_turn, venvs};
+use crate::real_flower::in_turn;
+use crate::versions::{V1_30, V1_39, V1_41, venvs};
 
 /// What the app has logged once it waits for nodes.
 const WAITING: &str = "[ROUND 1/3]";
@@ -82,7 +83,7 @@ async fn control(cli: Version, superlink: Version) -> Result<(), Error> {
 
 /// `wires` are those of the command and of the SuperLink.
 async fn use_every_command(venv: &Venv, wires: [Wire; 2], dial: SocketAddr) -> Result<(), Error> {
-    let mut run = FlowerRun::submit(venv, dial, &app(), &RunConfig::default()).await?;
+    let mut run = FlowerRun::submit(venv, dial, &RunConfig::default()).await?;
     let cli = Cli::new(venv, dial)?;
     let stopped = follow_and_stop(&cli, &mut run).await;
     stopped.map_err(|error| run.explain(error))?;

@@ -4,7 +4,8 @@ use std::net::SocketAddr;
 
 use crate::flower::{Error, FlowerRun, LogMode, RunConfig, SuperLink, SuperNode, Venv, Version};
 use crate::funnels::Funnels;
-use crate::support::{V1_30, V1_39, V1_41, app, in_turn, venvs};
+use crate::real_flower::in_turn;
+use crate::versions::{V1_30, V1_39, V1_41, venvs};
 
 const NODES: usize = 2;
 const ROUNDS: u64 = 3;
@@ -82,7 +83,7 @@ async fn train_and_check(cli: &Venv, dial: SocketAddr, nodes: &mut [SuperNode]) 
         ids.push(node.registered().await?);
     }
     let config = RunConfig { rounds: ROUNDS, nodes: NODES, ..RunConfig::default() };
-    let mut run = FlowerRun::submit(cli, dial, &app(), &config).await?;
+    let mut run = FlowerRun::submit(cli, dial, &config).await?;
     let checked = check(&mut run, &ids).await;
     checked.map_err(|error| run.explain(error))
 }

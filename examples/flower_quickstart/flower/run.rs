@@ -19,6 +19,9 @@ use super::venv::Venv;
 /// Time between two questions for the status: each is a new Python process that costs seconds of CPU.
 const STATUS_INTERVAL: Duration = Duration::from_secs(1);
 
+/// The app that is run: a small model, and a payload that shows whether anything was lost.
+const APP: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/flower_quickstart/app");
+
 /// What the app is asked to do, and how long it may take.
 #[derive(Clone, Debug)]
 pub struct RunConfig {
@@ -79,13 +82,13 @@ pub struct FlowerRun {
 }
 
 impl FlowerRun {
-    /// Submits a copy of the app in `app` to the SuperLink behind `control`, and waits until it has a run id.
-    pub async fn submit(venv: &Venv, control: SocketAddr, app: &Path, config: &RunConfig) -> Result<Self> {
+    /// Submits a copy of the app to the SuperLink behind `control`, and waits until it has a run id.
+    pub async fn submit(venv: &Venv, control: SocketAddr, config: &RunConfig) -> Result<Self> {
         let deadline = Instant::now() + config.timeout;
         let cli = Cli::new(venv, control)?;
         // Some versions write beside the app.
         let copy = cli.dir().join("app");
-        copy_dir(app, &copy).context(|| format!("cannot copy {}", app.display()))?;
+        copy_dir(Path::new(APP), &copy).context(|| format!("cannot copy {APP}"))?;
         let (process, lines) = cli.run(&copy, &config.to_arguments())?;
         let outcome =
             Outcome { run_id: String::new(), status: "submitted".into(), rounds: BTreeMap::new(), summary: None };

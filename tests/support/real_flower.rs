@@ -1,0 +1,38 @@
+//! What every test with the real Flower needs: its turn, and an environment. Includes nothing: the test has the `flower`
+//! module.
+
+use std::time::Duration;
+
+use tokio::sync::Mutex;
+
+use crate::flower::{self, Error, Venv, Version};
+
+/// Flower keeps two cores busy, and so does its installer: tests take turns.
+static TURN: Mutex<()> = Mutex::const_new(());
+/// Above everything that is waited for in a test, each part of which has its own bound.
+const TEST_TIMEOUT: Duration = Duration::from_secs(40 * 60);
+
+/// Does the work of a test when no other one is at work, within a bound.
+pub(crate) async fn in_turn(work: impl Future<Output = Result<(), Error>>) -> Result<(), Error> {
+    let _turn = TURN.lock().await;
+    let finished = tokio::select! {
+        finished = tokio::time::timeout(TEST_TIMEOUT, work) => finished,
+        _ = flower::interrupted() => {
+            // By now the processes of the other branch are gone; libtest itself would leave them behind.
+            std::process::exit(130)
+        }
+    };
+    finished.unwrap_or_else(|_| Err(Error::new(format!("no result after {TEST_TIMEOUT:?}"))))
+}
+
+/// The environment with `version`, or `None` where a missing Python lets the test skip.
+pub(crate) async fn flower_venv(version: Version) -> Result<Option<Venv>, Error> {
+    match Venv::prepare(version, |step| eprintln!("flwr {version}: {step}")).await {
+        Ok(venv) => Ok(Some(venv)),
+        Err(error) if error.is_missing_python() && std::env::var("CI").as_deref() != Ok("true") => {
+            eprintln!("skipped: {error}");
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
+}
