@@ -7,8 +7,10 @@
 //!                                                 └──── transport: IrohConnector · IrohStream · IrohIncoming
 //! ```
 //!
-//! `protocol` tells what a call is and translates it where the upstream speaks the other wire, `access` who may make it,
-//! `admission` who gets a link at all; `funnel` puts the rooms together. The same rooms stand at both ends.
+//! `protocol` tells what a call is, `access` who may make it, `admission` who gets a link at all; `funnel` puts the rooms
+//! together. The same rooms stand at both ends. Where the upstream speaks the other wire, `exchange` carries the call, and
+//! `protocol` translates it. A Rust program may stand at either end without a funnel: as a `node`, or as a service behind
+//! `BothWiresLayer`.
 //!
 //! ```no_run
 //! use flower_iroh_funnel::{Api, Exposed, Funnel, FunnelConfig, PeerConfig};
@@ -31,7 +33,7 @@
 //! |---|---|
 //! | `transport` | `transport`: tonic over iroh, without a word of Flower |
 //! | `proto` | `proto`: Flower's messages and services, typed |
-//! | `node` | `node`: a Flower node in Rust, without Python |
+//! | `node` (default) | `node`: a Flower node in Rust, without Python |
 //! | `funnel` (default) | `Funnel`, and what it is made of |
 //! | `cli` (default) | the command `flower-iroh-funnel` |
 #![cfg_attr(docsrs, feature(doc_cfg))]

@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{
     HeaderMap, HeaderValue, Request, Response, Uri,
-    header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, TE},
+    header::{ACCEPT, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, TE},
 };
 use http_body::Body;
 use http_body_util::{BodyExt, Either, Full};
@@ -135,6 +135,9 @@ impl Translation {
             let (error, exact) = FlowerError::of_http(parts.status, &content, self.method.api());
             return Ok(self.error(&error, exact, || format!("HTTP status {}", parts.status)));
         }
+        if is_encoded(&parts.headers) {
+            return Err(Failure::unavailable("the SuperLink's answer has a Content-Encoding that nobody asked for"));
+        }
         let single = !is(&parts.headers, &PROTOBUF_STREAM);
         let from = match (single, body.size_hint().exact()) {
             (false, _) => Framing::Stream,
@@ -195,6 +198,12 @@ where
     if !is(headers, &PROTOBUF) {
         return Err(Failure::new(Status::UNSUPPORTED_TYPE, "the request's Content-Type is not application/protobuf"));
     }
+    if is_encoded(headers) {
+        return Err(Failure::new(
+            Status::UNSUPPORTED_TYPE,
+            "the request has a Content-Encoding, and none is understood",
+        ));
+    }
     let Some(length) = body.size_hint().exact() else {
         return Err(Failure::new(Status::LENGTH_REQUIRED, "the request has no Content-Length"));
     };
@@ -217,6 +226,10 @@ where
         content.extend(frame.data_ref().into_iter().flatten().take(length - content.len()));
     }
     content
+}
+
+fn is_encoded(headers: &HeaderMap) -> bool {
+    headers.get(CONTENT_ENCODING).is_some_and(|encoding| encoding != "identity")
 }
 
 /// Whether the content type is this one, with or without parameters.

@@ -539,7 +539,13 @@ async fn an_http_request_that_cannot_be_grpc_is_refused_with_its_status() {
             call.headers_mut().insert("flwr-signature", HeaderValue::from_static("no base64!"));
             call
         };
+        let zipped = {
+            let mut call = http_call("/v1/fleet/push-object", "x");
+            call.headers_mut().insert("content-encoding", HeaderValue::from_static("gzip"));
+            call
+        };
         for (call, status, reason) in [
+            (zipped, 415, "a Content-Encoding"),
             (chunked, 411, "no Content-Length"),
             (json, 415, "not application/protobuf"),
             (unsigned, 400, "the header flwr-signature cannot be translated"),
