@@ -16,7 +16,10 @@ use http::{
 use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
 use serde_json::{Map, Value};
 
-use super::{Api, Status, Wire, status::Counterpart};
+use super::{
+    Api, Status, Wire,
+    status::{Counterpart, UNKNOWN},
+};
 
 /// `grpc-message` is printable ASCII but for `%`, the rest as `%XX` of its UTF-8.
 const UNPRINTABLE: &AsciiSet = &CONTROLS.add(b'%');
@@ -63,8 +66,7 @@ impl FlowerError {
     /// Reads a gRPC server's `grpc-status` and `grpc-message`. The flag is `false` if HTTP has no status like it.
     pub(crate) fn of_grpc(trailers: &HeaderMap, api: Api) -> (Self, bool) {
         let text = |name| trailers.get(name).and_then(|value: &HeaderValue| value.to_str().ok()).unwrap_or_default();
-        // What is no number is status 2, "unknown", to gRPC's clients.
-        let status = text("grpc-status").parse().unwrap_or(2);
+        let status = text("grpc-status").parse().unwrap_or(UNKNOWN);
         let message = percent_decode_str(text("grpc-message")).decode_utf8_lossy();
         let counterpart = Status::of_grpc(status, api);
         let object = serde_json::from_str::<Map<String, Value>>(&message).ok();

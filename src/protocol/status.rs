@@ -40,6 +40,9 @@ const TABLE: [Row; 10] = [
     row(16, 401, &[36, 1008]),
 ];
 
+/// gRPC's "unknown", which is what its clients take for a status that is no number, too.
+pub(super) const UNKNOWN: u8 = 2;
+
 /// Says of a status without a code whether the other wire has its like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Counterpart {
@@ -75,9 +78,12 @@ impl Status {
     /// What an error of a gRPC server is in HTTP, if it has no code of Flower.
     pub fn of_grpc(grpc: u8, api: Api) -> Counterpart {
         const DEADLINE: u8 = Status::DEADLINE_EXCEEDED.grpc;
+        const UNIMPLEMENTED: u8 = Status::UNIMPLEMENTED.grpc;
         match grpc {
             DEADLINE => Counterpart { status: Self::DEADLINE_EXCEEDED, exact: true },
-            12 if api == Api::Fleet => Counterpart::LEAST_HARM,
+            UNIMPLEMENTED if api == Api::Fleet => Counterpart::LEAST_HARM,
+            // As Python's gRPC calls an exception; up to 1.36 Flower says so of a method that it does not have.
+            UNKNOWN if api != Api::Fleet => Counterpart::of(|status| status.http == 500),
             _ => Counterpart::of(|status| status.grpc == grpc),
         }
     }
@@ -149,6 +155,9 @@ mod tests {
             let counterpart = Status::of_http(StatusCode::from_u16(http).unwrap(), Api::Fleet);
             assert_eq!((counterpart.status.grpc, counterpart.exact), (grpc, true), "{http}");
         }
-        assert_eq!(Status::of_grpc(12, Api::Control).status.http, 501);
+        for (grpc, http) in [(2, 500), (12, 501)] {
+            let counterpart = Status::of_grpc(grpc, Api::Control);
+            assert_eq!((counterpart.status.http, counterpart.exact), (http, true), "{grpc}");
+        }
     }
 }
