@@ -580,22 +580,23 @@ async fn a_services_old_paths_are_not_taken_for_its_new_ones() {
 #[tokio::test]
 async fn a_callers_deadline_is_kept() {
     guarded(async {
-        let deadline = |path| {
+        let deadline = |path, timeout| {
             let mut call = grpc_call(path, frame(b""));
-            call.headers_mut().insert("grpc-timeout", HeaderValue::from_static("300m"));
+            call.headers_mut().insert("grpc-timeout", HeaderValue::from_static(timeout));
             call
         };
         let (silent, _upstream) = pair(Wire::Http, async |_| std::future::pending::<Response<Body>>().await).await;
         let client = LocalClient::grpc(silent.dial);
         let (status, message, _) =
-            outcome(client.send(deadline("/flwr.proto.Fleet/SendNodeHeartbeat")).await.unwrap()).await;
+            outcome(client.send(deadline("/flwr.proto.Fleet/SendNodeHeartbeat", "300m")).await.unwrap()).await;
         assert_eq!(status, "4");
         assert!(message.contains("took longer than the caller's 300ms"), "{message}");
         silent.stop().await;
 
         let (lasting, _upstream, pieces) = streaming(Wire::Http).await;
         pieces.send(Ok(Frame::data(stream_frame(b"a line")))).await.unwrap();
-        let response = LocalClient::grpc(lasting.dial).send(deadline("/flwr.proto.Control/StreamLogs")).await.unwrap();
+        let response =
+            LocalClient::grpc(lasting.dial).send(deadline("/flwr.proto.Control/StreamLogs", "4S")).await.unwrap();
         let (status, _, frames) = outcome(response).await;
         assert_eq!((&*status, frames), ("4", frame(b"a line")));
         drop(pieces);
