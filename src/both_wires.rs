@@ -128,7 +128,14 @@ where
                 };
                 Ok(answered.map_or_else(|failure| refused(&failure), |(response, _)| response))
             }
-            _ => Ok(self.inner.call(request.map(tonic::body::Body::new)).await?.map(forward::boxed)),
+            // tonic's answer to them would be gRPC's: status 200, which HTTP's callers take for a success.
+            Ok(Route::Call { api, wire: Wire::Http, .. }) => {
+                Ok(refused(&Failure::unavailable(format_args!("this server does not serve the {api} API"))))
+            }
+            Ok(Route::Health) => Ok(refused(&Failure::unavailable("this server speaks gRPC, which has no /health"))),
+            Ok(Route::Call { wire: Wire::Grpc, .. }) | Err(_) => {
+                Ok(self.inner.call(request.map(tonic::body::Body::new)).await?.map(forward::boxed))
+            }
         }
     }
 
@@ -158,5 +165,45 @@ impl<E> Future for BothWiresCall<E> {
 impl<E> fmt::Debug for BothWiresCall<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("BothWiresCall").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use http::header::CONTENT_TYPE;
+    use tower::{ServiceExt, service_fn};
+
+    use super::*;
+
+    /// What a server of the Fleet API makes of a request; of its own it answers everything with a gRPC error.
+    async fn answered(request: http::request::Builder) -> Response<Body> {
+        let unimplemented = service_fn(async |_: Request<tonic::body::Body>| {
+            Ok::<_, Infallible>(tonic::Status::unimplemented("none of mine").into_http::<tonic::body::Body>())
+        });
+        let server = BothWiresLayer::new([Api::Fleet]).layer(unimplemented);
+        server.oneshot(request.body(forward::full(Bytes::new())).unwrap()).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn an_http_call_is_never_answered_in_grpc() {
+        let protobuf = |path| Request::post(path).header(CONTENT_TYPE, "application/protobuf");
+        let control = protobuf("/v1/control/list-runs");
+        let unknown = protobuf("/v1/fleet/no-such-method");
+        let unimplemented = protobuf("/v1/fleet/pull-messages");
+        for request in [control, unknown, unimplemented, Request::get("/health")] {
+            let answer = answered(request).await;
+            assert_eq!(answer.status(), 503);
+            assert_eq!(answer.headers()[CONTENT_TYPE], "application/json");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_grpc_is_the_services_own_business() {
+        for path in ["/flwr.proto.Control/ListRuns", "/flwr.proto.Fleet/PullMessages", "/grpc.health.v1.Health/Check"] {
+            let answer = answered(Request::post(path).header(CONTENT_TYPE, "application/grpc")).await;
+            assert_eq!(answer.headers()["grpc-status"], "12", "{path}");
+        }
     }
 }
