@@ -1,0 +1,81 @@
+//! Who is compared.
+
+mod connector;
+mod dumbpipe;
+mod funnel;
+mod raw;
+mod ssh;
+mod tcp;
+
+use clap::ValueEnum;
+use serde::{Deserialize, Serialize};
+
+use crate::{failure::Failure, rig::Rig, target::Target};
+
+pub(crate) use self::dumbpipe::VERSION as DUMBPIPE_VERSION;
+
+/// A way from a client to a server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Competitor {
+    /// The bench's own protocol on raw iroh streams, iroh's default settings.
+    Raw,
+    /// gRPC over TCP.
+    Tcp,
+    /// gRPC over this project's connector.
+    Connector,
+    /// gRPC through a pair of funnels.
+    Funnel,
+    /// gRPC through dumbpipe.
+    Dumbpipe,
+    /// gRPC through `ssh -L`.
+    Ssh,
+    /// The same, marked as interactive.
+    SshQos,
+}
+
+impl Competitor {
+    /// As options and results name it.
+    pub(crate) fn name(self) -> String {
+        self.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
+    }
+
+    /// Whether each new client gets a new connection all the way, so that the processes serve any number of cold
+    /// clients.
+    pub(crate) fn is_new_for_each_client(self) -> bool {
+        !matches!(self, Self::Funnel | Self::Ssh | Self::SshQos)
+    }
+
+    /// Installs what is missing, before anything is measured.
+    pub(crate) fn prepare(self) -> Result<(), Failure> {
+        match self {
+            Self::Dumbpipe => dumbpipe::install(),
+            Self::Ssh | Self::SshQos => ssh::check(),
+            _ => Ok(()),
+        }
+    }
+
+    /// Starts the server and the far end of the tunnel. Returns how the near end finds it.
+    pub(crate) fn serve(self, rig: &mut Rig) -> Result<String, Failure> {
+        match self {
+            Self::Raw => raw::serve(rig),
+            Self::Tcp => tcp::serve(rig),
+            Self::Connector => connector::serve(rig),
+            Self::Funnel => funnel::serve(rig),
+            Self::Dumbpipe => dumbpipe::serve(rig),
+            Self::Ssh | Self::SshQos => ssh::serve(rig, self == Self::SshQos),
+        }
+    }
+
+    /// Starts the near end of the tunnel, if there is one. Returns what a client dials.
+    pub(crate) fn join(self, rig: &mut Rig, far: &str) -> Result<Target, Failure> {
+        match self {
+            Self::Raw => Ok(Target::Raw(far.to_owned())),
+            Self::Tcp => Ok(Target::Tcp(far.parse()?)),
+            Self::Connector => Ok(Target::Iroh(far.to_owned())),
+            Self::Funnel => funnel::join(rig, far),
+            Self::Dumbpipe => dumbpipe::join(rig, far),
+            Self::Ssh | Self::SshQos => ssh::join(rig, far, self == Self::SshQos),
+        }
+    }
+}

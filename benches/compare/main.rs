@@ -1,0 +1,52 @@
+//! Compares this project with what an operator would use instead, side by side in one run.
+//!
+//! ```text
+//! run ─► site (loopback, or an emulated link) ─► competitor: serve, join ─► role client: one workload ─► results
+//!                                                 └─ child processes, whose CPU time and memory are read
+//! results ─► report (tables) · plot (drawings)
+//! ```
+//!
+//! cargo bench --bench compare -- --quick
+//! cargo bench --bench compare -- --links all --competitors tcp-cubic,tcp-bbr,funnel --only push
+//! cargo bench --bench compare -- plot benches/results/FILE
+//!
+//! Nothing is measured in this process. Servers, tunnels and clients are processes of their own: this binary again, in a
+//! role, or the tunnel's own binary.
+
+use clap::Parser;
+
+mod args;
+mod competitor;
+mod failure;
+mod machine;
+mod metric;
+mod pace;
+mod peer;
+mod process;
+mod report;
+mod results;
+mod rig;
+mod role;
+mod run;
+mod site;
+mod target;
+mod usage;
+mod workload;
+
+use self::{
+    args::{Args, Command},
+    failure::Failure,
+};
+
+fn main() -> Result<(), Failure> {
+    let args = Args::parse();
+    match args.command {
+        Some(Command::Role(role)) => role::play(role),
+        Some(Command::Report { file }) => report::print(&results::read(&file)?, args.run.reference),
+        None if args.bench => run::run(&args.run),
+        None => {
+            println!("measures nothing here: cargo bench --bench compare -- --help");
+            Ok(())
+        }
+    }
+}

@@ -1,0 +1,161 @@
+//! Every single measurement, kept as JSON lines: first the machine, then one line each.
+
+use std::{
+    collections::BTreeMap,
+    fs::{self, File},
+    io::Write,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    competitor::Competitor,
+    failure::{Context, Failure},
+    machine::Machine,
+    metric::Metrics,
+    pace::Pace,
+    rig::Measured,
+    usage::Usage,
+    workload::Workload,
+};
+
+/// One line of a file of results.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub(crate) enum Line {
+    /// How the run was made.
+    Run {
+        /// In UTC.
+        date: String,
+        /// Where.
+        machine: Box<Machine>,
+        /// The command line.
+        arguments: Vec<String>,
+    },
+    /// A place that was used.
+    Site {
+        /// Its name in measurements.
+        site: String,
+        /// How long and how much was measured there.
+        pace: Pace,
+    },
+    /// One measurement.
+    Cell(Box<Cell>),
+}
+
+/// One competitor doing one workload once.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Cell {
+    /// Where.
+    pub(crate) site: String,
+    /// What.
+    pub(crate) workload: Workload,
+    /// Who.
+    pub(crate) competitor: Competitor,
+    /// Which of the repeats, from 0.
+    pub(crate) repeat: usize,
+    /// What was found.
+    pub(crate) metrics: Metrics,
+    /// Whether the time was over before the work was done.
+    pub(crate) timed_out: bool,
+    /// Why it ended early.
+    pub(crate) failure: Option<String>,
+    /// By process.
+    pub(crate) usage: BTreeMap<String, Usage>,
+    /// CPU time of everything else on this machine meanwhile: how much the others disturbed.
+    pub(crate) elsewhere_cpu_s: f64,
+}
+
+impl Cell {
+    /// A measurement that came to an end, or did not.
+    pub(crate) fn new(
+        site: &str,
+        workload: Workload,
+        competitor: Competitor,
+        repeat: usize,
+        measured: Result<Measured, Failure>,
+    ) -> Self {
+        let mut cell = Self {
+            site: site.to_owned(),
+            workload,
+            competitor,
+            repeat,
+            metrics: Metrics::new(),
+            timed_out: false,
+            failure: None,
+            usage: BTreeMap::new(),
+            elsewhere_cpu_s: 0.0,
+        };
+        match measured {
+            Ok(measured) => cell.fill(measured),
+            Err(failure) => cell.failure = Some(failure.to_string()),
+        }
+        cell
+    }
+
+    fn fill(&mut self, measured: Measured) {
+        self.metrics = measured.outcome.metrics;
+        self.timed_out = measured.outcome.timed_out;
+        self.failure = measured.outcome.failure;
+        self.elsewhere_cpu_s = measured.elsewhere_cpu_s;
+        self.usage = measured.usage.into_iter().collect();
+        let cpu_s: f64 = self.usage.values().map(|usage| usage.cpu_s).sum();
+        let mut add = |name: &str, value| self.metrics.insert(name.to_owned(), value);
+        let moved_gib = measured.outcome.moved as f64 / f64::from(1 << 30);
+        if moved_gib > 0.0 {
+            add("cpu_s_per_gib", cpu_s / moved_gib);
+        }
+        if self.workload == Workload::First && self.failure.is_none() && !self.timed_out {
+            add("cold_ms", measured.elapsed.as_secs_f64() * 1_000.0);
+        }
+        let peak = |usage: &Usage| usage.peak_rss_kib as f64 / 1024.0;
+        if let Some(highest) = self.usage.values().map(peak).max_by(f64::total_cmp) {
+            add("peak_rss_mib", highest);
+        }
+        for (part, usage) in &self.usage {
+            self.metrics.insert(format!("peak_rss_mib_{part}"), peak(usage));
+        }
+    }
+}
+
+/// A file of results that is being written.
+#[derive(Debug)]
+pub(crate) struct Writer {
+    /// Where it lies.
+    pub(crate) path: PathBuf,
+    file: File,
+}
+
+impl Writer {
+    /// A new file below `benches/results`, of today and `name`.
+    pub(crate) fn create(name: &str) -> Result<Self, Failure> {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/results");
+        fs::create_dir_all(&folder).context(folder.display())?;
+        let date = date("+%Y-%m-%d-%H%M%S")?;
+        let path = folder.join(format!("{date}-{name}.jsonl"));
+        let file = File::create_new(&path).context(path.display())?;
+        let mut writer = Self { path, file };
+        let date = self::date("+%Y-%m-%dT%H:%M:%SZ")?;
+        let arguments = std::env::args().skip(1).collect();
+        writer.write(&Line::Run { date, machine: Box::new(Machine::here()), arguments })?;
+        Ok(writer)
+    }
+
+    /// Adds a line.
+    pub(crate) fn write(&mut self, line: &Line) -> Result<(), Failure> {
+        writeln!(self.file, "{}", serde_json::to_string(line)?).context(self.path.display())
+    }
+}
+
+/// All lines of a file.
+pub(crate) fn read(path: &Path) -> Result<Vec<Line>, Failure> {
+    let text = fs::read_to_string(path).context(path.display())?;
+    text.lines().map(|line| serde_json::from_str(line).context(path.display())).collect()
+}
+
+fn date(format: &str) -> Result<String, Failure> {
+    let output = Command::new("date").args(["-u", format]).output().context("date")?;
+    Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+}

@@ -1,0 +1,63 @@
+//! The client of every competitor.
+
+use std::{net::IpAddr, str::FromStr, time::Instant};
+
+use flower_iroh_funnel::transport::quic_config;
+use iroh::EndpointAddr;
+use iroh_tickets::endpoint::EndpointTicket;
+use tokio::io::{AsyncBufReadExt, BufReader, stdin};
+
+use super::Outcome;
+use crate::{
+    failure::{Context, Failure},
+    pace::Pace,
+    peer::{grpc, grpc::Grpc, iroh_endpoint, raw, raw::Raw},
+    target::Target,
+    workload::Workload,
+};
+
+/// Does `workload` once.
+pub(super) async fn run(workload: Workload, addr: IpAddr, pace: Pace) -> Result<(), Failure> {
+    println!("ready");
+    let mut lines = BufReader::new(stdin()).lines();
+    let line = lines.next_line().await?.ok_or("no target on stdin")?;
+    let target = serde_json::from_str(&line).context("target")?;
+    let mut outcome = Outcome::default();
+    let done = tokio::time::timeout(workload.bound_of_work(&pace), work(workload, addr, &pace, target, &mut outcome));
+    match done.await {
+        Ok(Ok(())) => {}
+        Ok(Err(failure)) => outcome.failure = Some(failure.to_string()),
+        Err(_) => outcome.timed_out = true,
+    }
+    println!("outcome {}", serde_json::to_string(&outcome)?);
+    // What it has used is read while it lives.
+    while lines.next_line().await?.is_some() {}
+    Ok(())
+}
+
+async fn work(
+    workload: Workload,
+    addr: IpAddr,
+    pace: &Pace,
+    target: Target,
+    outcome: &mut Outcome,
+) -> Result<(), Failure> {
+    let started = Instant::now();
+    match target {
+        Target::Tcp(server) => workload.run(Grpc::over_tcp(server).await?, pace, started, outcome).await,
+        Target::Iroh(ticket) => {
+            let endpoint = iroh_endpoint(addr, grpc::ALPN, Some(quic_config())).await?;
+            let peer = Grpc::over_iroh(endpoint.clone(), server(&ticket)?).await?;
+            workload.run(peer, pace, started, outcome).await
+        }
+        Target::Raw(ticket) => {
+            let endpoint = iroh_endpoint(addr, raw::ALPN, None).await?;
+            let peer = Raw::connect(&endpoint, server(&ticket)?).await?;
+            workload.run(peer, pace, started, outcome).await
+        }
+    }
+}
+
+fn server(ticket: &str) -> Result<EndpointAddr, Failure> {
+    Ok(EndpointTicket::from_str(ticket).context("ticket")?.into())
+}

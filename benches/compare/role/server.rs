@@ -1,0 +1,50 @@
+//! The server of every competitor.
+
+use std::net::IpAddr;
+
+use flower_iroh_funnel::transport::{IrohIncoming, quic_config};
+use iroh_tickets::endpoint::EndpointTicket;
+use tokio::io::{AsyncReadExt, stdin};
+use tonic::transport::server::TcpIncoming;
+
+use super::Kind;
+use crate::{
+    failure::Failure,
+    peer::{grpc, iroh_endpoint, raw},
+};
+
+/// Serves until stdin ends.
+pub(super) async fn serve(kind: Kind, addr: IpAddr) -> Result<(), Failure> {
+    match kind {
+        Kind::Tcp => {
+            let incoming = TcpIncoming::bind((addr, 0).into())?.with_nodelay(Some(true));
+            println!("ready {}", incoming.local_addr()?);
+            tokio::select! {
+                served = grpc::server().serve_with_incoming(incoming) => Ok(served?),
+                () = end() => Ok(()),
+            }
+        }
+        Kind::Iroh => {
+            let endpoint = iroh_endpoint(addr, grpc::ALPN, Some(quic_config())).await?;
+            println!("ready {}", EndpointTicket::new(endpoint.addr()));
+            tokio::select! {
+                served = grpc::server().serve_with_incoming(IrohIncoming::new(endpoint, grpc::ALPN)) => Ok(served?),
+                () = end() => Ok(()),
+            }
+        }
+        Kind::Raw => {
+            let endpoint = iroh_endpoint(addr, raw::ALPN, None).await?;
+            println!("ready {}", EndpointTicket::new(endpoint.addr()));
+            tokio::select! {
+                () = raw::serve(endpoint) => Err("the endpoint is closed".into()),
+                () = end() => Ok(()),
+            }
+        }
+    }
+}
+
+/// Whoever started this process holds the other end of its stdin as long as it lives.
+async fn end() {
+    let mut rest = Vec::new();
+    let _ = stdin().read_to_end(&mut rest).await;
+}

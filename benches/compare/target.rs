@@ -1,0 +1,16 @@
+//! What a client dials.
+
+use std::net::SocketAddr;
+
+use serde::{Deserialize, Serialize};
+
+/// Where a client finds the server, or the near end of a tunnel to it. Tickets are texts, as `EndpointTicket` writes.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) enum Target {
+    /// gRPC over TCP.
+    Tcp(SocketAddr),
+    /// gRPC over this project's connector.
+    Iroh(String),
+    /// The bench's own protocol over an iroh connection.
+    Raw(String),
+}

@@ -1,0 +1,96 @@
+//! What a client does.
+
+mod bulk;
+mod callers;
+mod mixed;
+mod objects;
+mod unary;
+
+use std::time::{Duration, Instant};
+
+use clap::ValueEnum;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    failure::Failure,
+    pace::Pace,
+    peer::{Caller, Peer},
+    role::Outcome,
+};
+
+/// One row of the comparison.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Workload {
+    /// Bulk to the server: one stream of 1 MiB messages.
+    Up,
+    /// Bulk from the server.
+    Down,
+    /// Flower's pattern to the server: 12 objects of 5 MiB, two at a time, cold and then warm.
+    Push,
+    /// Flower's pattern from the server.
+    Pull,
+    /// Small calls one after the other.
+    Unary,
+    /// Small calls by 64 callers.
+    Callers,
+    /// A small call every 50 ms beside a bulk stream to the server.
+    MixedUp,
+    /// The same beside a bulk stream from the server.
+    MixedDown,
+    /// The same beside objects pushed two at a time.
+    MixedPush,
+    /// The same beside objects pulled two at a time.
+    MixedPull,
+    /// The first call of a cold client.
+    First,
+}
+
+impl Workload {
+    /// As options and results name it.
+    pub(crate) fn name(self) -> String {
+        self.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
+    }
+
+    /// Whether the far and near ends must be new, too.
+    pub(crate) fn is_cold(self) -> bool {
+        matches!(self, Self::Push | Self::Pull | Self::First)
+    }
+
+    /// Time after which a client ends its work, done or not.
+    pub(crate) fn bound_of_work(self, pace: &Pace) -> Duration {
+        pace.warm_up + pace.measured.max(pace.mixed) + pace.timeout * if self.is_cold() { 2 } else { 1 }
+    }
+
+    /// Time after which a client counts as lost. A near end may be started within it.
+    pub(crate) fn bound(self, pace: &Pace) -> Duration {
+        self.bound_of_work(pace) + crate::rig::PATIENCE
+    }
+
+    /// Does it with `peer`, which was dialled at `started`.
+    pub(crate) async fn run<P: Peer>(
+        self,
+        peer: P,
+        pace: &Pace,
+        started: Instant,
+        outcome: &mut Outcome,
+    ) -> Result<(), Failure> {
+        match self {
+            Self::Up => bulk::run(&peer, bulk::Direction::Up, pace, outcome).await,
+            Self::Down => bulk::run(&peer, bulk::Direction::Down, pace, outcome).await,
+            Self::Push => objects::run(&peer, bulk::Direction::Up, pace, outcome).await,
+            Self::Pull => objects::run(&peer, bulk::Direction::Down, pace, outcome).await,
+            Self::Unary => unary::run(&peer, pace, outcome).await,
+            Self::Callers => callers::run(&peer, pace, outcome).await,
+            Self::MixedUp => mixed::run(&peer, mixed::Load::Stream(bulk::Direction::Up), pace, outcome).await,
+            Self::MixedDown => mixed::run(&peer, mixed::Load::Stream(bulk::Direction::Down), pace, outcome).await,
+            Self::MixedPush => mixed::run(&peer, mixed::Load::Objects(bulk::Direction::Up), pace, outcome).await,
+            Self::MixedPull => mixed::run(&peer, mixed::Load::Objects(bulk::Direction::Down), pace, outcome).await,
+            Self::First => {
+                peer.caller().await?.call().await?;
+                outcome.metrics.insert("first_ms".to_owned(), started.elapsed().as_secs_f64() * 1_000.0);
+                Ok(())
+            }
+        }
+    }
+}
