@@ -44,7 +44,7 @@ pub struct Counts {
     pub lost: u64,
     /// Dropped because the queue was full.
     pub tail: u64,
-    /// Dropped because the link was cut.
+    /// Dropped because the link was cut, or the receiving host's device down.
     pub cut: u64,
     /// Dropped because the emulator had no room, which spoils what is measured meanwhile.
     pub overflow: u64,

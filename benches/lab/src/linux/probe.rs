@@ -31,6 +31,8 @@ const MOST_A_TICK: f64 = 20.0;
 const COUNTING_SHARE: f64 = 0.25;
 /// How often a receiver asks whether anything can still come, and how late a packet may be.
 const GRACE: Duration = Duration::from_millis(10);
+/// In how many parts of a burst the rate is measured.
+const RATES: usize = 9;
 /// Holds what arrives while the receiving thread is not running.
 const RECEIVE_BUFFER: usize = 32 << 20;
 
@@ -93,14 +95,22 @@ fn fill(asked: &Conditions, from: &Host, to: &Host, idle: Duration, way: &mut Me
     let arrivals = Flood::filling(asked).run(from, to)?;
     // From the second quarter on packets wait for each other, and the last tenth came when the queue was full.
     let (waited, full) = (&arrivals[arrivals.len() / 4..], &arrivals[arrivals.len() - arrivals.len().div_ceil(12)..]);
-    let [first, .., last] = waited else {
-        return Err(io::Error::new(io::ErrorKind::TimedOut, "no more than one packet of a burst arrived"));
-    };
-    let bits = (waited.len() - 1) * LARGE * 8;
-    way.rate = Some(bits as f64 / (last.at - first.at).as_secs_f64() / 1e6);
+    way.rate = Some(rate(waited)?);
     let full = median(full)?;
     way.queue = Some(full.saturating_sub(idle + asked.sending(LARGE)));
     Ok(())
+}
+
+/// The median of the rates of consecutive parts, so that a receiver that was not running for a while does no harm.
+fn rate(arrivals: &[Arrival]) -> io::Result<f64> {
+    let packets = arrivals.len().saturating_sub(1) / RATES;
+    let marks = arrivals.iter().step_by(packets.max(1)).collect::<Vec<_>>();
+    let mut took: Vec<Duration> = marks.windows(2).map(|marks| marks[1].at - marks[0].at).collect();
+    took.truncate(RATES);
+    took.sort_unstable();
+    let middle = took.get(took.len() / 2).filter(|_| packets > 0);
+    let middle = middle.ok_or_else(|| io::Error::new(io::ErrorKind::TimedOut, "hardly a packet of a burst arrived"))?;
+    Ok((packets * LARGE * 8) as f64 / middle.as_secs_f64() / 1e6)
 }
 
 fn median(arrivals: &[Arrival]) -> io::Result<Duration> {

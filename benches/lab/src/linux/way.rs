@@ -8,6 +8,7 @@ use std::{
 };
 
 use fastrand::Rng;
+use nix::libc;
 
 use crate::{Conditions, Counts};
 
@@ -102,8 +103,12 @@ impl Way {
             }
             let packet = self.waiting.pop_front().expect("one is due");
             self.slots.free.push(packet.slot);
-            host.write_all(&self.slots.bytes[packet.slot][..packet.len])?;
-            self.counts.delivered += 1;
+            match host.write(&self.slots.bytes[packet.slot][..packet.len]) {
+                Ok(_) => self.counts.delivered += 1,
+                // The device is down.
+                Err(error) if error.raw_os_error() == Some(libc::EIO) => self.counts.cut += 1,
+                Err(error) => return Err(error),
+            }
         }
         Ok(true)
     }
@@ -150,5 +155,80 @@ impl Slots {
             self.bytes.push([0; MTU]);
             self.bytes.len() - 1
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    const MILLISECOND: Duration = Duration::from_millis(1);
+    /// What the line sends in 1 ms.
+    const LEN: usize = 1250;
+    const ASKED: Conditions =
+        Conditions { delay: Duration::from_millis(7), loss: 0.0, rate: 10.0, queue: Duration::from_millis(50) };
+
+    fn offer(way: &mut Way, now: Instant, packets: usize) {
+        for _ in 0..packets {
+            let slot = way.slots.take();
+            way.offer(now, slot, LEN);
+        }
+    }
+
+    fn due(way: &Way, start: Instant) -> Vec<Duration> {
+        way.waiting.iter().map(|packet| packet.due - start).collect()
+    }
+
+    #[test]
+    fn a_queue_holds_what_the_line_sends_in_its_time_and_drops_the_rest() {
+        let mut way = Way::new(ASKED, 1);
+        let start = Instant::now();
+        offer(&mut way, start, 60);
+        // One is being sent and fifty wait, the last of them for 50 ms.
+        assert_eq!((way.counts.taken, way.counts.tail), (60, 9));
+        assert!(due(&way, start).into_iter().eq((1..=51).map(|sent| sent * MILLISECOND + ASKED.delay)));
+        offer(&mut way, start + 2 * MILLISECOND, 3);
+        assert_eq!((way.counts.taken, way.counts.tail), (63, 10));
+        assert!(due(&way, start).into_iter().eq((1..=53).map(|sent| sent * MILLISECOND + ASKED.delay)));
+    }
+
+    #[test]
+    fn an_idle_line_saves_nothing_up() {
+        let mut way = Way::new(ASKED, 1);
+        let start = Instant::now() + 100 * MILLISECOND;
+        offer(&mut way, start, 2);
+        assert_eq!(due(&way, start), [8 * MILLISECOND, 9 * MILLISECOND]);
+    }
+
+    #[test]
+    fn packets_stay_in_order_when_the_delay_becomes_shorter() {
+        let mut way = Way::new(ASKED, 1);
+        let start = Instant::now();
+        offer(&mut way, start, 1);
+        way.set(Conditions { delay: Duration::ZERO, ..ASKED });
+        offer(&mut way, start, 10);
+        let expected = [8, 8, 8, 8, 8, 8, 8, 8, 9, 10, 11];
+        assert!(due(&way, start).into_iter().eq(expected.map(|sent| sent * MILLISECOND)));
+    }
+
+    /// 100,000 packets at 1 % and a given seed: always the same, and within 3 standard deviations of 1,000.
+    #[test]
+    fn packets_are_lost_at_random() {
+        let mut way = Way::new(Conditions { loss: 1.0, ..Conditions::default() }, 1);
+        for _ in 0..100 {
+            offer(&mut way, Instant::now(), 1000);
+            way.waiting.drain(..).for_each(|packet| way.slots.free.push(packet.slot));
+        }
+        assert!((906..=1094).contains(&way.counts.lost), "{}", way.counts.lost);
+        assert!(way.slots.bytes.len() <= 1000, "slots are used again");
+    }
+
+    #[test]
+    fn a_full_emulator_says_so() {
+        let mut way = Way::new(Conditions::default(), 1);
+        offer(&mut way, Instant::now(), ROOM + 5);
+        assert_eq!(way.counts.overflow, 5);
     }
 }
