@@ -50,6 +50,15 @@ pub struct Counts {
     pub overflow: u64,
     /// Packets that the receiving host was given.
     pub delivered: u64,
+    /// How many of those it was given more than 1 ms late: the machine was too busy, or stood still.
+    pub late: u64,
+}
+
+impl Counts {
+    /// All that was dropped, for whatever reason.
+    pub fn dropped(&self) -> u64 {
+        self.lost + self.tail + self.cut + self.overflow
+    }
 }
 
 /// A link that is not what was asked for.
@@ -100,6 +109,14 @@ impl Mismatch {
     #[cfg(target_os = "linux")]
     pub(crate) fn unmeasured(asked: &Conditions, error: &std::io::Error) -> Self {
         Self(format!("the link cannot be measured: asked {asked}; {error}"))
+    }
+
+    #[cfg(target_os = "linux")]
+    pub(crate) fn with_late(self, late: u64) -> Self {
+        if late == 0 {
+            return self;
+        }
+        Self(format!("{}; {late} packets were more than 1 ms late: the machine is too busy for this link", self.0))
     }
 }
 

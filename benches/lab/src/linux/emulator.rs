@@ -19,6 +19,8 @@ use crate::Conditions;
 
 /// How long the thread rests while packets flow, so that it carries several at a time. It makes packets late by as much.
 const REST: Duration = Duration::from_micros(50);
+/// Before the probes, which have 1.
+const PRIORITY: i32 = 2;
 /// One for each direction, the same for every link: what is compared meets the same losses.
 const SEEDS: [u64; 2] = [0x51_7c_c1_b7_27_22_0a_95, 0x2f_f9_6b_5e_90_3d_84_e1];
 
@@ -83,7 +85,7 @@ impl Shared {
 
     fn carry(&self, tuns: &[File; 2]) -> io::Result<()> {
         // Without these, packets are late on a busy machine; who measures will see it.
-        let _ = system::run_first();
+        let _ = system::run_first(PRIORITY);
         set_timerslack(1)?;
         loop {
             let (moved, due) = {

@@ -34,9 +34,9 @@ pub(super) fn make_tun(name: &str) -> io::Result<File> {
     Ok(file)
 }
 
-/// Lets the calling thread run as soon as it is woken, before all ordinary threads.
-pub(super) fn run_first() -> io::Result<()> {
-    let parameters = libc::sched_param { sched_priority: 1 };
+/// Lets the calling thread run as soon as it is woken, before all ordinary threads and those of a lower `priority`, from 1.
+pub(super) fn run_first(priority: i32) -> io::Result<()> {
+    let parameters = libc::sched_param { sched_priority: priority };
     // SAFETY: 0 names the calling thread; the kernel reads one sched_param, which lives across the call.
     match unsafe { libc::sched_setscheduler(0, libc::SCHED_FIFO, &parameters) } {
         0 => Ok(()),

@@ -4,7 +4,7 @@ use std::{
     collections::VecDeque,
     fs::File,
     io::{self, Read, Write},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use fastrand::Rng;
@@ -16,6 +16,8 @@ use crate::{Conditions, Counts};
 pub(super) const MTU: usize = 1500;
 /// How many packets a turn takes in or lets out, so that the other direction is not kept waiting.
 const TURN: usize = 64;
+/// More than the emulator needs, and less than a program notices.
+const LATE: Duration = Duration::from_millis(1);
 /// How many packets are kept at most: 98 MB, or 1.5 s of full ones at 500 Mbit/s.
 const ROOM: usize = 65_536;
 
@@ -104,7 +106,10 @@ impl Way {
             let packet = self.waiting.pop_front().expect("one is due");
             self.slots.free.push(packet.slot);
             match host.write(&self.slots.bytes[packet.slot][..packet.len]) {
-                Ok(_) => self.counts.delivered += 1,
+                Ok(_) => {
+                    self.counts.delivered += 1;
+                    self.counts.late += u64::from(now - packet.due > LATE);
+                }
                 // The device is down.
                 Err(error) if error.raw_os_error() == Some(libc::EIO) => self.counts.cut += 1,
                 Err(error) => return Err(error),
@@ -160,8 +165,6 @@ impl Slots {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     const MILLISECOND: Duration = Duration::from_millis(1);
