@@ -3,6 +3,7 @@
 
 use std::{
     fs,
+    io::{Read, Write},
     process::{Command, Stdio},
     time::Duration,
 };
@@ -29,13 +30,16 @@ fn a_dropped_link_leaves_nothing_though_a_process_of_a_host_lives_on() {
     assert_eq!((held().0.len(), held().1), (before.0.len() + 5, before.1 + 1), "two hosts, two devices, a wake-up");
     let left = link.left().clone();
     // Ends when its input does.
-    let mut child = left.spawn(Command::new("cat").stdin(Stdio::piped()).stdout(Stdio::null())).unwrap();
+    let mut child = left.spawn(Command::new("cat").stdin(Stdio::piped()).stdout(Stdio::piped())).unwrap();
+    // Until it answers it may be on its way into its program, with the link's files still open.
+    child.stdin.as_mut().unwrap().write_all(b"!").unwrap();
+    child.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();
     drop(link);
     let devices = left.run(|| Command::new("ip").args(["-brief", "link"]).output()).unwrap().stdout;
     let devices = String::from_utf8(devices).unwrap();
     assert!(devices.contains("lo") && !devices.contains("wan0"), "{devices}");
     drop(child.stdin.take());
     assert!(child.wait().unwrap().success());
-    drop(left);
+    drop((child, left));
     assert_eq!(held(), before);
 }
