@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 
-use crate::{competitor::Competitor, role::Role, site::Links, workload::Workload};
+use crate::{competitor::Competitor, link::Links, role::Role, workload::Workload};
 
 /// Compares this project with what an operator would use instead, side by side in one run.
 #[derive(Debug, Parser)]
@@ -25,6 +25,12 @@ pub(crate) enum Command {
     Report {
         /// A file of benches/results
         file: PathBuf,
+    },
+    /// Draw what earlier runs have found into docs/performance
+    Plot {
+        /// Files of benches/results
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
     },
     /// Be one of the processes of a measurement
     #[command(subcommand, hide = true)]

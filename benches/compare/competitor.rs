@@ -20,8 +20,12 @@ pub(crate) use self::dumbpipe::VERSION as DUMBPIPE_VERSION;
 pub(crate) enum Competitor {
     /// The bench's own protocol on raw iroh streams, iroh's default settings.
     Raw,
-    /// gRPC over TCP.
+    /// gRPC over TCP, with the machine's own congestion control.
     Tcp,
+    /// The same with Cubic, on emulated links.
+    TcpCubic,
+    /// The same with BBR, on emulated links.
+    TcpBbr,
     /// gRPC over this project's connector.
     Connector,
     /// gRPC through a pair of funnels.
@@ -46,6 +50,24 @@ impl Competitor {
         !matches!(self, Self::Funnel | Self::Ssh | Self::SshQos)
     }
 
+    /// The congestion control that its client and server ask of their sockets.
+    pub(crate) fn congestion_control(self) -> Option<&'static str> {
+        match self {
+            Self::TcpCubic => Some("cubic"),
+            Self::TcpBbr => Some("bbr"),
+            _ => None,
+        }
+    }
+
+    /// All that differ at a place: over an emulated link, TCP stands there with both congestion controls.
+    pub(crate) fn all(is_link: bool) -> Vec<Self> {
+        let all = Self::value_variants().iter().copied();
+        all.filter(
+            |competitor| if is_link { *competitor != Self::Tcp } else { competitor.congestion_control().is_none() },
+        )
+        .collect()
+    }
+
     /// Installs what is missing, before anything is measured.
     pub(crate) fn prepare(self) -> Result<(), Failure> {
         match self {
@@ -59,7 +81,7 @@ impl Competitor {
     pub(crate) fn serve(self, rig: &mut Rig) -> Result<String, Failure> {
         match self {
             Self::Raw => raw::serve(rig),
-            Self::Tcp => tcp::serve(rig),
+            Self::Tcp | Self::TcpCubic | Self::TcpBbr => tcp::serve(rig),
             Self::Connector => connector::serve(rig),
             Self::Funnel => funnel::serve(rig),
             Self::Dumbpipe => dumbpipe::serve(rig),
@@ -71,7 +93,9 @@ impl Competitor {
     pub(crate) fn join(self, rig: &mut Rig, far: &str) -> Result<Target, Failure> {
         match self {
             Self::Raw => Ok(Target::Raw(far.to_owned())),
-            Self::Tcp => Ok(Target::Tcp(far.parse()?)),
+            Self::Tcp | Self::TcpCubic | Self::TcpBbr => {
+                Ok(Target::Tcp(far.parse()?, self.congestion_control().map(str::to_owned)))
+            }
             Self::Connector => Ok(Target::Iroh(far.to_owned())),
             Self::Funnel => funnel::join(rig, far),
             Self::Dumbpipe => dumbpipe::join(rig, far),

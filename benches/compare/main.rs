@@ -16,12 +16,17 @@
 use clap::Parser;
 
 mod args;
+mod chart;
+mod children;
 mod competitor;
+mod congestion;
 mod failure;
+mod link;
 mod machine;
 mod metric;
 mod pace;
 mod peer;
+mod plot;
 mod process;
 mod report;
 mod results;
@@ -35,6 +40,7 @@ mod workload;
 
 use self::{
     args::{Args, Command},
+    competitor::Competitor,
     failure::Failure,
 };
 
@@ -43,6 +49,10 @@ fn main() -> Result<(), Failure> {
     match args.command {
         Some(Command::Role(role)) => role::play(role),
         Some(Command::Report { file }) => report::print(&results::read(&file)?, args.run.reference),
+        Some(Command::Plot { files }) => {
+            let lines: Result<Vec<_>, _> = files.iter().map(|file| results::read(file)).collect();
+            plot::draw(&lines?.concat(), args.run.reference.unwrap_or(Competitor::Raw))
+        }
         None if args.bench => run::run(&args.run),
         None => {
             println!("measures nothing here: cargo bench --bench compare -- --help");

@@ -3,13 +3,14 @@
 use std::{
     io::{BufRead, BufReader, Read, Write},
     net::SocketAddr,
-    process::{Child, ChildStdin, Command, Stdio},
+    process::{ChildStdin, Command, Stdio},
     sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel},
     thread,
     time::{Duration, Instant},
 };
 
 use crate::{
+    children::{self, Shared},
     failure::{Context, Failure},
     site::Host,
     usage::{self, Usage},
@@ -25,7 +26,8 @@ const POLL: Duration = Duration::from_millis(10);
 pub(crate) struct Process {
     /// What it is in the measurement: `client`, `server`, `inbound`.
     pub(crate) part: &'static str,
-    child: Child,
+    id: u32,
+    child: Shared,
     stdin: ChildStdin,
     lines: Receiver<String>,
     seen: Vec<String>,
@@ -35,17 +37,21 @@ impl Process {
     /// Starts `command` on `host` as `part`.
     pub(crate) fn start(part: &'static str, host: &Host, command: &mut Command) -> Result<Self, Failure> {
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = host.spawn(command).context(format_args!("{part} does not start ({command:?})"))?;
         let (sender, lines) = channel();
-        forward(child.stdout.take(), &sender);
-        forward(child.stderr.take(), &sender);
-        let stdin = child.stdin.take().ok_or("a child without stdin")?;
-        Ok(Self { part, child, stdin, lines, seen: Vec::new() })
+        let started = children::start(|| {
+            let mut child = host.spawn(command)?;
+            forward(child.stdout.take(), &sender);
+            forward(child.stderr.take(), &sender);
+            Ok(child)
+        });
+        let (id, child) = started.context(format_args!("{part} does not start ({command:?})"))?;
+        let stdin = children::lock(&child).stdin.take().ok_or("a child without stdin")?;
+        Ok(Self { part, id, child, stdin, lines, seen: Vec::new() })
     }
 
     /// The id of the process.
     pub(crate) fn id(&self) -> u32 {
-        self.child.id()
+        self.id
     }
 
     /// What it has used until now.
@@ -100,9 +106,7 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // Both fail only if it has ended already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        children::end(&self.child);
     }
 }
 

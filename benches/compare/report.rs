@@ -38,8 +38,14 @@ pub(crate) fn print(lines: &[Line], reference: Option<Competitor>) -> Result<(),
     for line in lines {
         match line {
             Line::Run { date, machine, arguments } => println!("{date} {}\n{machine:?}", arguments.join(" ")),
-            Line::Site { site, .. } if !sites.contains(&site) => sites.push(site),
-            Line::Site { .. } => {}
+            Line::Site { site, measured, .. } => {
+                if let Some(measured) = measured {
+                    println!("{site}: {measured}");
+                }
+                if !sites.contains(&site) {
+                    sites.push(site);
+                }
+            }
             Line::Cell(cell) => {
                 let site = sites.iter().position(|site| **site == cell.site).ok_or("a cell without its site")?;
                 tables.entry((site, cell.workload)).or_default().push(cell);
@@ -48,7 +54,9 @@ pub(crate) fn print(lines: &[Line], reference: Option<Competitor>) -> Result<(),
     }
     for ((site, workload), cells) in tables {
         println!("\n### {} · {}\n", workload.name(), sites[site]);
-        print_table(workload, &cells, reference.unwrap_or(Competitor::Tcp));
+        let is_there = |competitor| cells.iter().any(|cell| cell.competitor == competitor);
+        let usual = if is_there(Competitor::Tcp) { Competitor::Tcp } else { Competitor::TcpBbr };
+        print_table(workload, &cells, reference.unwrap_or(usual));
     }
     Ok(())
 }
@@ -96,7 +104,7 @@ fn value(cells: &[&Cell], name: &str, reference: Option<f64>) -> String {
 }
 
 /// The median, if more than half of the repeats came to a value.
-fn middle(cells: &[&Cell], name: &str) -> Option<f64> {
+pub(crate) fn middle(cells: &[&Cell], name: &str) -> Option<f64> {
     let values: Vec<_> = cells.iter().filter_map(|cell| cell.metrics.get(name).copied()).collect();
     if values.len() * 2 > cells.len() { median(&values) } else { None }
 }

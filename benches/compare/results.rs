@@ -38,8 +38,10 @@ pub(crate) enum Line {
     Site {
         /// Its name in measurements.
         site: String,
-        /// How long and how much was measured there.
+        /// How long and how much is measured there.
         pace: Pace,
+        /// What the link turned out to be.
+        measured: Option<String>,
     },
     /// One measurement.
     Cell(Box<Cell>),
@@ -64,6 +66,8 @@ pub(crate) struct Cell {
     pub(crate) failure: Option<String>,
     /// By process.
     pub(crate) usage: BTreeMap<String, Usage>,
+    /// Of TCP at the near end.
+    pub(crate) congestion_control: String,
     /// CPU time of everything else on this machine meanwhile: how much the others disturbed.
     pub(crate) elsewhere_cpu_s: f64,
 }
@@ -86,6 +90,7 @@ impl Cell {
             timed_out: false,
             failure: None,
             usage: BTreeMap::new(),
+            congestion_control: String::new(),
             elsewhere_cpu_s: 0.0,
         };
         match measured {
@@ -99,6 +104,7 @@ impl Cell {
         self.metrics = measured.outcome.metrics;
         self.timed_out = measured.outcome.timed_out;
         self.failure = measured.outcome.failure;
+        self.congestion_control = measured.congestion_control;
         self.elsewhere_cpu_s = measured.elsewhere_cpu_s;
         self.usage = measured.usage.into_iter().collect();
         let cpu_s: f64 = self.usage.values().map(|usage| usage.cpu_s).sum();

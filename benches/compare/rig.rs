@@ -47,6 +47,8 @@ pub(crate) struct Measured {
     pub(crate) usage: Vec<(String, Usage)>,
     /// Time from the start of the near end to the client's result.
     pub(crate) elapsed: Duration,
+    /// Of TCP at the near end.
+    pub(crate) congestion_control: String,
     /// CPU time that others used on this machine meanwhile.
     pub(crate) elsewhere_cpu_s: f64,
 }
@@ -80,13 +82,16 @@ impl Rig {
         let usage = difference(self.usage(&client)?, &before);
         let own: f64 = usage.iter().map(|(_, usage)| usage.cpu_s).sum();
         let elsewhere_cpu_s = usage::machine_busy_s()? - busy_before - own;
-        Ok(Measured { outcome: serde_json::from_str(&outcome)?, usage, elapsed, elsewhere_cpu_s })
+        let outcome = serde_json::from_str(&outcome)?;
+        let chosen = self.competitor.congestion_control().map(str::to_owned);
+        let congestion_control = chosen.unwrap_or_else(|| self.site.near().congestion_control());
+        Ok(Measured { outcome, usage, elapsed, congestion_control, elsewhere_cpu_s })
     }
 
     /// Starts this binary as a server; returns the address or ticket that it says.
     pub(crate) fn start_server(&mut self, kind: &str) -> Result<String, Failure> {
         let mut command = own_role("server");
-        command.args([kind, &self.site.far().addr().to_string()]);
+        command.args([kind, &self.site.far().addr().to_string()]).args(self.competitor.congestion_control());
         self.start_far("server", &mut command)?.wait_for("ready ", PATIENCE)
     }
 

@@ -19,6 +19,8 @@ pub(crate) enum Role {
         kind: Kind,
         /// The address that it is reached on
         addr: IpAddr,
+        /// Of TCP, if not the host's own
+        congestion_control: Option<String>,
     },
     /// Says `ready`, reads a target from stdin, says `outcome JSON`, and stays until its stdin ends
     Client {
@@ -60,7 +62,9 @@ pub(crate) struct Outcome {
 pub(crate) fn play(role: Role) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let end = match role {
-        Role::Server { kind, addr } => runtime.block_on(server::serve(kind, addr)),
+        Role::Server { kind, addr, congestion_control } => {
+            runtime.block_on(server::serve(kind, addr, congestion_control.as_deref()))
+        }
         Role::Client { workload, addr, pace } => runtime.block_on(client::run(workload, addr, pace)),
     };
     runtime.shutdown_background();

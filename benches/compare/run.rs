@@ -5,9 +5,10 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use clap::ValueEnum;
 
 use crate::{
-    args,
+    args, children,
     competitor::Competitor,
     failure::Failure,
+    link::Links,
     pace::Pace,
     report,
     results::{Cell, Line, Writer},
@@ -18,19 +19,21 @@ use crate::{
 
 /// Measures what `args` ask for, prints tables, and keeps everything in a file.
 pub(crate) fn run(args: &args::Run) -> Result<(), Failure> {
-    let sites = args.links.clone();
-    for competitor in &args.competitors {
-        competitor.prepare()?;
-    }
+    children::end_when_interrupted()?;
     let mut writer = Writer::create(&args.name)?;
     let mut lines = Vec::new();
-    for _ in sites {
-        let site = Arc::new(Site::loopback());
-        measure_site(args, &site, &mut |line| {
-            writer.write(&line)?;
-            lines.push(line);
-            Ok(())
-        })?;
+    let mut keep = |line: Line| {
+        writer.write(&line)?;
+        lines.push(line);
+        Ok(())
+    };
+    for links in &args.links {
+        if let Links::Loopback = links {
+            measure_site(args, Site::loopback(), &mut keep)?;
+        }
+        for conditions in links.conditions() {
+            measure_site(args, Site::link(*conditions)?, &mut keep)?;
+        }
     }
     report::print(&lines, args.reference)?;
     println!("\nraw results: {}", writer.path.display());
@@ -39,19 +42,23 @@ pub(crate) fn run(args: &args::Run) -> Result<(), Failure> {
 
 fn measure_site(
     args: &args::Run,
-    site: &Arc<Site>,
+    site: Site,
     keep: &mut dyn FnMut(Line) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
-    let pace = Pace::loopback(args.quick, Duration::from_secs(args.timeout));
-    keep(Line::Site { site: site.name.clone(), pace })?;
+    let site = Arc::new(site);
+    let timeout = Duration::from_secs(args.timeout);
+    let pace = if site.is_link() { Pace::link(args.quick, timeout) } else { Pace::loopback(args.quick, timeout) };
     let workloads = if args.only.is_empty() { Workload::value_variants().to_vec() } else { args.only.clone() };
     let mut competitors = args.competitors.clone();
     if competitors.is_empty() {
-        competitors = Competitor::value_variants().to_vec();
-        competitors.iter().try_for_each(|competitor| competitor.prepare())?;
+        competitors = Competitor::all(site.is_link());
     }
-    let mut rigs = Rigs::new(Arc::clone(site));
+    competitors.iter().try_for_each(|competitor| competitor.prepare())?;
     for repeat in 0..args.repeat.unwrap_or(if args.quick { 3 } else { 5 }) {
+        // Nothing else may cross a link while it is measured, so that each repeat has rigs of its own.
+        let measured = site.assert_as_asked()?;
+        keep(Line::Site { site: site.name.clone(), pace, measured })?;
+        let mut rigs = Rigs::new(Arc::clone(&site));
         for &workload in &workloads {
             for &competitor in &competitors {
                 let measured = rigs.measure(competitor, workload, &pace);
@@ -78,7 +85,7 @@ impl Rigs {
     }
 
     fn measure(&mut self, competitor: Competitor, workload: Workload, pace: &Pace) -> Result<Measured, Failure> {
-        let kept = self.running.remove(&competitor);
+        let kept = self.running.remove(&competitor).filter(|_| !workload.is_all_cold());
         let mut rig = match kept {
             Some(rig) => rig,
             None => Rig::start(Arc::clone(&self.site), competitor)?,

@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 /// Where a client finds the server, or the near end of a tunnel to it. Tickets are texts, as `EndpointTicket` writes.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) enum Target {
-    /// gRPC over TCP.
-    Tcp(SocketAddr),
+    /// gRPC over TCP, perhaps with a congestion control of its own.
+    Tcp(SocketAddr, Option<String>),
     /// gRPC over this project's connector.
     Iroh(String),
     /// The bench's own protocol over an iroh connection.

@@ -52,14 +52,19 @@ impl Workload {
         self.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
     }
 
-    /// Whether the far and near ends must be new, too.
-    pub(crate) fn is_cold(self) -> bool {
-        matches!(self, Self::Push | Self::Pull | Self::First)
+    /// Whether tunnels must be as new as the client, even those that dial anew for each client.
+    pub(crate) fn is_all_cold(self) -> bool {
+        self == Self::First
     }
 
     /// Time after which a client ends its work, done or not.
     pub(crate) fn bound_of_work(self, pace: &Pace) -> Duration {
-        pace.warm_up + pace.measured.max(pace.mixed) + pace.timeout * if self.is_cold() { 2 } else { 1 }
+        pace.warm_up + pace.measured.max(pace.mixed) + pace.timeout * self.transfers()
+    }
+
+    /// How many transfers it makes one after the other, each of which has its own timeout.
+    fn transfers(self) -> u32 {
+        if matches!(self, Self::Push | Self::Pull) { 2 } else { 1 }
     }
 
     /// Time after which a client counts as lost. A near end may be started within it.

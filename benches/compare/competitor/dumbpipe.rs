@@ -36,7 +36,7 @@ pub(super) fn join(rig: &mut Rig, ticket: &str) -> Result<Target, Failure> {
     let mut command = command("connect-tcp", rig.site.near());
     command.args(["--addr", &addr.to_string(), ticket]);
     rig.start_near("dumbpipe-connect", &mut command)?.wait_for_listener(addr, PATIENCE)?;
-    Ok(Target::Tcp(addr))
+    Ok(Target::Tcp(addr, None))
 }
 
 /// Both sockets stay at the site; unset, they would take every interface.

@@ -27,7 +27,8 @@ pub(super) fn join(rig: &mut Rig, ticket: &str) -> Result<Target, Failure> {
     let outbound = rig.start_near("outbound", &mut command)?;
     let ready = outbound.wait_for("ready listening on ", PATIENCE)?;
     let addr = ready.split_whitespace().next().unwrap_or_default();
-    Ok(Target::Tcp(addr.parse().context(format_args!("outbound funnel's address in {ready:?}"))?))
+    let addr = addr.parse().context(format_args!("outbound funnel's address in {ready:?}"))?;
+    Ok(Target::Tcp(addr, None))
 }
 
 fn command(rig: &Rig, host: &Host, key: &str) -> Command {

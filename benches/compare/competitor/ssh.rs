@@ -62,7 +62,7 @@ pub(super) fn join(rig: &mut Rig, far: &str, interactive: bool) -> Result<Target
     }
     command.arg(format!("{}@{ip}", user()?));
     rig.start_near("ssh", &mut command)?.wait_for("Entering interactive session", PATIENCE)?;
-    Ok(Target::Tcp(near))
+    Ok(Target::Tcp(near, None))
 }
 
 fn make_key(file: &Path) -> Result<(), Failure> {

@@ -1,19 +1,22 @@
 //! The client of a SuperLink as far as a bench needs one, and the settings of both tonic ends.
 
-use std::net::SocketAddr;
+use std::{io, net::SocketAddr};
 
 use bytes::{Buf, Bytes};
 use flower_iroh_funnel::{proto, transport::IrohConnector};
-use http::uri::PathAndQuery;
+use http::{Uri, uri::PathAndQuery};
+use hyper_util::rt::TokioIo;
 use iroh::{Endpoint, EndpointAddr};
 use prost::Message;
+use tokio::net::{TcpSocket, TcpStream};
 use tonic::{
     Request,
     transport::{self, Channel, Server, server::Router},
 };
+use tower::service_fn;
 
 use super::{Caller, Limit, NOISE, Peer, codec::BytesCodec, service::Service};
-use crate::failure::Failure;
+use crate::{congestion, failure::Failure};
 
 /// For the connector, which has no name of its own.
 pub(crate) const ALPN: &[u8] = b"flower-iroh-funnel/bench-grpc";
@@ -54,10 +57,13 @@ pub(crate) struct Grpc {
 }
 
 impl Grpc {
-    /// Dials `server`, or the near end of a tunnel.
-    pub(crate) async fn over_tcp(server: SocketAddr) -> Result<Self, Failure> {
-        let endpoint = endpoint(format!("http://{server}"))?;
-        Ok(Self::new(endpoint.connect().await?))
+    /// Dials `server`, or the near end of a tunnel. `congestion_control` none: the host's own.
+    pub(crate) async fn over_tcp(server: SocketAddr, congestion_control: Option<String>) -> Result<Self, Failure> {
+        let connector = service_fn(move |_: Uri| {
+            let congestion_control = congestion_control.clone();
+            async move { dial(server, congestion_control.as_deref()).await.map(TokioIo::new) }
+        });
+        Ok(Self::new(endpoint(format!("http://{server}"))?.connect_with_connector(connector).await?))
     }
 
     /// Dials `server` from `endpoint` through this project's connector.
@@ -156,6 +162,14 @@ impl Limit {
         let time = std::time::Duration::from_micros(bytes.try_get_u64()?);
         Ok(Self { time, bytes: bytes.try_get_u64()? })
     }
+}
+
+/// As tonic dials by itself, but for the choice.
+async fn dial(server: SocketAddr, congestion_control: Option<&str>) -> io::Result<TcpStream> {
+    let socket = if server.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    congestion::choose(&socket, congestion_control)?;
+    socket.set_nodelay(true)?;
+    socket.connect(server).await
 }
 
 fn endpoint(uri: String) -> Result<transport::Endpoint, Failure> {

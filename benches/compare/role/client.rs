@@ -44,7 +44,10 @@ async fn work(
 ) -> Result<(), Failure> {
     let started = Instant::now();
     match target {
-        Target::Tcp(server) => workload.run(Grpc::over_tcp(server).await?, pace, started, outcome).await,
+        Target::Tcp(server, congestion_control) => {
+            let peer = Grpc::over_tcp(server, congestion_control).await?;
+            workload.run(peer, pace, started, outcome).await
+        }
         Target::Iroh(ticket) => {
             let endpoint = iroh_endpoint(addr, grpc::ALPN, Some(quic_config())).await?;
             let peer = Grpc::over_iroh(endpoint.clone(), server(&ticket)?).await?;

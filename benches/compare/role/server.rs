@@ -4,21 +4,27 @@ use std::net::IpAddr;
 
 use flower_iroh_funnel::transport::{IrohIncoming, quic_config};
 use iroh_tickets::endpoint::EndpointTicket;
-use tokio::io::{AsyncReadExt, stdin};
+use tokio::{
+    io::{AsyncReadExt, stdin},
+    net::TcpListener,
+};
 use tonic::transport::server::TcpIncoming;
 
 use super::Kind;
 use crate::{
+    congestion,
     failure::Failure,
     peer::{grpc, iroh_endpoint, raw},
 };
 
 /// Serves until stdin ends.
-pub(super) async fn serve(kind: Kind, addr: IpAddr) -> Result<(), Failure> {
+pub(super) async fn serve(kind: Kind, addr: IpAddr, congestion_control: Option<&str>) -> Result<(), Failure> {
     match kind {
         Kind::Tcp => {
-            let incoming = TcpIncoming::bind((addr, 0).into())?.with_nodelay(Some(true));
-            println!("ready {}", incoming.local_addr()?);
+            let listener = TcpListener::bind((addr, 0)).await?;
+            congestion::choose(&listener, congestion_control)?;
+            println!("ready {}", listener.local_addr()?);
+            let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
             tokio::select! {
                 served = grpc::server().serve_with_incoming(incoming) => Ok(served?),
                 () = end() => Ok(()),
