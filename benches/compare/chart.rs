@@ -20,6 +20,8 @@ const HEIGHT: f64 = 300.0;
 const BOTTOM: f64 = 46.0;
 /// Of one entry of the legend.
 const ENTRY: f64 = 96.0;
+/// Of the title, about.
+const CHARACTER: f64 = 7.8;
 const BLACK: &str = "#222222";
 const GREY: &str = "#bbbbbb";
 
@@ -65,7 +67,8 @@ impl Chart {
     pub(crate) fn save(&self, path: &Path) -> Result<(), Failure> {
         let bars: usize = self.groups.iter().map(|group| group.bars.len()).sum();
         let legend = self.competitors().len() as f64 * ENTRY;
-        let width = LEFT + (bars as f64 * BAR + self.groups.len() as f64 * GAP).max(legend) + GAP;
+        let title = self.title.chars().count() as f64 * CHARACTER;
+        let width = LEFT + (bars as f64 * BAR + self.groups.len() as f64 * GAP).max(legend).max(title) + GAP;
         let height = TOP + HEIGHT + BOTTOM;
         let mut drawing = Document::new().set("viewBox", (0, 0, width, height)).set("font-family", "sans-serif");
         drawing.append(rectangle(0.0, 0.0, width, height, "#ffffff", 1.0));
