@@ -34,6 +34,7 @@
 //! ```
 
 mod codes;
+mod congestion;
 mod connecting;
 mod connector;
 mod error;
