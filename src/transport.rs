@@ -33,6 +33,7 @@
 //! # Ok(()) }
 //! ```
 
+mod budget;
 mod codes;
 mod congestion;
 mod connecting;
@@ -44,11 +45,13 @@ mod limits;
 mod link;
 mod lost_link;
 mod peer_info;
+mod pieces;
 mod pool;
 mod quic;
 mod read_ahead;
 mod stream;
 mod target;
+mod urgency;
 
 pub use self::{
     codes::Code,

@@ -7,7 +7,7 @@ use iroh::{
     endpoint::{Connection, ConnectionError},
 };
 
-use super::{Code, LinkLost, Path, PeerInfo, stream::IrohStream};
+use super::{Code, LinkLost, Path, PeerInfo, budget::Budget, stream::IrohStream};
 
 /// A QUIC connection to one peer.
 ///
@@ -17,21 +17,28 @@ use super::{Code, LinkLost, Path, PeerInfo, stream::IrohStream};
 pub struct Link(Arc<Guard>);
 
 #[derive(Debug)]
-struct Guard(Connection);
+struct Guard {
+    connection: Connection,
+    budget: Budget,
+}
 
 impl Drop for Guard {
     fn drop(&mut self) {
-        self.0.close(Code::DONE.into(), b"");
+        self.connection.close(Code::DONE.into(), b"");
     }
 }
 
 impl Link {
     pub(super) fn new(connection: Connection) -> Self {
-        Self(Arc::new(Guard(connection)))
+        Self(Arc::new(Guard { connection, budget: Budget::default() }))
     }
 
     pub(super) fn connection(&self) -> &Connection {
-        &self.0.0
+        &self.0.connection
+    }
+
+    pub(super) fn budget(&self) -> &Budget {
+        &self.0.budget
     }
 
     /// The peer's public key.

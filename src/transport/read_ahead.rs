@@ -7,25 +7,31 @@
 //! when data waits and the reader is busy elsewhere, a task of the stream moves it into one buffer.
 
 use std::{
-    pin::{Pin, pin},
+    pin::Pin,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     task::{Context, Poll, Wake, Waker, ready},
+    time::Duration,
 };
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Buf, BytesMut};
 use futures_util::task::AtomicWaker;
-use iroh::endpoint::{ReadError, RecvStream, VarInt};
+use iroh::endpoint::{ReadError, RecvStream};
 use tokio::{
     io::{AsyncRead, ReadBuf},
     sync::Notify,
     task::yield_now,
+    time::sleep,
 };
 use tokio_util::task::AbortOnDropHandle;
 
-use super::Code;
+use super::{
+    Code,
+    budget::Share,
+    pieces::{Pieces, Taken},
+};
 
 /// What is read for a reader that does not, in bytes. More than any HTTP/2 session leaves unread, since its own flow
 /// control stops its peer before.
@@ -33,8 +39,11 @@ const READ_AHEAD: usize = 4 << 20;
 /// Pieces of this size on average fill `STREAM_WINDOW` of `quic.rs` before there are 2,048 of them: past
 /// `READ_AHEAD`, they can be left to QUIC's flow control.
 const BULK_PIECE: usize = 1_000;
-/// Pieces taken in one go.
-const BATCH: usize = 32;
+/// What may wait for a piece before it, in bytes and their cost: four windows, so a piece that was lost four times.
+const WAITING: usize = 8 << 20;
+/// How long a reader that was told of data may take to ask for it. Short against the time in which 2,048 pieces arrive,
+/// long against the time between the packets of a busy stream.
+const READER_PATIENCE: Duration = Duration::from_millis(10);
 
 /// The receiving half of a stream, which never has many unread pieces.
 pub(super) struct ReadAhead {
@@ -59,12 +68,13 @@ struct Shared {
 }
 
 struct Inner {
-    recv: RecvStream,
+    pieces: Pieces,
     /// Read by the task, not yet by the reader.
     ahead: BytesMut,
     /// What has gone into `ahead` since it was last empty.
     bytes: usize,
-    pieces: usize,
+    count: usize,
+    share: Share,
     /// The task waits for the reader.
     full: bool,
     end: Option<End>,
@@ -82,12 +92,20 @@ struct Arrival {
     task: Notify,
     /// Data may be waiting that nobody has asked for.
     unanswered: AtomicBool,
+    /// The task is about to look: it need not be told of each packet.
+    is_watched: AtomicBool,
 }
 
 impl ReadAhead {
-    pub(super) fn new(recv: RecvStream) -> Self {
-        let inner = Inner { recv, ahead: BytesMut::new(), bytes: 0, pieces: 0, full: false, end: None };
-        let arrival = Arrival { reader: AtomicWaker::new(), task: Notify::new(), unanswered: AtomicBool::new(true) };
+    pub(super) fn new(recv: RecvStream, round_trip: Duration, share: Share) -> Self {
+        let pieces = Pieces::new(recv, round_trip);
+        let inner = Inner { pieces, ahead: BytesMut::new(), bytes: 0, count: 0, share, full: false, end: None };
+        let arrival = Arrival {
+            reader: AtomicWaker::new(),
+            task: Notify::new(),
+            unanswered: AtomicBool::new(true),
+            is_watched: AtomicBool::new(true),
+        };
         let shared = Arc::new(Shared { inner: Mutex::new(inner), arrival: Arc::new(arrival) });
         let task = tokio::spawn(read_ahead(Arc::clone(&shared)));
         Self { shared, _task: AbortOnDropHandle::new(task) }
@@ -96,23 +114,27 @@ impl ReadAhead {
     /// Reads into `buf`, which has room. Filling nothing means that the stream has ended as it should.
     pub(super) fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<End> {
         let mut inner = self.shared.lock();
-        if !inner.ahead.is_empty() {
-            inner.take(buf);
-            if inner.full && inner.ahead.len() < READ_AHEAD / 2 {
-                inner.full = false;
-                self.shared.arrival.task.notify_one();
+        if inner.ahead.is_empty() {
+            if let Some(end) = &inner.end {
+                return Poll::Ready(end.clone());
             }
-            return Poll::Ready(Ok(()));
+            let read = self.shared.arrival.poll_read(&mut inner, cx, buf);
+            if inner.pieces.waiting() > 0 && matches!(inner.check(Step::Wait), Step::Ended) {
+                return Poll::Ready(Err(ReadFailed::Overrun));
+            }
+            ready!(read)?;
         }
-        match &inner.end {
-            Some(end) => Poll::Ready(end.clone()),
-            None => self.shared.arrival.poll_read(&mut inner, cx, buf),
+        inner.take(buf);
+        if inner.full && inner.ahead.len() < READ_AHEAD / 2 {
+            inner.full = false;
+            self.shared.arrival.task.notify_one();
         }
+        Poll::Ready(Ok(()))
     }
 
     pub(super) fn stop(&mut self, code: Code) {
         // Fails only on a stream that has ended already.
-        let _ = self.shared.lock().recv.stop(VarInt::from(code));
+        let _ = self.shared.lock().pieces.stop(code);
     }
 }
 
@@ -120,14 +142,18 @@ impl ReadAhead {
 async fn read_ahead(shared: Arc<Shared>) {
     let waker = Waker::from(Arc::clone(&shared.arrival));
     loop {
-        // The reader is awake as well: it may come first, and between two batches.
-        yield_now().await;
-        let step = shared.lock().read_ahead(&shared.arrival, &waker);
-        match step {
-            Step::More => {}
-            Step::Wait => shared.arrival.task.notified().await,
-            Step::Ended => return,
+        // The reader was told as well, and takes it without this task if it can.
+        sleep(READER_PATIENCE).await;
+        shared.arrival.is_watched.store(false, Ordering::Release);
+        loop {
+            let step = shared.lock().read_ahead(&shared.arrival, &waker);
+            match step {
+                Step::More => yield_now().await,
+                Step::Wait => break,
+                Step::Ended => return,
+            }
         }
+        shared.arrival.task.notified().await;
     }
 }
 
@@ -142,21 +168,37 @@ impl Arrival {
     fn poll_read(self: &Arc<Self>, inner: &mut Inner, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<End> {
         self.reader.register(cx.waker());
         let waker = Waker::from(Arc::clone(self));
-        let filled = buf.filled().len();
         // Before reading: whatever arrives after a read that found nothing sets it again.
         self.unanswered.store(false, Ordering::Release);
-        let read = ready!(Pin::new(&mut inner.recv).poll_read(&mut Context::from_waker(&waker), buf));
+        let mut cx = Context::from_waker(&waker);
+        let read = ready!(match &mut inner.pieces {
+            Pieces::InOrder(recv) => read_into(recv, &mut cx, buf),
+            pieces => pieces.poll_take(&mut cx, &mut inner.ahead),
+        });
         // There may be more, and nobody would be woken for it.
         self.unanswered.store(true, Ordering::Release);
-        if read.is_ok() && buf.filled().len() > filled {
-            return Poll::Ready(Ok(()));
-        }
-        let end = read.map_err(|error| ReadFailed::Quic(error.downcast().unwrap_or(ReadError::ClosedStream)));
+        let end = match read {
+            Ok(Taken::Some { .. }) => return Poll::Ready(Ok(())),
+            Ok(Taken::End) => Ok(()),
+            Err(error) => Err(ReadFailed::Quic(error)),
+        };
         // Kept, since noq answers a second read after a reset with a clean end.
         inner.end = Some(end.clone());
         self.task.notify_one();
         Poll::Ready(end)
     }
+}
+
+/// Straight into the reader's buffer.
+fn read_into(recv: &mut RecvStream, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<Result<Taken, ReadError>> {
+    let before = buf.filled().len();
+    let read = ready!(Pin::new(recv).poll_read(cx, buf));
+    let bytes = buf.filled().len() - before;
+    Poll::Ready(match read {
+        Ok(()) if bytes == 0 => Ok(Taken::End),
+        Ok(()) => Ok(Taken::Some { pieces: 1, bytes }),
+        Err(error) => Err(error.downcast().unwrap_or(ReadError::ClosedStream)),
+    })
 }
 
 impl Wake for Arrival {
@@ -167,7 +209,9 @@ impl Wake for Arrival {
     fn wake_by_ref(self: &Arc<Self>) {
         self.unanswered.store(true, Ordering::Release);
         self.reader.wake();
-        self.task.notify_one();
+        if !self.is_watched.swap(true, Ordering::AcqRel) {
+            self.task.notify_one();
+        }
     }
 }
 
@@ -181,35 +225,38 @@ impl Inner {
         if self.full || !arrival.unanswered.swap(false, Ordering::AcqRel) {
             return Step::Wait;
         }
-        let mut batch = [const { Bytes::new() }; BATCH];
-        let read = pin!(self.recv.read_many_chunks(&mut batch)).poll(&mut Context::from_waker(waker));
-        let Poll::Ready(read) = read else { return Step::Wait };
+        let Poll::Ready(taken) = self.pieces.poll_take(&mut Context::from_waker(waker), &mut self.ahead) else {
+            return self.check(Step::Wait);
+        };
         arrival.unanswered.store(true, Ordering::Release);
-        match read {
-            Ok(Some(pieces)) => self.put(&batch[..pieces]),
-            Ok(None) => self.end = Some(Ok(())),
+        match taken {
+            Ok(Taken::Some { pieces, bytes }) => self.count(pieces, bytes),
+            Ok(Taken::End) => self.end = Some(Ok(())),
             Err(error) => self.end = Some(Err(ReadFailed::Quic(error))),
         }
-        Step::More
+        self.check(Step::More)
     }
 
-    fn put(&mut self, pieces: &[Bytes]) {
-        if self.ahead.is_empty() {
-            (self.bytes, self.pieces) = (0, 0);
+    fn count(&mut self, pieces: usize, bytes: usize) {
+        if self.ahead.len() == bytes {
+            (self.bytes, self.count) = (0, 0);
         }
-        for piece in pieces {
-            self.ahead.extend_from_slice(piece);
-            self.bytes += piece.len();
+        self.bytes += bytes;
+        self.count += pieces;
+        self.full = self.ahead.len() >= READ_AHEAD;
+    }
+
+    /// Gives up the stream when it costs too much.
+    fn check(&mut self, step: Step) -> Step {
+        let waiting = self.pieces.waiting();
+        let is_small = self.full && self.bytes / self.count < BULK_PIECE;
+        let has_share = self.share.set(self.ahead.len() + waiting);
+        if !is_small && waiting <= WAITING && has_share {
+            return step;
         }
-        self.pieces += pieces.len();
-        if self.ahead.len() < READ_AHEAD {
-            return;
-        }
-        self.full = true;
-        if self.bytes / self.pieces < BULK_PIECE {
-            self.end = Some(Err(ReadFailed::Overrun));
-            let _ = self.recv.stop(Code::OVERLOADED.into());
-        }
+        self.end = Some(Err(ReadFailed::Overrun));
+        let _ = self.pieces.stop(Code::OVERLOADED);
+        Step::Ended
     }
 
     fn take(&mut self, buf: &mut ReadBuf<'_>) {
