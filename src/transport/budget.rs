@@ -5,8 +5,8 @@ use std::sync::{
     atomic::{AtomicUsize, Ordering::Relaxed},
 };
 
-/// Bytes that the streams of one link may keep: eight streams at their own limit.
-const LINK: usize = 32 << 20;
+/// Bytes that the streams of one link may keep: four streams at their own limit, or three round trips of 1 Gbit/s and 150 ms.
+const LINK: usize = 64 << 20;
 /// Bytes that all links of this process may keep.
 const OVERALL: usize = 1 << 30;
 

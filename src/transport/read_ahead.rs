@@ -39,8 +39,8 @@ const READ_AHEAD: usize = 4 << 20;
 /// Pieces of this size on average fill `STREAM_WINDOW` of `quic.rs` before there are 2,048 of them: past
 /// `READ_AHEAD`, they can be left to QUIC's flow control.
 const BULK_PIECE: usize = 1_000;
-/// What may wait for a piece before it, in bytes and their cost: four windows, so a piece that was lost four times.
-const WAITING: usize = 8 << 20;
+/// What may wait for a piece before it, in bytes and their cost: eight windows, so a piece that was lost seven times.
+const WAITING: usize = 16 << 20;
 /// How long a reader that was told of data may take to ask for it. Short against the time in which 2,048 pieces arrive,
 /// long against the time between the packets of a busy stream.
 const READER_PATIENCE: Duration = Duration::from_millis(10);

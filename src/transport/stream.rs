@@ -40,7 +40,7 @@ const GATHERED: usize = (64 << 10) + 16;
 /// Up to 4 MiB are read ahead while nobody reads; then QUIC's flow control holds the peer back. A peer that has sent
 /// all of it in small pieces cannot be held back without risk for the link: this side then stops reading the stream
 /// with [`Code::OVERLOADED`]. No HTTP/2 session comes near that, since it always reads. The same happens when more than
-/// 8 MiB wait for one missing piece, or when all streams of a link keep more than 32 MiB.
+/// 16 MiB wait for one missing piece, or when all streams of a link keep more than 64 MiB.
 ///
 /// # Priority
 /// What is written goes before the bulk of other streams until this stream has sent 32 KiB, and again after 100 ms of
