@@ -5,7 +5,7 @@ use std::sync::{
     atomic::{AtomicUsize, Ordering::Relaxed},
 };
 
-/// Bytes that the streams of one link may keep: four streams at their own limit, or three round trips of 1 Gbit/s and 150 ms.
+/// Bytes that the streams of one link may keep: four streams at their limit, or three round trips of 1 Gbit/s, 150 ms.
 const LINK: usize = 64 << 20;
 /// Bytes that all links of this process may keep.
 const OVERALL: usize = 1 << 30;
