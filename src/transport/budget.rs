@@ -44,11 +44,19 @@ impl Share {
         let overall = KEPT_OVERALL.fetch_add(more, Relaxed) + more;
         on_link <= LINK && overall <= OVERALL
     }
+
+    /// Tells how much the stream still keeps, when that is less than before.
+    pub(super) fn shrink_to(&mut self, kept: usize) {
+        if kept < self.kept {
+            // Less is never too much.
+            let _ = self.set(kept);
+        }
+    }
 }
 
 impl Drop for Share {
     fn drop(&mut self) {
-        let _ = self.set(0);
+        self.shrink_to(0);
     }
 }
 
@@ -62,7 +70,10 @@ mod tests {
         let (mut one, mut other) = (budget.share(), budget.share());
         assert!(one.set(LINK));
         assert!(!other.set(1));
-        assert!(other.set(0) && one.set(LINK - 1) && other.set(1));
+        other.shrink_to(0);
+        one.shrink_to(LINK - 1);
+        one.shrink_to(LINK);
+        assert!(other.set(1));
         drop(one);
         assert!(other.set(LINK));
     }

@@ -267,5 +267,6 @@ impl Inner {
             // Gives the memory back.
             self.ahead = BytesMut::new();
         }
+        self.share.shrink_to(self.ahead.len() + self.pieces.waiting());
     }
 }
