@@ -7,7 +7,7 @@ use tracing::{Instrument, debug, debug_span};
 use crate::{
     forward::{self, Body},
     protocol::{Failure, Route, Wire},
-    tunnel::Tunnel,
+    tunnel::{Size, Tunnel},
 };
 
 /// Answers one request of a local Flower client.
@@ -27,7 +27,7 @@ pub(crate) async fn answer(tunnel: Tunnel, request: Request<Incoming>) -> Respon
         Ok(Route::Hello) => Err(Failure::refused("hello is spoken between funnels")),
         Ok(route) => {
             let span = debug_span!("outbound", peer = %tunnel.peer().fmt_short(), call = %route);
-            carry(&tunnel, request, wire).instrument(span).await
+            carry(&tunnel, Size::of(&route), request, wire).instrument(span).await
         }
         Err(refusal) => Err(Failure::refused(refusal)),
     };
@@ -37,8 +37,8 @@ pub(crate) async fn answer(tunnel: Tunnel, request: Request<Incoming>) -> Respon
     })
 }
 
-async fn carry(tunnel: &Tunnel, request: Request<Incoming>, wire: Wire) -> Result<Response<Body>, Failure> {
+async fn carry(tunnel: &Tunnel, size: Size, request: Request<Incoming>, wire: Wire) -> Result<Response<Body>, Failure> {
     let version = request.version();
-    let (response, lane) = tunnel.call(request.map(|body| forward::received(version, body))).await?;
+    let (response, lane) = tunnel.call(size, request.map(|body| forward::received(version, body))).await?;
     Ok(forward::onward_response(forward::received_response(response), wire, "the tunnel", lane))
 }

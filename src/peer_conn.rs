@@ -13,9 +13,9 @@ use tower_service::Service;
 
 use crate::{
     forward::{self, Body},
-    protocol::{BoxError, Failure, Wire},
+    protocol::{BoxError, Failure, Route, Wire},
     transport::Path,
-    tunnel::{Hello, Tunnel},
+    tunnel::{Hello, Size, Tunnel},
 };
 
 /// A tunnel to one peer funnel. Clones are one tunnel.
@@ -86,10 +86,11 @@ where
 
     fn call(&mut self, request: Request<B>) -> PeerCall {
         let tunnel = self.tunnel.clone();
+        let size = Route::of(&request).map_or(Size::Bulk, |route| Size::of(&route));
         let request = request.map(forward::boxed);
         PeerCall(Box::pin(async move {
             let (response, lane) =
-                tunnel.call(request).await.map_err(|failure| tonic::Status::unavailable(failure.to_string()))?;
+                tunnel.call(size, request).await.map_err(|failure| tonic::Status::unavailable(failure.to_string()))?;
             Ok(forward::onward_response(forward::received_response(response), Wire::Grpc, "the tunnel", lane))
         }))
     }

@@ -16,7 +16,7 @@ use tokio::{
 use tokio_util::task::AbortOnDropHandle;
 
 pub use self::hello::{ApiReport, Hello, WireReport};
-pub(crate) use self::lanes::LaneGuard;
+pub(crate) use self::lanes::{LaneGuard, Size};
 use self::{keeper::Keeper, lanes::Lanes};
 use crate::{
     forward::{self, Body},
@@ -94,12 +94,16 @@ impl Tunnel {
     ///
     /// While the link is lost since less than 4 s, the call waits for the next one. A call that was sent is never sent
     /// again.
-    pub(crate) async fn call(&self, request: Request<Body>) -> Result<(Response<Incoming>, LaneGuard), Failure> {
+    pub(crate) async fn call(
+        &self,
+        size: Size,
+        request: Request<Body>,
+    ) -> Result<(Response<Incoming>, LaneGuard), Failure> {
         let mut request = forward::onward_request(request, &self.authority);
         let give_up = Instant::now() + HOLD;
         loop {
             let up = self.wait_for_link(give_up).await?;
-            match up.lanes.send(request).await {
+            match up.lanes.send(size, request).await {
                 Ok(answered) => return Ok(answered),
                 Err(lanes::SendError::Failed(failure)) => return Err(failure),
                 Err(lanes::SendError::NotSent(unsent)) => {

@@ -8,6 +8,7 @@ pub struct Method {
     api: Api,
     name: &'static str,
     streams: bool,
+    is_bulk: bool,
 }
 
 impl Method {
@@ -27,6 +28,11 @@ impl Method {
     /// Whether its reply is a stream of messages and not one message. Requests are one message always.
     pub fn streams(&self) -> bool {
         self.streams
+    }
+
+    /// Whether it may move megabytes, a model or an app, or goes on for long. All others are small.
+    pub fn is_bulk(&self) -> bool {
+        self.is_bulk
     }
 
     /// The path of a call.
@@ -57,11 +63,15 @@ fn kebab(name: &str) -> String {
 }
 
 const fn unary(api: Api, name: &'static str) -> Method {
-    Method { api, name, streams: false }
+    Method { api, name, streams: false, is_bulk: false }
+}
+
+const fn bulk(api: Api, name: &'static str) -> Method {
+    Method { api, name, streams: false, is_bulk: true }
 }
 
 const fn stream(api: Api, name: &'static str) -> Method {
-    Method { api, name, streams: true }
+    Method { api, name, streams: true, is_bulk: true }
 }
 
 /// Flower adds methods with every release: to carry a new one from wire to wire, add its row.
@@ -71,19 +81,19 @@ const TABLE: [Method; 141] = [
     unary(Api::Fleet, "CreateNode"),
     unary(Api::Fleet, "DeactivateNode"),
     unary(Api::Fleet, "DeleteNode"),
-    unary(Api::Fleet, "GetFab"),
+    bulk(Api::Fleet, "GetFab"),
     unary(Api::Fleet, "GetRun"),
-    unary(Api::Fleet, "Join"),
+    bulk(Api::Fleet, "Join"),
     unary(Api::Fleet, "PullMessages"),
-    unary(Api::Fleet, "PullObject"),
+    bulk(Api::Fleet, "PullObject"),
     unary(Api::Fleet, "PushMessages"),
-    unary(Api::Fleet, "PushObject"),
+    bulk(Api::Fleet, "PushObject"),
     unary(Api::Fleet, "RegisterNode"),
     unary(Api::Fleet, "SendNodeHeartbeat"),
-    unary(Api::Fleet, "SendReceive"),
+    bulk(Api::Fleet, "SendReceive"),
     unary(Api::Fleet, "UnregisterNode"),
     unary(Api::Control, "AcceptInvitation"),
-    unary(Api::Control, "AddApp"),
+    bulk(Api::Control, "AddApp"),
     unary(Api::Control, "AddNodeToFederation"),
     unary(Api::Control, "ArchiveFederation"),
     unary(Api::Control, "BeginConnectorOAuth"),
@@ -106,7 +116,7 @@ const TABLE: [Method; 141] = [
     unary(Api::Control, "ListRunSeries"),
     unary(Api::Control, "ListRunSeriesEvents"),
     unary(Api::Control, "ListRuns"),
-    unary(Api::Control, "PullArtifacts"),
+    bulk(Api::Control, "PullArtifacts"),
     unary(Api::Control, "RefreshAuthTokens"),
     unary(Api::Control, "RegisterNode"),
     unary(Api::Control, "RejectInvitation"),
@@ -117,10 +127,10 @@ const TABLE: [Method; 141] = [
     unary(Api::Control, "SetFederationIcon"),
     unary(Api::Control, "ShowFederation"),
     unary(Api::Control, "StartAutomation"),
-    unary(Api::Control, "StartRun"),
+    bulk(Api::Control, "StartRun"),
     unary(Api::Control, "StopAutomation"),
     unary(Api::Control, "StopRun"),
-    unary(Api::Control, "StoreApp"),
+    bulk(Api::Control, "StoreApp"),
     stream(Api::Control, "StreamLogs"),
     stream(Api::Control, "StreamRunEvents"),
     unary(Api::Control, "UnregisterNode"),
@@ -129,50 +139,50 @@ const TABLE: [Method; 141] = [
     unary(Api::Runtime, "ClaimTask"),
     unary(Api::Runtime, "ConfirmMessageReceived"),
     unary(Api::Runtime, "CreateTask"),
-    unary(Api::Runtime, "GetCompactedContexts"),
+    bulk(Api::Runtime, "GetCompactedContexts"),
     unary(Api::Runtime, "GetConnector"),
     unary(Api::Runtime, "GetNodes"),
     unary(Api::Runtime, "GetRun"),
     unary(Api::Runtime, "GetRunSeriesEvents"),
     unary(Api::Runtime, "PullMessages"),
-    unary(Api::Runtime, "PullObject"),
+    bulk(Api::Runtime, "PullObject"),
     unary(Api::Runtime, "PullPendingTasks"),
-    unary(Api::Runtime, "PullTaskInput"),
-    unary(Api::Runtime, "PullTaskMessage"),
-    unary(Api::Runtime, "PushLogs"),
+    bulk(Api::Runtime, "PullTaskInput"),
+    bulk(Api::Runtime, "PullTaskMessage"),
+    bulk(Api::Runtime, "PushLogs"),
     unary(Api::Runtime, "PushMessages"),
-    unary(Api::Runtime, "PushObject"),
+    bulk(Api::Runtime, "PushObject"),
     unary(Api::Runtime, "PushTaskEvents"),
-    unary(Api::Runtime, "PushTaskMessage"),
-    unary(Api::Runtime, "PushTaskOutput"),
-    unary(Api::Runtime, "PutCompactedContext"),
+    bulk(Api::Runtime, "PushTaskMessage"),
+    bulk(Api::Runtime, "PushTaskOutput"),
+    bulk(Api::Runtime, "PutCompactedContext"),
     unary(Api::Runtime, "RecordTaskUsage"),
-    unary(Api::Runtime, "Responses"),
+    bulk(Api::Runtime, "Responses"),
     unary(Api::Runtime, "SendTaskHeartbeat"),
     unary(Api::Runtime, "StartAutomation"),
     unary(Api::ServerAppIo, "ClaimTask"),
     unary(Api::ServerAppIo, "ConfirmMessageReceived"),
     unary(Api::ServerAppIo, "CreateTask"),
     unary(Api::ServerAppIo, "GetConnector"),
-    unary(Api::ServerAppIo, "GetFab"),
+    bulk(Api::ServerAppIo, "GetFab"),
     unary(Api::ServerAppIo, "GetFederationOptions"),
     unary(Api::ServerAppIo, "GetNodes"),
     unary(Api::ServerAppIo, "GetRun"),
     unary(Api::ServerAppIo, "GetRunStatus"),
     unary(Api::ServerAppIo, "ListAppsToLaunch"),
-    unary(Api::ServerAppIo, "PullAppInputs"),
+    bulk(Api::ServerAppIo, "PullAppInputs"),
     unary(Api::ServerAppIo, "PullMessages"),
-    unary(Api::ServerAppIo, "PullObject"),
+    bulk(Api::ServerAppIo, "PullObject"),
     unary(Api::ServerAppIo, "PullPendingTasks"),
-    unary(Api::ServerAppIo, "PullTaskInput"),
-    unary(Api::ServerAppIo, "PullTaskMessage"),
-    unary(Api::ServerAppIo, "PushAppOutputs"),
-    unary(Api::ServerAppIo, "PushLogs"),
+    bulk(Api::ServerAppIo, "PullTaskInput"),
+    bulk(Api::ServerAppIo, "PullTaskMessage"),
+    bulk(Api::ServerAppIo, "PushAppOutputs"),
+    bulk(Api::ServerAppIo, "PushLogs"),
     unary(Api::ServerAppIo, "PushMessages"),
-    unary(Api::ServerAppIo, "PushObject"),
+    bulk(Api::ServerAppIo, "PushObject"),
     unary(Api::ServerAppIo, "PushTaskEvents"),
-    unary(Api::ServerAppIo, "PushTaskMessage"),
-    unary(Api::ServerAppIo, "PushTaskOutput"),
+    bulk(Api::ServerAppIo, "PushTaskMessage"),
+    bulk(Api::ServerAppIo, "PushTaskOutput"),
     unary(Api::ServerAppIo, "RecordTaskUsage"),
     unary(Api::ServerAppIo, "RequestToken"),
     unary(Api::ServerAppIo, "SendAppHeartbeat"),
@@ -186,23 +196,23 @@ const TABLE: [Method; 141] = [
     unary(Api::ClientAppIo, "GetRun"),
     unary(Api::ClientAppIo, "GetRunIdsWithPendingMessages"),
     unary(Api::ClientAppIo, "ListAppsToLaunch"),
-    unary(Api::ClientAppIo, "PullAppInputs"),
-    unary(Api::ClientAppIo, "PullClientAppInputs"),
-    unary(Api::ClientAppIo, "PullMessage"),
+    bulk(Api::ClientAppIo, "PullAppInputs"),
+    bulk(Api::ClientAppIo, "PullClientAppInputs"),
+    bulk(Api::ClientAppIo, "PullMessage"),
     unary(Api::ClientAppIo, "PullMessages"),
-    unary(Api::ClientAppIo, "PullObject"),
+    bulk(Api::ClientAppIo, "PullObject"),
     unary(Api::ClientAppIo, "PullPendingTasks"),
-    unary(Api::ClientAppIo, "PullTaskInput"),
-    unary(Api::ClientAppIo, "PullTaskMessage"),
-    unary(Api::ClientAppIo, "PushAppOutputs"),
-    unary(Api::ClientAppIo, "PushClientAppOutputs"),
-    unary(Api::ClientAppIo, "PushLogs"),
-    unary(Api::ClientAppIo, "PushMessage"),
+    bulk(Api::ClientAppIo, "PullTaskInput"),
+    bulk(Api::ClientAppIo, "PullTaskMessage"),
+    bulk(Api::ClientAppIo, "PushAppOutputs"),
+    bulk(Api::ClientAppIo, "PushClientAppOutputs"),
+    bulk(Api::ClientAppIo, "PushLogs"),
+    bulk(Api::ClientAppIo, "PushMessage"),
     unary(Api::ClientAppIo, "PushMessages"),
-    unary(Api::ClientAppIo, "PushObject"),
+    bulk(Api::ClientAppIo, "PushObject"),
     unary(Api::ClientAppIo, "PushTaskEvents"),
-    unary(Api::ClientAppIo, "PushTaskMessage"),
-    unary(Api::ClientAppIo, "PushTaskOutput"),
+    bulk(Api::ClientAppIo, "PushTaskMessage"),
+    bulk(Api::ClientAppIo, "PushTaskOutput"),
     unary(Api::ClientAppIo, "RecordTaskUsage"),
     unary(Api::ClientAppIo, "RequestToken"),
     unary(Api::ClientAppIo, "SendAppHeartbeat"),

@@ -71,6 +71,14 @@ impl Route {
         Ok(route)
     }
 
+    /// Whether the call may move megabytes. What is not known may.
+    pub(crate) fn is_bulk(&self) -> bool {
+        match self {
+            Self::Call { api, method, .. } => super::Method::find(*api, method).is_none_or(super::Method::is_bulk),
+            Self::Health | Self::Hello => false,
+        }
+    }
+
     fn call(path: &str) -> Result<Self, Refusal> {
         if let Some(rest) = path.strip_prefix("/flwr.proto.") {
             let (service, method) = two_segments(rest, is_identifier)?;

@@ -13,7 +13,7 @@ use tracing::{Instrument, debug, info, info_span, warn};
 
 use super::{
     Down, Hello, State, Up, Waiting,
-    lanes::{Lanes, SendError},
+    lanes::{Lanes, SendError, Size},
 };
 use crate::{
     forward,
@@ -119,7 +119,7 @@ impl Keeper {
         *request.uri_mut() = http::Uri::from_static(HELLO_PATH);
         let request = forward::onward_request(request, &self.authority);
         let exchange = async {
-            match lanes.send(request).await {
+            match lanes.send(Size::Small, request).await {
                 Ok((response, _lane)) => Hello::read(response).await,
                 Err(SendError::Failed(failure)) => Err(failure),
                 Err(SendError::NotSent(_)) => Err(Failure::unavailable("the peer takes no session")),

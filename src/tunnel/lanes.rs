@@ -1,7 +1,8 @@
 //! Spreads the calls of one link over several HTTP/2 sessions.
 //!
-//! A session on one bi-stream has head-of-line blocking and one window. So a call takes a lane that carries nothing,
-//! opens another if there is none, and shares the least loaded one when there are enough.
+//! Small calls share a lane: what leaves together shares packets and wake-ups. A call that may move a model takes a lane
+//! that carries nothing, opens another if there is none, and shares the least loaded one when there are enough: a session
+//! on one bi-stream has head-of-line blocking and one window.
 
 use std::sync::{
     Arc, Mutex, MutexGuard, PoisonError,
@@ -20,12 +21,12 @@ use tracing::debug;
 use crate::{
     forward::{Body, chain},
     http2,
-    protocol::Failure,
+    protocol::{Failure, Route},
     transport::{IrohStream, Link},
 };
 
-/// Past this many, calls share lanes. QUIC allows 100 streams; a SuperNode makes about four calls at once.
-const MAX_LANES: usize = 16;
+/// Past this many, bulk calls share lanes. A SuperNode makes two at once for each run.
+const MAX_BULK: usize = 16;
 
 /// Lanes that may end under a request before the link is doubted.
 const MAX_TRIES: usize = 3;
@@ -33,9 +34,31 @@ const MAX_TRIES: usize = 3;
 #[derive(Debug)]
 pub(super) struct Lanes {
     link: Link,
+    small: Set,
+    bulk: Set,
+}
+
+/// Lanes for calls of one kind.
+#[derive(Debug)]
+struct Set {
+    link: Link,
+    max: usize,
     open: Mutex<Vec<Lane>>,
     /// Held by the one who opens a lane.
     opening: tokio::sync::Mutex<()>,
+}
+
+/// How much a call may move.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Size {
+    Small,
+    Bulk,
+}
+
+impl Size {
+    pub(crate) fn of(route: &Route) -> Self {
+        if route.is_bulk() { Self::Bulk } else { Self::Small }
+    }
 }
 
 /// One HTTP/2 session on one bi-stream.
@@ -69,7 +92,7 @@ pub(super) enum SendError {
 
 impl Lanes {
     pub(super) fn new(link: Link) -> Self {
-        Self { link, open: Mutex::default(), opening: tokio::sync::Mutex::default() }
+        Self { small: Set::new(link.clone(), 1), bulk: Set::new(link.clone(), MAX_BULK), link }
     }
 
     pub(super) fn link(&self) -> &Link {
@@ -77,9 +100,17 @@ impl Lanes {
     }
 
     /// Sends one request. The guard keeps its place: drop it when the response's body has ended.
-    pub(super) async fn send(&self, mut request: Request<Body>) -> Result<(Response<Incoming>, LaneGuard), SendError> {
+    pub(super) async fn send(
+        &self,
+        size: Size,
+        mut request: Request<Body>,
+    ) -> Result<(Response<Incoming>, LaneGuard), SendError> {
+        let set = match size {
+            Size::Small => &self.small,
+            Size::Bulk => &self.bulk,
+        };
         for _ in 0..MAX_TRIES {
-            let Some(mut guard) = self.lane().await else { break };
+            let Some(mut guard) = set.lane().await else { break };
             let mut error = match guard.lane.requests.try_send_request(request).await {
                 Ok(response) => return Ok((response, guard)),
                 Err(error) => error,
@@ -100,6 +131,12 @@ impl Lanes {
             None => format!("the session with {} failed: {}", self.link.peer().fmt_short(), chain(error)),
         }
     }
+}
+
+impl Set {
+    fn new(link: Link, max: usize) -> Self {
+        Self { link, max, open: Mutex::default(), opening: tokio::sync::Mutex::default() }
+    }
 
     /// A place on a lane, `None` when the link is at its end.
     ///
@@ -116,7 +153,7 @@ impl Lanes {
                 None => self.opening.lock().await,
             },
         };
-        let is_full = self.open().len() >= MAX_LANES;
+        let is_full = self.open().len() >= self.max;
         if let Some(guard) = self.least_loaded(|load| load == 0 || is_full) {
             return Some(guard);
         }
