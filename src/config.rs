@@ -12,6 +12,7 @@ use crate::{
     forward::chain,
     identity,
     protocol::{Api, ApiSet},
+    transport::CongestionControl,
     upstream::{Upstream, Upstreams},
 };
 
@@ -33,6 +34,8 @@ pub struct FunnelConfig {
     pub alpn: Vec<u8>,
     /// Which relays help where no direct path is found. Default: n0's public ones, meant for trying out.
     pub relay_mode: RelayMode,
+    /// How fast links may send. Default: by path, which random loss does not slow down.
+    pub congestion_control: CongestionControl,
     /// The UDP address of the iroh endpoint. Default: every interface, any port.
     pub bind_addr: SocketAddr,
     /// The TCP address on which local Flower clients reach the peer, gRPC and HTTP alike. Default `127.0.0.1:9092`.
@@ -55,6 +58,7 @@ impl FunnelConfig {
             config: Self {
                 alpn: ALPN.to_vec(),
                 relay_mode: RelayMode::Default,
+                congestion_control: CongestionControl::default(),
                 bind_addr: parse(DEFAULT_BIND_ADDR),
                 flower_grpc_addr: parse(DEFAULT_FLOWER_GRPC_ADDR),
                 secret_key: None,
@@ -136,6 +140,12 @@ impl FunnelConfigBuilder {
     /// Sets [`FunnelConfig::relay_mode`].
     pub fn relay_mode(mut self, relay_mode: RelayMode) -> Self {
         self.config.relay_mode = relay_mode;
+        self
+    }
+
+    /// Sets [`FunnelConfig::congestion_control`].
+    pub fn congestion_control(mut self, congestion_control: CongestionControl) -> Self {
+        self.config.congestion_control = congestion_control;
         self
     }
 

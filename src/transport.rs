@@ -44,6 +44,7 @@ mod incoming;
 mod limits;
 mod link;
 mod lost_link;
+mod outgoing;
 mod peer_info;
 mod pieces;
 mod pool;
@@ -64,7 +65,7 @@ pub use self::{
     link::Link,
     lost_link::{LostLink, LostLinkBody, LostLinkFuture, LostLinkLayer},
     peer_info::{Path, PeerInfo},
-    quic::{IDLE_TIMEOUT, quic_config},
+    quic::{CongestionControl, IDLE_TIMEOUT, InvalidCongestionControl, quic_config, quic_config_with},
     stream::IrohStream,
     target::{InvalidTarget, peer_id},
 };

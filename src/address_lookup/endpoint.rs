@@ -15,7 +15,7 @@ pub(crate) async fn bind_endpoint(config: &FunnelConfig, admission: Admission) -
     let failed = |error: Box<dyn std::error::Error + Send + Sync>| Error::endpoint(config.bind_addr, error);
     let mut builder = preset(&config.relay_mode)
         .relay_mode(config.relay_mode.clone())
-        .transport_config(transport::quic_config())
+        .transport_config(transport::quic_config_with(config.congestion_control))
         .hooks(admission);
     if config.exposed.is_some() {
         builder = builder.alpns(vec![config.alpn.clone()]);

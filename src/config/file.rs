@@ -41,6 +41,9 @@ fn root(mut fields: Fields<'_>) -> FunnelConfigBuilder {
     if let Some(relay) = fields.parse::<Relay>("relay_mode") {
         builder = builder.relay_mode(relay.into_mode());
     }
+    if let Some(congestion_control) = fields.parse("congestion_control") {
+        builder = builder.congestion_control(congestion_control);
+    }
     if let Some(bind_addr) = fields.parse("bind_addr") {
         builder = builder.bind_addr(bind_addr);
     }
@@ -240,6 +243,7 @@ mod tests {
     use iroh::SecretKey;
 
     use super::*;
+    use crate::transport::CongestionControl;
 
     fn key_file() -> (tempfile::TempDir, String) {
         let folder = tempfile::tempdir().unwrap();
@@ -255,6 +259,7 @@ mod tests {
             r#"
             {key_file}
             alpn = "test/1"
+            congestion_control = "cubic"
             relay_mode = "off"
             bind_addr = "127.0.0.1:0"
             flower_grpc_addr = "127.0.0.1:19092"
@@ -281,6 +286,7 @@ mod tests {
         .build()
         .unwrap();
         assert_eq!(config.alpn, b"test/1");
+        assert_eq!(config.congestion_control, CongestionControl::Cubic);
         assert_eq!(config.drain_timeout, Duration::from_millis(2500));
         assert_eq!(config.peers.len(), 2);
         let exposed = config.exposed.unwrap();
@@ -296,6 +302,7 @@ mod tests {
             r#"
             {key_file}
             alpn = ""
+            congestion_control = "reno"
             relay_mode = "on"
             bind_addr = "everywhere"
             drain_timeout_s = -1
@@ -322,6 +329,7 @@ mod tests {
             "peer[0].peer:",
             "colour: no such key",
             "alpn:",
+            "congestion_control:",
         ];
         for part in expected {
             assert!(error.mistakes().iter().any(|mistake| mistake.starts_with(part)), "{part} is not in {error}");

@@ -96,6 +96,6 @@ impl Service<Uri> for IrohConnector {
 
     fn call(&mut self, uri: Uri) -> Connecting {
         let this = self.clone();
-        Connecting::new(async move { this.open(target::peer_id(&uri)?).await })
+        Connecting::new(async move { Ok(this.open(target::peer_id(&uri)?).await?.for_http()) })
     }
 }

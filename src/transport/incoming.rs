@@ -166,7 +166,7 @@ impl Acceptor {
                 stream.reset(Code::OVERLOADED);
                 continue;
             };
-            if self.sessions.send(stream.counted(permit)).await.is_err() {
+            if self.sessions.send(stream.counted(permit).for_http()).await.is_err() {
                 return;
             }
         }

@@ -1,8 +1,9 @@
 //! QUIC settings that the rest of the transport was measured with.
 
-use std::{sync::Arc, time::Duration};
+use std::{error::Error, fmt, str::FromStr, sync::Arc, time::Duration};
 
 use iroh::endpoint::{IdleTimeout, QuicTransportConfig, VarInt};
+use noq_proto::congestion::{Bbr3Config, ControllerFactory, CubicConfig};
 
 use super::congestion::ByPath;
 
@@ -19,17 +20,69 @@ pub const IDLE_TIMEOUT: Duration = Duration::from_secs(6);
 /// spread over one window costs no link.
 const STREAM_WINDOW: u32 = 2_000_000;
 
+/// What decides how fast a link may send. Each end decides for what it sends.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum CongestionControl {
+    /// A model of what the path delivers, which random loss does not slow down; Cubic where round trips are below 1 ms.
+    #[default]
+    ByPath,
+    /// noq's Cubic, iroh's default: yields to every lost packet. For links that are shared with TCP and lose nothing.
+    Cubic,
+    /// noq's BBR3, which its authors call experimental.
+    Bbr3,
+}
+
+impl CongestionControl {
+    fn factory(self) -> Arc<dyn ControllerFactory + Send + Sync> {
+        match self {
+            Self::ByPath => Arc::new(ByPath),
+            Self::Cubic => Arc::new(CubicConfig::default()),
+            Self::Bbr3 => Arc::new(Bbr3Config::default()),
+        }
+    }
+}
+
+impl FromStr for CongestionControl {
+    type Err = InvalidCongestionControl;
+
+    fn from_str(name: &str) -> Result<Self, InvalidCongestionControl> {
+        match name {
+            "by-path" => Ok(Self::ByPath),
+            "cubic" => Ok(Self::Cubic),
+            "bbr3" => Ok(Self::Bbr3),
+            _ => Err(InvalidCongestionControl(name.to_owned())),
+        }
+    }
+}
+
+/// A name that is no [`CongestionControl`].
+#[derive(Clone, Debug)]
+pub struct InvalidCongestionControl(String);
+
+impl fmt::Display for InvalidCongestionControl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?} is no congestion control; there are by-path, cubic and bbr3", self.0)
+    }
+}
+
+impl Error for InvalidCongestionControl {}
+
 /// QUIC settings for an endpoint that carries gRPC: for `iroh::endpoint::Builder::transport_config`.
 ///
-/// Idle timeout 6 s (iroh: 30 s), stream window 2 MB (iroh: 1.25 MB), and congestion control by path: a model of what the
-/// path delivers, which random loss does not slow down, or Cubic (iroh's) where round trips are below 1 ms. An endpoint
-/// with iroh's own settings works as well, notices a silent peer later and is much slower on links that are long or lose
-/// packets.
+/// Idle timeout 6 s (iroh: 30 s), stream window 2 MB (iroh: 1.25 MB), and [`CongestionControl::ByPath`] (iroh: Cubic). An
+/// endpoint with iroh's own settings works as well, notices a silent peer later and is much slower on links that are long
+/// or lose packets.
 pub fn quic_config() -> QuicTransportConfig {
+    quic_config_with(CongestionControl::default())
+}
+
+/// The same with another congestion control.
+pub fn quic_config_with(congestion_control: CongestionControl) -> QuicTransportConfig {
     let idle = IdleTimeout::try_from(IDLE_TIMEOUT).expect("6 s fit QUIC's 62 bits of milliseconds");
     QuicTransportConfig::builder()
         .max_idle_timeout(Some(idle))
-        .congestion_controller_factory(Arc::new(ByPath))
+        .congestion_controller_factory(congestion_control.factory())
         .stream_receive_window(VarInt::from_u32(STREAM_WINDOW))
         .build()
 }

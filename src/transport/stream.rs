@@ -3,12 +3,11 @@
 use std::{
     fmt,
     io::{self, IoSlice},
-    pin::{Pin, pin},
+    pin::Pin,
     task::{Context, Poll, ready},
     time::Duration,
 };
 
-use bytes::BytesMut;
 use iroh::endpoint::{ReadError, RecvStream, SendStream, StoppedError, VarInt, WriteError};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
@@ -18,14 +17,11 @@ use tonic::transport::server::Connected;
 
 use super::{
     Code, Link, PeerInfo,
+    outgoing::Outgoing,
     read_ahead::{ReadAhead, ReadFailed},
-    urgency::Urgency,
 };
 
 type Acknowledged = Pin<Box<dyn Future<Output = Result<Option<VarInt>, StoppedError>> + Send + Sync>>;
-
-/// What one write takes of many slices: an HTTP/2 frame as large as the funnel's, with its header.
-const GATHERED: usize = (64 << 10) + 16;
 
 /// A QUIC bi-stream that reads and writes like a socket.
 ///
@@ -46,9 +42,8 @@ const GATHERED: usize = (64 << 10) + 16;
 /// What is written goes before the bulk of other streams until this stream has sent 32 KiB, and again after 100 ms of
 /// silence.
 pub struct IrohStream {
-    send: SendStream,
+    send: Outgoing,
     recv: ReadAhead,
-    urgency: Urgency,
     sending: Sending,
     receiving: Receiving,
     /// Counts the stream against a server's limit.
@@ -74,8 +69,7 @@ impl IrohStream {
         let round_trip = link.path().map_or(Duration::ZERO, |path| path.rtt);
         Self {
             recv: ReadAhead::new(recv, round_trip, link.budget().share()),
-            send,
-            urgency: Urgency::new(),
+            send: Outgoing::new(send),
             sending: Sending::Open,
             receiving: Receiving::Open,
             permit: None,
@@ -85,6 +79,12 @@ impl IrohStream {
 
     pub(super) fn counted(mut self, permit: OwnedSemaphorePermit) -> Self {
         self.permit = Some(permit);
+        self
+    }
+
+    /// The same stream for HTTP, which flushes what it writes: small writes wait for it and leave together.
+    pub(crate) fn for_http(mut self) -> Self {
+        self.send.hold();
         self
     }
 
@@ -102,7 +102,7 @@ impl IrohStream {
         if !matches!(self.sending, Sending::Ended) {
             self.sending = Sending::Ended;
             // Fails only on a stream that has ended already.
-            let _ = self.send.reset(code.into());
+            let _ = self.send.stream().reset(code.into());
         }
         if self.receiving == Receiving::Open {
             self.receiving = Receiving::Ended;
@@ -140,12 +140,6 @@ impl IrohStream {
         }
     }
 
-    fn written(&mut self, written: Result<usize, WriteError>) -> io::Result<usize> {
-        let written = written.map_err(|error| self.write_failed(error))?;
-        self.urgency.sent(written);
-        Ok(written)
-    }
-
     fn acknowledged(&self, outcome: Result<Option<VarInt>, StoppedError>) -> io::Result<()> {
         match outcome {
             Ok(None) => Ok(()),
@@ -168,6 +162,10 @@ impl AsyncRead for IrohStream {
         if this.receiving == Receiving::Ended || buf.remaining() == 0 {
             return Poll::Ready(Ok(()));
         }
+        // Whoever reads waits for an answer to what it wrote.
+        if let Poll::Ready(Err(error)) = this.send.poll_before_read(cx) {
+            return Poll::Ready(Err(this.write_failed(error)));
+        }
         let filled = buf.filled().len();
         match ready!(this.recv.poll_read(cx, buf)) {
             Ok(()) => {
@@ -183,10 +181,7 @@ impl AsyncRead for IrohStream {
 
 impl AsyncWrite for IrohStream {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        let this = self.get_mut();
-        this.urgency.before(buf.len(), &this.send);
-        let written = ready!(Pin::new(&mut this.send).poll_write(cx, buf));
-        Poll::Ready(this.written(written))
+        self.poll_write_vectored(cx, &[IoSlice::new(buf)])
     }
 
     fn poll_write_vectored(
@@ -195,31 +190,28 @@ impl AsyncWrite for IrohStream {
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        let mut gathered = BytesMut::with_capacity(bufs.iter().map(|buf| buf.len()).sum::<usize>().min(GATHERED));
-        for buf in bufs {
-            let room = GATHERED - gathered.len();
-            gathered.extend_from_slice(&buf[..buf.len().min(room)]);
-        }
-        this.urgency.before(gathered.len(), &this.send);
-        let mut chunk = [gathered.freeze()];
-        let written = ready!(pin!(this.send.write_many_chunks(&mut &mut chunk[..])).poll(cx));
-        Poll::Ready(this.written(written))
+        let written = ready!(this.send.poll_write(cx, bufs));
+        Poll::Ready(written.map_err(|error| this.write_failed(error)))
     }
 
     fn is_write_vectored(&self) -> bool {
         true
     }
 
-    fn poll_flush(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let flushed = ready!(this.send.poll_flush(cx));
+        Poll::Ready(flushed.map_err(|error| this.write_failed(error)))
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         if matches!(this.sending, Sending::Open) {
+            // What the peer stopped is told below, with its code.
+            let _ = ready!(this.send.poll_push(cx));
             // Fails when the peer stopped the stream; the future below then yields the peer's code.
-            let _ = this.send.finish();
-            this.sending = Sending::Finishing(Box::pin(this.send.stopped()));
+            let _ = this.send.stream().finish();
+            this.sending = Sending::Finishing(Box::pin(this.send.stream().stopped()));
         }
         let Sending::Finishing(acknowledged) = &mut this.sending else {
             return Poll::Ready(Ok(()));

@@ -178,7 +178,7 @@ impl Set {
 impl Lane {
     async fn open(link: &Link) -> Option<Self> {
         let stream = link.open().await.ok()?;
-        let (requests, session) = handshake(stream).await.ok()?;
+        let (requests, session) = handshake(stream.for_http()).await.ok()?;
         let session = tokio::spawn(async move {
             if let Err(error) = session.await {
                 debug!("session ended: {}", chain(&error));

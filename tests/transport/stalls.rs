@@ -37,6 +37,7 @@ async fn assert_works(dialled: &mut IrohStream, accepted: &mut IrohStream) {
     for (from, to) in [(0, 1), (1, 0)] {
         let ends = [&mut *dialled, &mut *accepted];
         ends[from].write_all(b"?").await.unwrap();
+        ends[from].flush().await.unwrap();
         assert_eq!(ends[to].read_u8().await.unwrap(), b'?');
     }
 }
