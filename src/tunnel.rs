@@ -1,5 +1,6 @@
 //! The tie to one peer funnel: a link that is kept open, and calls over it.
 
+mod hearing;
 mod hello;
 mod keeper;
 mod lanes;

@@ -4,6 +4,8 @@
 mod drain;
 #[path = "support/funnel_process.rs"]
 mod funnel_process;
+#[path = "command/links.rs"]
+mod links;
 #[path = "command/logs.rs"]
 mod logs;
 #[path = "command/memory.rs"]

@@ -63,6 +63,23 @@ impl IrohConnector {
         self.pool.link(peer).await
     }
 
+    /// Another link to `peer`, beside one that may be open, dialled within `patience`. It is the peer's link from when it
+    /// is [`adopt`](Self::adopt)ed.
+    ///
+    /// # Errors
+    /// As [`link`](Self::link), without its backoff.
+    ///
+    /// # Cancel safety
+    /// Dropping the future ends the dial.
+    pub(crate) async fn dial(&self, peer: EndpointId, patience: Duration) -> Result<Link, ConnectError> {
+        self.pool.dial(self.pool.addr(peer), patience).await
+    }
+
+    /// Makes `link` the one that is handed out for its peer.
+    pub(crate) fn adopt(&self, link: Link) {
+        self.pool.adopt(link);
+    }
+
     /// The link to `peer` if one is open. Dials nothing.
     pub fn open_link(&self, peer: EndpointId) -> Option<Link> {
         self.pool.open_link(peer)

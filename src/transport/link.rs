@@ -56,6 +56,12 @@ impl Link {
         Path::of(self.connection())
     }
 
+    /// What was sent that the peer has to acknowledge, and what was received from it, as numbers that grow.
+    pub(crate) fn traffic(&self) -> (u64, u64) {
+        let stats = self.connection().stats();
+        (stats.frame_tx.stream + stats.frame_tx.ping, stats.udp_rx.datagrams)
+    }
+
     /// Opens a bi-stream. The peer notices it with the first byte written.
     ///
     /// Waits while the peer's limit of concurrent streams is reached.

@@ -105,19 +105,29 @@ impl Pool {
         }
     }
 
+    /// What is known of where to find the peer.
+    pub(super) fn addr(&self, id: EndpointId) -> EndpointAddr {
+        self.peers().get(&id).and_then(|peer| peer.addr.clone()).unwrap_or_else(|| id.into())
+    }
+
+    pub(super) fn adopt(&self, link: Link) {
+        let id = link.peer();
+        self.peers().entry(id).or_default().state = State::Open { link, failures: 0 };
+    }
+
     async fn dial_and_settle(self: Arc<Self>, addr: EndpointAddr, failures: u32) -> Outcome {
-        let outcome = self.dial(addr.clone()).await;
+        let outcome = self.dial(addr.clone(), self.dial_timeout).await;
         self.settle(&addr, &outcome, failures);
         outcome
     }
 
-    async fn dial(&self, addr: EndpointAddr) -> Outcome {
+    pub(super) async fn dial(&self, addr: EndpointAddr, patience: Duration) -> Outcome {
         let peer = addr.id;
         debug!(peer = %peer.fmt_short(), "dialling");
-        match timeout(self.dial_timeout, self.endpoint.connect(addr, &self.alpn)).await {
+        match timeout(patience, self.endpoint.connect(addr, &self.alpn)).await {
             Ok(Ok(connection)) => Ok(Link::new(connection)),
             Ok(Err(error)) => Err(ConnectError::dial(peer, &self.alpn, error)),
-            Err(_) => Err(ConnectError::timed_out(peer, self.dial_timeout)),
+            Err(_) => Err(ConnectError::timed_out(peer, patience)),
         }
     }
 

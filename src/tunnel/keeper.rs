@@ -13,6 +13,7 @@ use tracing::{Instrument, debug, info, info_span, warn};
 
 use super::{
     Down, Hello, State, Up, Waiting,
+    hearing::Hearing,
     lanes::{Lanes, SendError, Size},
 };
 use crate::{
@@ -23,8 +24,16 @@ use crate::{
 
 /// Before the second attempt, doubling with each.
 const RETRY_FIRST: Duration = Duration::from_millis(100);
-/// Between attempts in the end. A link that lived longer was a good one, and the next is dialled at once.
+/// Between the attempts of the first minute: a network that comes back is to be used within a second.
+const RETRY_SOON: Duration = Duration::from_millis(400);
+/// Attempts until then, at about two seconds each.
+const SOON: u32 = 30;
+/// Between attempts in the end, and where a peer does not admit us. A link that lived longer was a good one, and the
+/// next is dialled at once.
 const RETRY_MAX: Duration = Duration::from_secs(2);
+/// For one dial. A handshake is sent again after 0.3 and 0.9 s, then less and less often: beginning anew finds a network
+/// that came back sooner. Every third dial has time for a relay at the far side of the world.
+const DIALS: [Duration; 3] = [Duration::from_millis(1500), Duration::from_millis(1500), Duration::from_secs(10)];
 /// For the answer to hello, which asks nobody else.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -53,7 +62,8 @@ impl Keeper {
     async fn keep(self) {
         let (mut since, mut failures) = (Instant::now(), 0);
         loop {
-            match self.greet().await {
+            let mut waiting = Waiting::Worthwhile;
+            match self.greet(failures).await {
                 Ok(up) => {
                     let began = Instant::now();
                     since = self.hold(up).await;
@@ -62,27 +72,71 @@ impl Keeper {
                         continue;
                     }
                 }
-                Err(down) => self.note(Down { since, ..down }),
+                Err(down) => {
+                    waiting = down.waiting;
+                    self.note(Down { since, ..down });
+                }
             }
-            sleep(pause(failures)).await;
+            sleep(pause(failures, waiting)).await;
             failures += 1;
         }
     }
 
-    /// Publishes the link, waits for its end, and tells when that was.
-    async fn hold(&self, up: Up) -> Instant {
-        let link = up.lanes.link().clone();
-        match link.path() {
-            Some(path) => info!(%path, hello = %up.hello, "connected"),
-            None => info!(hello = %up.hello, "connected"),
+    /// Publishes the link and those that replace it, waits for the end of the last, and tells when that was.
+    async fn hold(&self, mut up: Up) -> Instant {
+        loop {
+            let link = up.lanes.link().clone();
+            match link.path() {
+                Some(path) => info!(%path, hello = %up.hello, "connected"),
+                None => info!(hello = %up.hello, "connected"),
+            }
+            self.connector.adopt(link.clone());
+            self.state.send_replace(State::Up(Arc::new(up)));
+            match self.replaced(&link).await {
+                Ok(next) => {
+                    warn!("the link was silent, another was found: the peer was restarted, or its network changed");
+                    link.close(Code::DONE, "replaced by another link");
+                    up = next;
+                }
+                Err(lost) => {
+                    warn!("{lost}");
+                    let down = Down::of_lost(&lost);
+                    let since = down.since;
+                    self.state.send_replace(State::Down(down));
+                    return since;
+                }
+            }
         }
-        self.state.send_replace(State::Up(Arc::new(up)));
-        let lost = link.closed().await;
-        warn!("{lost}");
-        let down = Down::of_lost(&lost);
-        let since = down.since;
-        self.state.send_replace(State::Down(down));
-        since
+    }
+
+    /// Waits for the end of `link`, or for another one that answers while it is silent.
+    ///
+    /// A peer that was killed and started again does not know the link, and cannot say so.
+    async fn replaced(&self, link: &Link) -> Result<Up, LinkLost> {
+        let mut hearing = Hearing::of(link);
+        loop {
+            tokio::select! {
+                lost = link.closed() => return Err(lost),
+                () = hearing.silence() => debug!("the peer is silent: it is dialled beside the link"),
+            }
+            tokio::select! {
+                lost = link.closed() => return Err(lost),
+                () = hearing.sound() => {}
+                up = self.greet_at_last() => return Ok(up),
+            }
+        }
+    }
+
+    async fn greet_at_last(&self) -> Up {
+        let mut failures = 0;
+        loop {
+            match self.greet(failures).await {
+                Ok(up) => return up,
+                Err(down) => debug!("{}", down.failure),
+            }
+            sleep(pause(failures, Waiting::Worthwhile)).await;
+            failures += 1;
+        }
     }
 
     /// Publishes why there is no link, and logs it when it is news.
@@ -98,8 +152,9 @@ impl Keeper {
         });
     }
 
-    async fn greet(&self) -> Result<Up, Down> {
-        let link = self.connector.link(self.peer).await.map_err(|error| match error.link_lost() {
+    async fn greet(&self, attempt: u32) -> Result<Up, Down> {
+        let patience = DIALS[attempt as usize % DIALS.len()];
+        let link = self.connector.dial(self.peer, patience).await.map_err(|error| match error.link_lost() {
             Some(lost) => Down::of_lost(lost),
             None => Down::now(Failure::unavailable(&error)),
         })?;
@@ -145,8 +200,12 @@ fn give_up(link: &Link, down: Down) -> Down {
 }
 
 /// A random half keeps the peers of a funnel that restarts from coming back in step.
-fn pause(failures: u32) -> Duration {
-    let full = RETRY_FIRST.saturating_mul(1 << failures.min(10)).min(RETRY_MAX);
+fn pause(failures: u32, waiting: Waiting) -> Duration {
+    let max = match waiting {
+        Waiting::Worthwhile if failures < SOON => RETRY_SOON,
+        Waiting::Worthwhile | Waiting::Useless => RETRY_MAX,
+    };
+    let full = RETRY_FIRST.saturating_mul(1 << failures.min(10)).min(max);
     full.mul_f32(0.5 + fastrand::f32() / 2.0)
 }
 

@@ -61,7 +61,17 @@ pub(crate) async fn http_server<F>(serve: impl Fn(TcpStream, String) -> F + Clon
 where
     F: Future<Output = ()> + Send + 'static,
 {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    serve_on(TcpListener::bind("127.0.0.1:0").await.unwrap(), serve)
+}
+
+/// The same on a socket that is there, perhaps on another host.
+pub(crate) fn serve_on<F>(
+    listener: TcpListener,
+    serve: impl Fn(TcpStream, String) -> F + Clone + Send + 'static,
+) -> SocketAddr
+where
+    F: Future<Output = ()> + Send + 'static,
+{
     let addr = listener.local_addr().unwrap();
     tokio::spawn(async move {
         while let Ok((mut socket, _)) = listener.accept().await {
@@ -92,9 +102,13 @@ pub(crate) async fn read_head(socket: &mut TcpStream) -> Option<String> {
 
 /// Begins a call of Flower's HTTP API with a body of `length` bytes, which the caller writes.
 pub(crate) async fn begin_call(dial: SocketAddr, path: &str, length: u64) -> TcpStream {
-    let mut socket = TcpStream::connect(dial).await.unwrap();
+    begin_call_on(TcpStream::connect(dial).await.unwrap(), path, length).await
+}
+
+/// The same on a connection that is there.
+pub(crate) async fn begin_call_on(mut socket: TcpStream, path: &str, length: u64) -> TcpStream {
     let head = format!(
-        "POST {path} HTTP/1.1\r\nhost: {dial}\r\ncontent-type: application/protobuf\r\ncontent-length: {length}\r\n\r\n"
+        "POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/protobuf\r\ncontent-length: {length}\r\n\r\n"
     );
     socket.write_all(head.as_bytes()).await.unwrap();
     socket

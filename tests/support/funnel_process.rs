@@ -54,7 +54,12 @@ impl FunnelProcess {
         Self::spawn_command(launcher)?.ready().await
     }
 
-    async fn ready(self) -> Result<Self, String> {
+    /// Waits for the `ready` line.
+    ///
+    /// # Errors
+    ///
+    /// As [`start`](Self::start).
+    pub async fn ready(self) -> Result<Self, String> {
         let funnel = self;
         let has_line = |stdout: &String| stdout.lines().any(|line| line.starts_with(READY));
         funnel.wait_for(&funnel.stdout, has_line, "to be ready").await?;
