@@ -80,7 +80,7 @@ where
                 match read_head(&mut socket).await {
                     // As Flower answers whoever looks whether it is there.
                     Some(head) if head.starts_with("GET") => {
-                        let _ = socket.write_all(b"HTTP/1.1 405 Method Not Allowed\r\ncontent-length: 0\r\n\r\n").await;
+                        let _ = socket.write_all(b"HTTP/1.1 405 Method Not Allowed\r\ncontent-length: 0\r\nconnection: close\r\n\r\n").await;
                     }
                     Some(head) => serve(socket, head).await,
                     None => {}
@@ -119,7 +119,9 @@ pub(crate) fn status(head: &str) -> &str {
     head.split(' ').nth(1).unwrap_or_default()
 }
 
-/// A response head of Flower's HTTP API for a body of `length` bytes.
+/// A response head of Flower's HTTP API for a body of `length` bytes, after which the server closes the connection.
 pub(crate) fn response_head(length: u64) -> String {
-    format!("HTTP/1.1 200 OK\r\ncontent-type: application/protobuf\r\ncontent-length: {length}\r\n\r\n")
+    format!(
+        "HTTP/1.1 200 OK\r\ncontent-type: application/protobuf\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n"
+    )
 }
