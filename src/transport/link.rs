@@ -7,7 +7,7 @@ use iroh::{
     endpoint::{Connection, ConnectionError},
 };
 
-use super::{Code, LinkLost, Path, PeerInfo, budget::Budget, stream::IrohStream};
+use super::{Code, LinkLost, Path, PeerInfo, budget::Budget, stream::IrohStream, urgency::Turns};
 
 /// A QUIC connection to one peer.
 ///
@@ -20,6 +20,7 @@ pub struct Link(Arc<Guard>);
 struct Guard {
     connection: Connection,
     budget: Budget,
+    turns: Turns,
 }
 
 impl Drop for Guard {
@@ -30,7 +31,7 @@ impl Drop for Guard {
 
 impl Link {
     pub(super) fn new(connection: Connection) -> Self {
-        Self(Arc::new(Guard { connection, budget: Budget::default() }))
+        Self(Arc::new(Guard { connection, budget: Budget::default(), turns: Turns::default() }))
     }
 
     pub(super) fn connection(&self) -> &Connection {
@@ -39,6 +40,10 @@ impl Link {
 
     pub(super) fn budget(&self) -> &Budget {
         &self.0.budget
+    }
+
+    pub(super) fn turns(&self) -> &Turns {
+        &self.0.turns
     }
 
     /// The peer's public key.

@@ -1,4 +1,4 @@
-//! The sending half of a stream: small writes leave together.
+//! The sending half of a stream: what is written between two flushes leaves together.
 //!
 //! hyper writes the head of a message, its body and its trailers one after the other, from two tasks. A packet for each
 //! costs a wake-up of QUIC's driver, a system call and an acknowledgement, at both ends. So a small write waits for the
@@ -10,28 +10,33 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use iroh::endpoint::{SendStream, StreamId, WriteError};
+use tokio::task::yield_now;
 
-use super::urgency::Urgency;
+use super::urgency::{Turns, Urgency};
 
-/// What leaves at the next flush, in bytes: less than a packet, so that nothing is held back that could fill one.
+/// What is handed to QUIC at once, in bytes: an HTTP/2 frame as large as the funnel's with its header, or several smaller
+/// ones. For each packet noq 1.4 walks through all pieces that are not acknowledged: the fewer the better.
+const HELD: usize = (64 << 10) + 16;
+/// A flush of no more than this gives the other tasks a turn, in bytes. Less than a packet: whoever writes more does not
+/// wait.
 const SMALL: usize = 1_000;
-/// What one write takes of many slices: an HTTP/2 frame as large as the funnel's, with its header.
-const GATHERED: usize = (64 << 10) + 16;
 
 #[derive(Debug)]
 pub(super) struct Outgoing {
     send: SendStream,
     /// Taken from the writer, not yet given to QUIC.
-    unsent: BytesMut,
+    held: BytesMut,
+    /// The same, at its turn: QUIC may take it bit by bit.
+    leaving: Bytes,
     flush: Flush,
-    /// Small writes wait for a flush.
+    /// Writes wait for a flush.
     holds: bool,
     urgency: Urgency,
 }
 
-/// How far the flush of what is unsent has come.
+/// How far the flush of what is held has come.
 #[derive(Debug, PartialEq)]
 enum Flush {
     NotAsked,
@@ -42,11 +47,18 @@ enum Flush {
 }
 
 impl Outgoing {
-    pub(super) fn new(send: SendStream) -> Self {
-        Self { send, unsent: BytesMut::new(), flush: Flush::NotAsked, holds: false, urgency: Urgency::new() }
+    pub(super) fn new(send: SendStream, turns: Turns) -> Self {
+        Self {
+            send,
+            held: BytesMut::new(),
+            leaving: Bytes::new(),
+            flush: Flush::NotAsked,
+            holds: false,
+            urgency: Urgency::new(turns),
+        }
     }
 
-    /// From now on, small writes wait for a flush.
+    /// From now on, writes wait for a flush, or until there are enough of them.
     pub(super) fn hold(&mut self) {
         self.holds = true;
     }
@@ -62,28 +74,23 @@ impl Outgoing {
 
     /// Takes some of `bufs`, and tells how much.
     pub(super) fn poll_write(&mut self, cx: &mut Context<'_>, bufs: &[IoSlice<'_>]) -> Poll<Result<usize, WriteError>> {
-        let len: usize = bufs.iter().map(|buf| buf.len()).sum();
-        if self.holds && self.unsent.len() + len <= SMALL {
-            bufs.iter().for_each(|buf| self.unsent.extend_from_slice(buf));
-            self.flush = Flush::NotAsked;
-            return Poll::Ready(Ok(len));
+        if !self.holds {
+            let mut gathered = BytesMut::new();
+            gather(bufs, &mut gathered);
+            return self.poll_send(cx, gathered.freeze());
         }
-        loop {
-            let sent = ready!(self.poll_send(cx, gathered(bufs)))?;
-            if sent > 0 {
-                return Poll::Ready(Ok(sent));
-            }
+        if self.held.len() == HELD {
+            ready!(self.poll_push(cx))?;
         }
+        self.flush = Flush::NotAsked;
+        Poll::Ready(Ok(gather(bufs, &mut self.held)))
     }
 
-    /// Hands what waits to QUIC, a turn of the other tasks after the last small write.
+    /// Hands what is held to QUIC; little, a turn of the other tasks after it was written.
     pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), WriteError>> {
-        if self.unsent.is_empty() {
-            return Poll::Ready(Ok(()));
-        }
-        if self.flush == Flush::NotAsked {
+        if self.flush == Flush::NotAsked && !self.held.is_empty() && self.held.len() <= SMALL {
             self.flush = Flush::Yielded;
-            cx.waker().wake_by_ref();
+            yield_to_others(cx);
             return Poll::Pending;
         }
         self.poll_push(cx)
@@ -91,43 +98,52 @@ impl Outgoing {
 
     /// For a writer who reads instead of flushing. One who reads between two turns of a flush is asked again.
     pub(super) fn poll_before_read(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), WriteError>> {
-        if self.flush == Flush::Yielded && !self.unsent.is_empty() {
+        if self.flush == Flush::Yielded && !self.held.is_empty() {
             self.flush = Flush::ReadInstead;
-            cx.waker().wake_by_ref();
+            yield_to_others(cx);
             return Poll::Pending;
         }
         self.poll_push(cx)
     }
 
-    /// Hands what waits to QUIC at once.
+    /// Hands what is held to QUIC at once.
     pub(super) fn poll_push(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), WriteError>> {
-        while !self.unsent.is_empty() {
-            ready!(self.poll_send(cx, Bytes::new()))?;
+        loop {
+            if self.leaving.is_empty() {
+                self.leaving = self.held.split().freeze();
+            }
+            if self.leaving.is_empty() {
+                return Poll::Ready(Ok(()));
+            }
+            let sent = ready!(self.poll_send(cx, self.leaving.clone()))?;
+            self.leaving.advance(sent);
         }
-        Poll::Ready(Ok(()))
     }
 
-    /// Sends what waits, then `more`; tells how much of `more` was taken.
-    fn poll_send(&mut self, cx: &mut Context<'_>, more: Bytes) -> Poll<Result<usize, WriteError>> {
-        let mut chunks = [self.unsent.split().freeze(), more];
-        let unsent = chunks[0].len();
-        self.urgency.before(unsent + chunks[1].len(), &self.send);
-        let mut wanted = if unsent == 0 { &mut chunks[1..] } else { &mut chunks[..] };
-        let written = pin!(self.send.write_many_chunks(&mut wanted)).poll(cx);
-        let sent = if let Poll::Ready(Ok(sent)) = &written { *sent } else { 0 };
-        if sent < unsent {
-            self.unsent.extend_from_slice(&chunks[0]);
-        }
+    /// Hands some of `bytes` to QUIC, and tells how much.
+    fn poll_send(&mut self, cx: &mut Context<'_>, bytes: Bytes) -> Poll<Result<usize, WriteError>> {
+        self.urgency.before(bytes.len(), &self.send);
+        let mut chunk = [bytes];
+        let sent = ready!(pin!(self.send.write_many_chunks(&mut &mut chunk[..])).poll(cx))?;
         self.urgency.sent(sent);
-        written.map_ok(|sent| sent.saturating_sub(unsent))
+        Poll::Ready(Ok(sent))
     }
 }
 
-fn gathered(bufs: &[IoSlice<'_>]) -> Bytes {
-    let mut gathered = BytesMut::with_capacity(bufs.iter().map(|buf| buf.len()).sum::<usize>().min(GATHERED));
+/// Appends what fits of `bufs`, and tells how much that was.
+fn gather(bufs: &[IoSlice<'_>], to: &mut BytesMut) -> usize {
+    let before = to.len();
+    let wanted = bufs.iter().map(|buf| buf.len()).sum::<usize>().min(HELD - before);
+    to.reserve(wanted);
     for buf in bufs {
-        let room = GATHERED - gathered.len();
-        gathered.extend_from_slice(&buf[..buf.len().min(room)]);
+        let room = (HELD - to.len()).min(buf.len());
+        to.extend_from_slice(&buf[..room]);
     }
-    gathered.freeze()
+    to.len() - before
+}
+
+/// Has the task polled again once the others of its thread had their turn. Waking it at once would call another thread to
+/// steal it.
+fn yield_to_others(cx: &mut Context<'_>) {
+    let _ = pin!(yield_now()).poll(cx);
 }

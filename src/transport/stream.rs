@@ -40,7 +40,7 @@ type Acknowledged = Pin<Box<dyn Future<Output = Result<Option<VarInt>, StoppedEr
 ///
 /// # Priority
 /// What is written goes before the bulk of other streams until this stream has sent 32 KiB, and again after 100 ms of
-/// silence.
+/// silence. Bulk of several streams goes in turns of 8 MiB.
 pub struct IrohStream {
     send: Outgoing,
     recv: ReadAhead,
@@ -69,7 +69,7 @@ impl IrohStream {
         let round_trip = link.path().map_or(Duration::ZERO, |path| path.rtt);
         Self {
             recv: ReadAhead::new(recv, round_trip, link.budget().share()),
-            send: Outgoing::new(send),
+            send: Outgoing::new(send, link.turns().clone()),
             sending: Sending::Open,
             receiving: Receiving::Open,
             permit: None,

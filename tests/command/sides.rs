@@ -80,7 +80,7 @@ where
                 match read_head(&mut socket).await {
                     // As Flower answers whoever looks whether it is there.
                     Some(head) if head.starts_with("GET") => {
-                        let _ = socket.write_all(b"HTTP/1.1 405 Method Not Allowed\r\ncontent-length: 0\r\nconnection: close\r\n\r\n").await;
+                        let _ = socket.write_all(b"HTTP/1.1 405 Method Not Allowed\r\nconnection: close\r\n\r\n").await;
                     }
                     Some(head) => serve(socket, head).await,
                     None => {}
