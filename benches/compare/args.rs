@@ -52,12 +52,16 @@ pub(crate) struct Run {
     /// How often everything is measured [default: 5, quick 3]
     #[arg(long, value_name = "N")]
     pub(crate) repeat: Option<usize>,
-    /// Where: `loopback`, `all` emulated links of the table, or DELAY/LOSS/RATE (one-way ms, %, Mbit/s)
+    /// Where: `loopback`, `all` emulated links of the table, a `matrix` for congestion control, or DELAY/LOSS/RATE/QUEUE
+    /// (one-way ms, %, Mbit/s, ms; the queue is 100 if left out)
     #[arg(long, value_name = "LINKS", value_delimiter = ',', default_value = "loopback")]
     pub(crate) links: Vec<Links>,
     /// Whom the ratios refer to [default: tcp on loopback, tcp-bbr on links]
     #[arg(long, value_name = "COMPETITOR")]
     pub(crate) reference: Option<Competitor>,
+    /// How many objects of 5 MiB `push` and `pull` move
+    #[arg(long, value_name = "N", default_value_t = 12)]
+    pub(crate) objects: usize,
     /// Seconds after which a transfer counts as not done
     #[arg(long, value_name = "S", default_value_t = 45)]
     pub(crate) timeout: u64,

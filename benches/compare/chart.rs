@@ -195,6 +195,8 @@ fn colour(competitor: Competitor) -> &'static str {
         Competitor::Tcp | Competitor::TcpCubic => "#8c6d31",
         Competitor::TcpBbr => "#d6b656",
         Competitor::Connector => "#6baed6",
+        Competitor::ConnectorCubic => "#9e9ac8",
+        Competitor::ConnectorBbr3 => "#54278f",
         Competitor::Funnel => "#08519c",
         Competitor::Dumbpipe => "#d6616b",
         Competitor::Ssh => "#31a354",

@@ -28,6 +28,10 @@ pub(crate) enum Competitor {
     TcpBbr,
     /// gRPC over this project's connector.
     Connector,
+    /// The same with Cubic on every path.
+    ConnectorCubic,
+    /// The same with BBR3 on every path.
+    ConnectorBbr3,
     /// gRPC through a pair of funnels.
     Funnel,
     /// gRPC through dumbpipe.
@@ -50,22 +54,26 @@ impl Competitor {
         !matches!(self, Self::Funnel | Self::Ssh | Self::SshQos)
     }
 
-    /// The congestion control that its client and server ask of their sockets.
+    /// The congestion control that its client and server choose, of their TCP sockets or of QUIC.
     pub(crate) fn congestion_control(self) -> Option<&'static str> {
         match self {
-            Self::TcpCubic => Some("cubic"),
+            Self::TcpCubic | Self::ConnectorCubic => Some("cubic"),
             Self::TcpBbr => Some("bbr"),
+            Self::ConnectorBbr3 => Some("bbr3"),
             _ => None,
         }
     }
 
-    /// All that differ at a place: over an emulated link, TCP stands there with both congestion controls.
+    /// All that are measured at a place unless others are named: over an emulated link, TCP stands there with both
+    /// congestion controls.
     pub(crate) fn all(is_link: bool) -> Vec<Self> {
-        let all = Self::value_variants().iter().copied();
-        all.filter(
-            |competitor| if is_link { *competitor != Self::Tcp } else { competitor.congestion_control().is_none() },
-        )
-        .collect()
+        let fits = |competitor: &Self| match competitor {
+            Self::Tcp => !is_link,
+            Self::TcpCubic | Self::TcpBbr => is_link,
+            Self::ConnectorCubic | Self::ConnectorBbr3 => false,
+            _ => true,
+        };
+        Self::value_variants().iter().copied().filter(fits).collect()
     }
 
     /// Installs what is missing, before anything is measured.
@@ -82,7 +90,7 @@ impl Competitor {
         match self {
             Self::Raw => raw::serve(rig),
             Self::Tcp | Self::TcpCubic | Self::TcpBbr => tcp::serve(rig),
-            Self::Connector => connector::serve(rig),
+            Self::Connector | Self::ConnectorCubic | Self::ConnectorBbr3 => connector::serve(rig),
             Self::Funnel => funnel::serve(rig),
             Self::Dumbpipe => dumbpipe::serve(rig),
             Self::Ssh | Self::SshQos => ssh::serve(rig, self == Self::SshQos),
@@ -91,12 +99,11 @@ impl Competitor {
 
     /// Starts the near end of the tunnel, if there is one. Returns what a client dials.
     pub(crate) fn join(self, rig: &mut Rig, far: &str) -> Result<Target, Failure> {
+        let chosen = self.congestion_control().map(str::to_owned);
         match self {
             Self::Raw => Ok(Target::Raw(far.to_owned())),
-            Self::Tcp | Self::TcpCubic | Self::TcpBbr => {
-                Ok(Target::Tcp(far.parse()?, self.congestion_control().map(str::to_owned)))
-            }
-            Self::Connector => Ok(Target::Iroh(far.to_owned())),
+            Self::Tcp | Self::TcpCubic | Self::TcpBbr => Ok(Target::Tcp(far.parse()?, chosen)),
+            Self::Connector | Self::ConnectorCubic | Self::ConnectorBbr3 => Ok(Target::Iroh(far.to_owned(), chosen)),
             Self::Funnel => funnel::join(rig, far),
             Self::Dumbpipe => dumbpipe::join(rig, far),
             Self::Ssh | Self::SshQos => ssh::join(rig, far, self == Self::SshQos),

@@ -1,6 +1,16 @@
-//! Congestion control of single TCP sockets: a namespace may only have the kinds that the whole machine allows.
+//! Congestion control of single endpoints: of TCP sockets, since a namespace may only have the kinds that the whole machine
+//! allows, and of QUIC.
 
 use std::io;
+
+use flower_iroh_funnel::transport::CongestionControl;
+
+use crate::failure::Failure;
+
+/// Of QUIC, by its name. `None`: the library's own choice.
+pub(crate) fn of_quic(name: Option<&str>) -> Result<CongestionControl, Failure> {
+    Ok(name.map(str::parse).transpose()?.unwrap_or_default())
+}
 
 /// Chooses the congestion control of a socket, and of those that a listener accepts. `None`: the host's own.
 #[cfg(target_os = "linux")]

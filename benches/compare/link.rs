@@ -1,5 +1,7 @@
 //! Which links are emulated.
 
+mod matrix;
+
 use std::{fmt, str::FromStr, time::Duration};
 
 /// What `--links` may say.
@@ -9,6 +11,8 @@ pub(crate) enum Links {
     Loopback,
     /// The links of the table.
     All,
+    /// A selection of round trips, losses, rates and queues.
+    Matrix,
     /// One link.
     One(Conditions),
 }
@@ -22,6 +26,8 @@ pub(crate) struct Conditions {
     pub(crate) loss_percent: f64,
     /// Of IP packets.
     pub(crate) rate_mbit_s: f64,
+    /// How long a packet may wait at the bottleneck.
+    pub(crate) queue_ms: u64,
 }
 
 /// From a city to another continent, and from a clean line to a bad radio link.
@@ -35,12 +41,12 @@ const TABLE: [Conditions; 8] = [
     Conditions::new(100, 0.5, 50.0),
     Conditions::new(25, 3.0, 50.0),
 ];
-/// How long a packet may wait at the bottleneck.
-const QUEUE: Duration = Duration::from_millis(100);
+/// The queue of a link for which none was asked.
+const QUEUE_MS: u64 = 100;
 
 impl Conditions {
     const fn new(delay_ms: u64, loss_percent: f64, rate_mbit_s: f64) -> Self {
-        Self { delay_ms, loss_percent, rate_mbit_s }
+        Self { delay_ms, loss_percent, rate_mbit_s, queue_ms: QUEUE_MS }
     }
 
     /// The most that IP packets can carry.
@@ -51,11 +57,12 @@ impl Conditions {
 
 impl Links {
     /// The emulated links it stands for.
-    pub(crate) fn conditions(&self) -> &[Conditions] {
+    pub(crate) fn conditions(&self) -> Vec<Conditions> {
         match self {
-            Self::Loopback => &[],
-            Self::All => &TABLE,
-            Self::One(conditions) => std::slice::from_ref(conditions),
+            Self::Loopback => Vec::new(),
+            Self::All => TABLE.to_vec(),
+            Self::Matrix => matrix::links(),
+            Self::One(conditions) => vec![*conditions],
         }
     }
 }
@@ -67,6 +74,7 @@ impl FromStr for Links {
         match text {
             "loopback" => Ok(Self::Loopback),
             "all" => Ok(Self::All),
+            "matrix" => Ok(Self::Matrix),
             link => Ok(Self::One(link.parse()?)),
         }
     }
@@ -77,18 +85,26 @@ impl FromStr for Conditions {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let parts: Vec<_> = text.split('/').collect();
-        let [delay, loss, rate] = parts[..] else {
-            return Err("write loopback, all, or DELAY/LOSS/RATE, for instance 50/0.1/200".to_owned());
+        let (delay, loss, rate, queue) = match parts[..] {
+            [delay, loss, rate] => (delay, loss, rate, None),
+            [delay, loss, rate, queue] => (delay, loss, rate, Some(queue)),
+            _ => return Err("write loopback, all, matrix, or DELAY/LOSS/RATE/QUEUE, such as 50/0.1/200/20".to_owned()),
         };
         let number = |text: &str| text.parse::<f64>().map_err(|error| format!("{text}: {error}"));
-        let delay_ms = delay.parse().map_err(|error| format!("{delay}: {error}"))?;
-        Ok(Self { delay_ms, loss_percent: number(loss)?, rate_mbit_s: number(rate)? })
+        let time = |text: &str| text.parse::<u64>().map_err(|error| format!("{text}: {error}"));
+        Ok(Self {
+            delay_ms: time(delay)?,
+            loss_percent: number(loss)?,
+            rate_mbit_s: number(rate)?,
+            queue_ms: queue.map_or(Ok(QUEUE_MS), time)?,
+        })
     }
 }
 
 impl fmt::Display for Conditions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}/{}", self.delay_ms, self.loss_percent, self.rate_mbit_s)
+        write!(f, "{}/{}/{}", self.delay_ms, self.loss_percent, self.rate_mbit_s)?;
+        if self.queue_ms == QUEUE_MS { Ok(()) } else { write!(f, "/{}", self.queue_ms) }
     }
 }
 
@@ -98,7 +114,7 @@ impl From<Conditions> for lab::Conditions {
             delay: Duration::from_millis(link.delay_ms),
             loss: link.loss_percent,
             rate: link.rate_mbit_s,
-            queue: QUEUE,
+            queue: Duration::from_millis(link.queue_ms),
         }
     }
 }

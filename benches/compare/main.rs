@@ -8,6 +8,7 @@
 //!
 //! cargo bench --bench compare -- --quick
 //! cargo bench --bench compare -- --links all --competitors tcp-cubic,tcp-bbr,funnel --only push
+//! cargo bench --bench compare -- --links 50/0/100/20 --competitors tcp-cubic,connector --only beside-cubic
 //! cargo bench --bench compare -- plot benches/results/FILE
 //!
 //! Nothing is measured in this process. Servers, tunnels and clients are processes of their own: this binary again, in a

@@ -3,7 +3,9 @@
 pub(crate) mod codec;
 pub(crate) mod grpc;
 pub(crate) mod raw;
+pub(crate) mod seconds;
 pub(crate) mod service;
+pub(crate) mod tcp;
 
 use std::{net::IpAddr, sync::LazyLock, time::Duration};
 
@@ -13,6 +15,7 @@ use iroh::{
     endpoint::{QuicTransportConfig, presets},
 };
 
+use self::seconds::Seconds;
 use crate::failure::Failure;
 
 /// The size of an object of a model, as Flower cuts it.
@@ -57,8 +60,8 @@ pub(crate) trait Peer: Clone + Send + Sync + 'static {
     /// A new caller.
     fn caller(&self) -> impl Future<Output = Result<Self::Caller, Failure>> + Send;
 
-    /// Sends up to `limit`; returns how many bytes the server has counted.
-    fn upload(&self, limit: Limit) -> impl Future<Output = Result<u64, Failure>> + Send;
+    /// Sends up to `limit`; returns what the server has counted.
+    fn upload(&self, limit: Limit) -> impl Future<Output = Result<Seconds, Failure>> + Send;
 
     /// Receives up to `limit`; returns how many bytes have come.
     fn download(&self, limit: Limit) -> impl Future<Output = Result<u64, Failure>> + Send;

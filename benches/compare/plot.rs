@@ -133,5 +133,6 @@ fn group(
 }
 
 fn label(link: Conditions) -> String {
-    format!("{} ms, {} %, {} Mbit/s", 2 * link.delay_ms, link.loss_percent, link.rate_mbit_s)
+    let Conditions { delay_ms, loss_percent, rate_mbit_s, queue_ms } = link;
+    format!("{} ms, {loss_percent} %, {rate_mbit_s} Mbit/s, queue {queue_ms} ms", 2 * delay_ms)
 }

@@ -27,6 +27,12 @@ fn shown(workload: Workload) -> &'static [(&'static str, &'static str)] {
         Workload::MixedUp | Workload::MixedDown | Workload::MixedPush | Workload::MixedPull => {
             &[("p50_ms", "p50 ms"), ("p99_ms", "p99 ms"), ("bulk_mib_s", "bulk MiB/s"), ("late", "past 5 s")]
         }
+        Workload::BesideCubic | Workload::BesideBbr => &[
+            ("mib_s", "MiB/s"),
+            ("beside_mib_s", "beside MiB/s"),
+            ("share_percent", "share %"),
+            ("used_percent", "link used %"),
+        ],
         Workload::First => &[("cold_ms", "from start ms"), ("first_ms", "client alone ms")],
     }
 }
@@ -67,7 +73,7 @@ pub(crate) fn progress(cell: &Cell) -> String {
         Some(value) => format!("{} {unit}", number(*value)),
         None => format!("- {unit}"),
     });
-    let mut text = format!("{} #{} {:10} {:9}", cell.site, cell.repeat, cell.workload.name(), cell.competitor.name());
+    let mut text = format!("{} #{} {:12} {:15} ", cell.site, cell.repeat, cell.workload.name(), cell.competitor.name());
     text += &values.collect::<Vec<_>>().join(", ");
     if cell.timed_out {
         text += " (t/o)";

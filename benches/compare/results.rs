@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     competitor::Competitor,
     failure::{Context, Failure},
+    link::Conditions,
     machine::Machine,
     metric::Metrics,
     pace::Pace,
@@ -66,7 +67,7 @@ pub(crate) struct Cell {
     pub(crate) failure: Option<String>,
     /// By process.
     pub(crate) usage: BTreeMap<String, Usage>,
-    /// Of TCP at the near end.
+    /// Of the competitor, or of TCP at the near end where it did not choose.
     pub(crate) congestion_control: String,
     /// CPU time of everything else on this machine meanwhile: how much the others disturbed.
     pub(crate) elsewhere_cpu_s: f64,
@@ -108,6 +109,8 @@ impl Cell {
         self.elsewhere_cpu_s = measured.elsewhere_cpu_s;
         self.usage = measured.usage.into_iter().collect();
         let cpu_s: f64 = self.usage.values().map(|usage| usage.cpu_s).sum();
+        let both_mib_s =
+            self.metrics.get("mib_s").zip(self.metrics.get("beside_mib_s")).map(|(own, beside)| own + beside);
         let mut add = |name: &str, value| self.metrics.insert(name.to_owned(), value);
         let moved_gib = measured.outcome.moved as f64 / f64::from(1 << 30);
         if moved_gib > 0.0 {
@@ -115,6 +118,9 @@ impl Cell {
         }
         if self.workload == Workload::First && self.failure.is_none() && !self.timed_out {
             add("cold_ms", measured.elapsed.as_secs_f64() * 1_000.0);
+        }
+        if let (Some(both), Ok(link)) = (both_mib_s, self.site.parse::<Conditions>()) {
+            add("used_percent", both / link.limit_mib_s() * 100.0);
         }
         let peak = |usage: &Usage| usage.peak_rss_kib as f64 / 1024.0;
         if let Some(highest) = self.usage.values().map(peak).max_by(f64::total_cmp) {

@@ -36,6 +36,7 @@ pub(crate) struct Rig {
     processes: Vec<Process>,
     far: String,
     target: Option<Target>,
+    sink: Option<SocketAddr>,
 }
 
 /// What was measured in one go.
@@ -47,7 +48,7 @@ pub(crate) struct Measured {
     pub(crate) usage: Vec<(String, Usage)>,
     /// Time from the start of the near end to the client's result.
     pub(crate) elapsed: Duration,
-    /// Of TCP at the near end.
+    /// Of the competitor, or of TCP at the near end where it did not choose.
     pub(crate) congestion_control: String,
     /// CPU time that others used on this machine meanwhile.
     pub(crate) elsewhere_cpu_s: f64,
@@ -57,13 +58,17 @@ impl Rig {
     /// Starts the server and the far end.
     pub(crate) fn start(site: Arc<Site>, competitor: Competitor) -> Result<Self, Failure> {
         let folder = TempDir::new().context("a folder for keys")?;
-        let mut rig = Self { site, competitor, folder, processes: Vec::new(), far: String::new(), target: None };
+        let mut rig =
+            Self { site, competitor, folder, processes: Vec::new(), far: String::new(), target: None, sink: None };
         rig.far = competitor.serve(&mut rig)?;
         Ok(rig)
     }
 
     /// Lets a new client do `workload`. A near end that is not there yet is started first.
     pub(crate) fn measure(&mut self, workload: Workload, pace: &Pace) -> Result<Measured, Failure> {
+        if workload.beside().is_some() {
+            self.start_sink()?;
+        }
         let mut client = self.client(workload, pace)?;
         for process in &self.processes {
             usage::reset_peak(process.id())?;
@@ -93,6 +98,20 @@ impl Rig {
         let mut command = own_role("server");
         command.args([kind, &self.site.far().addr().to_string()]).args(self.competitor.congestion_control());
         self.start_far("server", &mut command)?.wait_for("ready ", PATIENCE)
+    }
+
+    /// Starts what counts a flow beside the competitor's, unless it is there.
+    fn start_sink(&mut self) -> Result<(), Failure> {
+        if !self.site.is_link() {
+            return Err("no flow is beside another on loopback: name a link with --links".into());
+        }
+        if self.sink.is_none() {
+            let mut command = own_role("server");
+            command.args(["sink", &self.site.far().addr().to_string()]);
+            let ready = self.start_far("sink", &mut command)?.wait_for("ready ", PATIENCE)?;
+            self.sink = Some(ready.parse()?);
+        }
+        Ok(())
     }
 
     /// Starts a process at the server's end.
@@ -133,6 +152,7 @@ impl Rig {
         let mut command = own_role("client");
         let near = self.site.near();
         command.args([&workload.name(), &near.addr().to_string(), &serde_json::to_string(pace)?]);
+        command.args(self.sink.map(|sink| sink.to_string()));
         let mut client = Process::start("client", near, &mut command)?;
         client.wait_for("ready", PATIENCE)?;
         Ok(client)

@@ -3,7 +3,7 @@
 mod client;
 mod server;
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use clap::{Subcommand, ValueEnum};
 use serde::{Deserialize, Serialize};
@@ -19,7 +19,7 @@ pub(crate) enum Role {
         kind: Kind,
         /// The address that it is reached on
         addr: IpAddr,
-        /// Of TCP, if not the host's own
+        /// Of TCP, if not the host's own, or of QUIC, if not by path
         congestion_control: Option<String>,
     },
     /// Says `ready`, reads a target from stdin, says `outcome JSON`, and stays until its stdin ends
@@ -31,6 +31,8 @@ pub(crate) enum Role {
         /// How long and how much, as JSON
         #[arg(value_parser = |text: &str| serde_json::from_str::<Pace>(text))]
         pace: Pace,
+        /// Where a flow beside it goes
+        sink: Option<SocketAddr>,
     },
 }
 
@@ -43,6 +45,8 @@ pub(crate) enum Kind {
     Iroh,
     /// The bench's own protocol on raw iroh streams.
     Raw,
+    /// Bytes over TCP, which it counts.
+    Sink,
 }
 
 /// What a client has found.
@@ -65,7 +69,7 @@ pub(crate) fn play(role: Role) -> Result<(), Failure> {
         Role::Server { kind, addr, congestion_control } => {
             runtime.block_on(server::serve(kind, addr, congestion_control.as_deref()))
         }
-        Role::Client { workload, addr, pace } => runtime.block_on(client::run(workload, addr, pace)),
+        Role::Client { workload, addr, pace, sink } => runtime.block_on(client::run(workload, addr, pace, sink)),
     };
     runtime.shutdown_background();
     end

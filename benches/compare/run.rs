@@ -2,8 +2,6 @@
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use clap::ValueEnum;
-
 use crate::{
     args, children,
     competitor::Competitor,
@@ -32,7 +30,7 @@ pub(crate) fn run(args: &args::Run) -> Result<(), Failure> {
             measure_site(args, Site::loopback(), &mut keep)?;
         }
         for conditions in links.conditions() {
-            measure_site(args, Site::link(*conditions)?, &mut keep)?;
+            measure_site(args, Site::link(conditions)?, &mut keep)?;
         }
     }
     report::print(&lines, args.reference)?;
@@ -47,8 +45,12 @@ fn measure_site(
 ) -> Result<(), Failure> {
     let site = Arc::new(site);
     let timeout = Duration::from_secs(args.timeout);
-    let pace = if site.is_link() { Pace::link(args.quick, timeout) } else { Pace::loopback(args.quick, timeout) };
-    let workloads = if args.only.is_empty() { Workload::value_variants().to_vec() } else { args.only.clone() };
+    let pace = if site.is_link() { Pace::link } else { Pace::loopback };
+    let pace = pace(args.quick, args.objects, timeout);
+    let mut workloads = args.only.clone();
+    if workloads.is_empty() {
+        workloads = Workload::all(site.is_link());
+    }
     let mut competitors = args.competitors.clone();
     if competitors.is_empty() {
         competitors = Competitor::all(site.is_link());

@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 pub(crate) enum Target {
     /// gRPC over TCP, perhaps with a congestion control of its own.
     Tcp(SocketAddr, Option<String>),
-    /// gRPC over this project's connector.
-    Iroh(String),
+    /// gRPC over this project's connector, perhaps with a congestion control of its own.
+    Iroh(String, Option<String>),
     /// The bench's own protocol over an iroh connection.
     Raw(String),
 }

@@ -1,12 +1,16 @@
 //! What a client does.
 
+mod beside;
 mod bulk;
 mod callers;
 mod mixed;
 mod objects;
 mod unary;
 
-use std::time::{Duration, Instant};
+use std::{
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
 
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
@@ -44,12 +48,41 @@ pub(crate) enum Workload {
     MixedPull,
     /// The first call of a cold client.
     First,
+    /// Bulk to the server beside a TCP flow with Cubic over the same link.
+    BesideCubic,
+    /// Bulk to the server beside a TCP flow with BBR over the same link.
+    BesideBbr,
+}
+
+/// What a workload is given beside its peer.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Job {
+    /// How long and how much.
+    pub(crate) pace: Pace,
+    /// When the peer was dialled.
+    pub(crate) started: Instant,
+    /// Where a flow beside it goes.
+    pub(crate) sink: Option<SocketAddr>,
 }
 
 impl Workload {
     /// As options and results name it.
     pub(crate) fn name(self) -> String {
         self.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
+    }
+
+    /// All that are measured at a place unless others are named: what is shared must be a link.
+    pub(crate) fn all(is_link: bool) -> Vec<Self> {
+        Self::value_variants().iter().copied().filter(|workload| is_link || workload.beside().is_none()).collect()
+    }
+
+    /// The congestion control of the TCP flow that shares the link, if there is one.
+    pub(crate) fn beside(self) -> Option<&'static str> {
+        match self {
+            Self::BesideCubic => Some("cubic"),
+            Self::BesideBbr => Some("bbr"),
+            _ => None,
+        }
     }
 
     /// Whether tunnels must be as new as the client, even those that dial anew for each client.
@@ -59,7 +92,7 @@ impl Workload {
 
     /// Time after which a client ends its work, done or not.
     pub(crate) fn bound_of_work(self, pace: &Pace) -> Duration {
-        pace.warm_up + pace.measured.max(pace.mixed) + pace.timeout * self.transfers()
+        pace.warm_up + pace.measured.max(pace.mixed).max(pace.beside) + pace.timeout * self.transfers()
     }
 
     /// How many transfers it makes one after the other, each of which has its own timeout.
@@ -72,14 +105,9 @@ impl Workload {
         self.bound_of_work(pace) + crate::rig::PATIENCE
     }
 
-    /// Does it with `peer`, which was dialled at `started`.
-    pub(crate) async fn run<P: Peer>(
-        self,
-        peer: P,
-        pace: &Pace,
-        started: Instant,
-        outcome: &mut Outcome,
-    ) -> Result<(), Failure> {
+    /// Does it with `peer`.
+    pub(crate) async fn run<P: Peer>(self, peer: P, job: Job, outcome: &mut Outcome) -> Result<(), Failure> {
+        let pace = &job.pace;
         match self {
             Self::Up => bulk::run(&peer, bulk::Direction::Up, pace, outcome).await,
             Self::Down => bulk::run(&peer, bulk::Direction::Down, pace, outcome).await,
@@ -93,8 +121,12 @@ impl Workload {
             Self::MixedPull => mixed::run(&peer, mixed::Load::Objects(bulk::Direction::Down), pace, outcome).await,
             Self::First => {
                 peer.caller().await?.call().await?;
-                outcome.metrics.insert("first_ms".to_owned(), started.elapsed().as_secs_f64() * 1_000.0);
+                outcome.metrics.insert("first_ms".to_owned(), job.started.elapsed().as_secs_f64() * 1_000.0);
                 Ok(())
+            }
+            Self::BesideCubic | Self::BesideBbr => {
+                let sink = job.sink.ok_or("no sink for the flow beside")?;
+                beside::run(&peer, sink, self.beside(), pace, outcome).await
             }
         }
     }

@@ -1,6 +1,6 @@
 //! The client of a SuperLink as far as a bench needs one, and the settings of both tonic ends.
 
-use std::{io, net::SocketAddr};
+use std::net::SocketAddr;
 
 use bytes::{Buf, Bytes};
 use flower_iroh_funnel::{proto, transport::IrohConnector};
@@ -8,15 +8,14 @@ use http::{Uri, uri::PathAndQuery};
 use hyper_util::rt::TokioIo;
 use iroh::{Endpoint, EndpointAddr};
 use prost::Message;
-use tokio::net::{TcpSocket, TcpStream};
 use tonic::{
     Request,
     transport::{self, Channel, Server, server::Router},
 };
 use tower::service_fn;
 
-use super::{Caller, Limit, NOISE, Peer, codec::BytesCodec, service::Service};
-use crate::{congestion, failure::Failure};
+use super::{Caller, Limit, NOISE, Peer, codec::BytesCodec, seconds::Seconds, service::Service, tcp};
+use crate::failure::Failure;
 
 /// For the connector, which has no name of its own.
 pub(crate) const ALPN: &[u8] = b"flower-iroh-funnel/bench-grpc";
@@ -33,7 +32,8 @@ pub(super) const HEARTBEAT: &str = "/flwr.proto.Fleet/SendNodeHeartbeat";
 pub(super) const PUSH_OBJECT: &str = "/flwr.proto.Fleet/PushObject";
 /// One object back.
 pub(super) const PULL_OBJECT: &str = "/flwr.proto.Fleet/PullObject";
-/// Any number of messages there, and their size back. Not Flower's, but the funnel lets methods of tomorrow pass.
+/// Any number of messages there, and what came in each second back. Not Flower's, but the funnel lets methods of
+/// tomorrow pass.
 pub(super) const UPLOAD: &str = "/flwr.proto.Fleet/BenchUpload";
 /// Any number of messages back.
 pub(super) const DOWNLOAD: &str = "/flwr.proto.Fleet/BenchDownload";
@@ -61,7 +61,7 @@ impl Grpc {
     pub(crate) async fn over_tcp(server: SocketAddr, congestion_control: Option<String>) -> Result<Self, Failure> {
         let connector = service_fn(move |_: Uri| {
             let congestion_control = congestion_control.clone();
-            async move { dial(server, congestion_control.as_deref()).await.map(TokioIo::new) }
+            async move { tcp::dial(server, congestion_control.as_deref()).await.map(TokioIo::new) }
         });
         Ok(Self::new(endpoint(format!("http://{server}"))?.connect_with_connector(connector).await?))
     }
@@ -111,11 +111,11 @@ impl Peer for Grpc {
         Ok(self.clone())
     }
 
-    async fn upload(&self, limit: Limit) -> Result<u64, Failure> {
+    async fn upload(&self, limit: Limit) -> Result<Seconds, Failure> {
         let blocks = Request::new(tokio_stream::iter(limit.blocks()));
         let path = PathAndQuery::from_static(UPLOAD);
-        let mut counted = self.ready().await?.client_streaming(blocks, path, BytesCodec).await?.into_inner();
-        Ok(counted.try_get_u64()?)
+        let counted = self.ready().await?.client_streaming(blocks, path, BytesCodec).await?.into_inner();
+        Ok(Seconds::from_bytes(&counted))
     }
 
     async fn download(&self, limit: Limit) -> Result<u64, Failure> {
@@ -162,14 +162,6 @@ impl Limit {
         let time = std::time::Duration::from_micros(bytes.try_get_u64()?);
         Ok(Self { time, bytes: bytes.try_get_u64()? })
     }
-}
-
-/// As tonic dials by itself, but for the choice.
-async fn dial(server: SocketAddr, congestion_control: Option<&str>) -> io::Result<TcpStream> {
-    let socket = if server.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
-    congestion::choose(&socket, congestion_control)?;
-    socket.set_nodelay(true)?;
-    socket.connect(server).await
 }
 
 fn endpoint(uri: String) -> Result<transport::Endpoint, Failure> {

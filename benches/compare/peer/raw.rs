@@ -8,7 +8,10 @@ use iroh::{
     endpoint::{Connection, RecvStream, SendStream},
 };
 
-use super::{BLOCK, Caller, Limit, NOISE, Peer};
+use super::{
+    BLOCK, Caller, Limit, NOISE, Peer,
+    seconds::{self, Seconds},
+};
 use crate::failure::Failure;
 
 /// The name of the protocol.
@@ -38,15 +41,13 @@ impl Raw {
         Ok((send, recv))
     }
 
-    async fn send(&self, blocks: impl Iterator<Item = Bytes> + Send) -> Result<u64, Failure> {
+    async fn send(&self, blocks: impl Iterator<Item = Bytes> + Send) -> Result<Seconds, Failure> {
         let (mut send, mut recv) = self.open(UPLOAD).await?;
         for block in blocks {
             send.write_chunk(block).await?;
         }
         send.finish()?;
-        let mut counted = [0; 8];
-        recv.read_exact(&mut counted).await?;
-        Ok(u64::from_be_bytes(counted))
+        Ok(Seconds::from_bytes(&recv.read_to_end(seconds::MAX_LEN).await?))
     }
 }
 
@@ -58,7 +59,7 @@ impl Peer for Raw {
         Ok(Echo { send, recv })
     }
 
-    async fn upload(&self, limit: Limit) -> Result<u64, Failure> {
+    async fn upload(&self, limit: Limit) -> Result<Seconds, Failure> {
         self.send(limit.blocks()).await
     }
 
@@ -66,11 +67,11 @@ impl Peer for Raw {
         let (mut send, mut recv) = self.open(DOWNLOAD).await?;
         send.write_all(&limit.to_bytes()).await?;
         send.finish()?;
-        count(&mut recv).await
+        Ok(count(&mut recv).await?.total())
     }
 
     async fn push_object(&self) -> Result<(), Failure> {
-        let counted = self.send(std::iter::once(NOISE.clone())).await?;
+        let counted = self.send(std::iter::once(NOISE.clone())).await?.total();
         if counted == NOISE.len() as u64 { Ok(()) } else { Err("the object was not counted whole".into()) }
     }
 
@@ -114,7 +115,7 @@ async fn serve_stream(mut send: SendStream, mut recv: RecvStream) -> Result<(), 
     let mut purpose = [0];
     recv.read_exact(&mut purpose).await?;
     match purpose[0] {
-        UPLOAD => send.write_all(&count(&mut recv).await?.to_be_bytes()).await?,
+        UPLOAD => send.write_all(&count(&mut recv).await?.to_bytes()).await?,
         DOWNLOAD => {
             let mut limit = [0; LIMIT_LEN];
             recv.read_exact(&mut limit).await?;
@@ -136,10 +137,10 @@ async fn echo(send: &mut SendStream, recv: &mut RecvStream) -> Result<(), Failur
     }
 }
 
-async fn count(recv: &mut RecvStream) -> Result<u64, Failure> {
-    let mut counted = 0;
+async fn count(recv: &mut RecvStream) -> Result<Seconds, Failure> {
+    let mut counted = Seconds::begin();
     while let Some(chunk) = recv.read_chunk(BLOCK).await? {
-        counted += chunk.len() as u64;
+        counted.add(chunk.len());
     }
     Ok(counted)
 }

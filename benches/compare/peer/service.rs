@@ -22,6 +22,7 @@ use super::{
     Limit, NOISE,
     codec::BytesCodec,
     grpc::{DOWNLOAD, HEARTBEAT, PULL_OBJECT, PUSH_OBJECT, UPLOAD},
+    seconds::Seconds,
 };
 
 /// An object and what is around it.
@@ -89,11 +90,11 @@ async fn unary(answer: Bytes, request: HttpRequest<Body>) -> HttpResponse<Body> 
 
 async fn count(request: Request<Streaming<Bytes>>) -> Result<Response<Bytes>, Status> {
     let mut blocks = request.into_inner();
-    let mut counted = 0;
+    let mut counted = Seconds::begin();
     while let Some(block) = blocks.message().await? {
-        counted += block.len() as u64;
+        counted.add(block.len());
     }
-    Ok(Response::new(Bytes::copy_from_slice(&counted.to_be_bytes())))
+    Ok(Response::new(counted.to_bytes()))
 }
 
 type Blocks = Pin<Box<dyn tokio_stream::Stream<Item = Result<Bytes, Status>> + Send>>;

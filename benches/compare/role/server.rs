@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use flower_iroh_funnel::transport::{IrohIncoming, quic_config};
+use flower_iroh_funnel::transport::{IrohIncoming, quic_config_with};
 use iroh_tickets::endpoint::EndpointTicket;
 use tokio::{
     io::{AsyncReadExt, stdin},
@@ -14,7 +14,7 @@ use super::Kind;
 use crate::{
     congestion,
     failure::Failure,
-    peer::{grpc, iroh_endpoint, raw},
+    peer::{grpc, iroh_endpoint, raw, tcp},
 };
 
 /// Serves until stdin ends.
@@ -31,7 +31,8 @@ pub(super) async fn serve(kind: Kind, addr: IpAddr, congestion_control: Option<&
             }
         }
         Kind::Iroh => {
-            let endpoint = iroh_endpoint(addr, grpc::ALPN, Some(quic_config())).await?;
+            let settings = quic_config_with(congestion::of_quic(congestion_control)?);
+            let endpoint = iroh_endpoint(addr, grpc::ALPN, Some(settings)).await?;
             println!("ready {}", EndpointTicket::new(endpoint.addr()));
             tokio::select! {
                 served = grpc::server().serve_with_incoming(IrohIncoming::new(endpoint, grpc::ALPN)) => Ok(served?),
@@ -43,6 +44,14 @@ pub(super) async fn serve(kind: Kind, addr: IpAddr, congestion_control: Option<&
             println!("ready {}", EndpointTicket::new(endpoint.addr()));
             tokio::select! {
                 () = raw::serve(endpoint) => Err("the endpoint is closed".into()),
+                () = end() => Ok(()),
+            }
+        }
+        Kind::Sink => {
+            let listener = TcpListener::bind((addr, 0)).await?;
+            println!("ready {}", listener.local_addr()?);
+            tokio::select! {
+                served = tcp::serve(listener) => Ok(served?),
                 () = end() => Ok(()),
             }
         }

@@ -24,7 +24,7 @@ impl Direction {
     pub(super) async fn stream<P: Peer>(self, peer: &P, time: Duration) -> Result<u64, Failure> {
         let limit = Limit { time, bytes: u64::MAX };
         match self {
-            Self::Up => peer.upload(limit).await,
+            Self::Up => Ok(peer.upload(limit).await?.total()),
             Self::Down => peer.download(limit).await,
         }
     }

@@ -14,9 +14,6 @@ use crate::{
     role::Outcome,
 };
 
-/// A model of 60 MiB.
-const OBJECTS: usize = 12;
-
 /// A cold pass and a warm one, each bounded.
 pub(super) async fn run<P: Peer>(
     peer: &P,
@@ -27,7 +24,7 @@ pub(super) async fn run<P: Peer>(
     for pass in ["cold", "warm"] {
         let (started, moved) = (Instant::now(), AtomicUsize::new(0));
         let next = AtomicUsize::new(0);
-        let more = || next.fetch_add(1, Ordering::Relaxed) < OBJECTS;
+        let more = || next.fetch_add(1, Ordering::Relaxed) < pace.objects;
         let done = tokio::time::timeout(pace.timeout, two_at_a_time(peer, direction, &moved, more)).await;
         let (time, moved) = (started.elapsed(), moved.into_inner());
         outcome.moved += (moved * OBJECT) as u64;
