@@ -4,8 +4,6 @@ use std::{fs, process::Command};
 
 use serde::{Deserialize, Serialize};
 
-use crate::competitor::DUMBPIPE_VERSION;
-
 /// What a result is worth nothing without.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Machine {
@@ -26,8 +24,8 @@ pub(crate) struct Machine {
 }
 
 impl Machine {
-    /// This machine, now.
-    pub(crate) fn here() -> Self {
+    /// This machine, now. `tools` are the versions of other programs that take part.
+    pub(crate) fn here(tools: Vec<String>) -> Self {
         let changed = !output("git", &["status", "--porcelain", "--untracked-files=no"]).is_empty();
         Self {
             cpu: line_of("/proc/cpuinfo", "model name").unwrap_or_default(),
@@ -36,13 +34,12 @@ impl Machine {
             memory_mib: memory_kib() / 1024,
             tcp_congestion_control: read("/proc/sys/net/ipv4/tcp_congestion_control"),
             commit: output("git", &["rev-parse", "--short=12", "HEAD"]) + if changed { "+" } else { "" },
-            versions: versions(),
+            versions: versions(tools),
         }
     }
 }
 
-fn versions() -> Vec<String> {
-    let mut versions = vec![format!("dumbpipe {DUMBPIPE_VERSION}"), output("ssh", &["-V"])];
+fn versions(mut versions: Vec<String>) -> Vec<String> {
     versions.push(output("rustc", &["--version"]));
     versions.extend(locked(&["iroh", "noq", "tonic", "hyper", "h2"]));
     versions
@@ -74,7 +71,7 @@ fn read(file: &str) -> String {
 }
 
 /// What a command says; `ssh -V` says it on stderr.
-fn output(program: &str, arguments: &[&str]) -> String {
+pub(crate) fn output(program: &str, arguments: &[&str]) -> String {
     let Ok(output) = Command::new(program).args(arguments).output() else { return String::new() };
     let said = if output.stdout.is_empty() { output.stderr } else { output.stdout };
     if output.status.success() { String::from_utf8_lossy(&said).trim().to_owned() } else { String::new() }

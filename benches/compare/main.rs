@@ -38,6 +38,7 @@ mod site;
 mod target;
 mod usage;
 mod workload;
+mod writer;
 
 use self::{
     args::{Args, Command},

@@ -1,9 +1,9 @@
 //! A child process: its lines are waited for, and it ends with its handle.
 
 use std::{
-    io::{BufRead, BufReader, Read, Write},
+    io::{self, BufRead, BufReader, Read, Write},
     net::SocketAddr,
-    process::{ChildStdin, Command, Stdio},
+    process::{Child, ChildStdin, Command, Stdio},
     sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel},
     thread,
     time::{Duration, Instant},
@@ -12,7 +12,6 @@ use std::{
 use crate::{
     children::{self, Shared},
     failure::{Context, Failure},
-    site::Host,
     usage::{self, Usage},
 };
 
@@ -34,12 +33,16 @@ pub(crate) struct Process {
 }
 
 impl Process {
-    /// Starts `command` on `host` as `part`.
-    pub(crate) fn start(part: &'static str, host: &Host, command: &mut Command) -> Result<Self, Failure> {
+    /// Starts `command` as `part`, where `spawn` does.
+    pub(crate) fn start(
+        part: &'static str,
+        command: &mut Command,
+        spawn: impl FnOnce(&mut Command) -> io::Result<Child>,
+    ) -> Result<Self, Failure> {
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let (sender, lines) = channel();
         let started = children::start(|| {
-            let mut child = host.spawn(command)?;
+            let mut child = spawn(command)?;
             forward(child.stdout.take(), &sender);
             forward(child.stderr.take(), &sender);
             Ok(child)

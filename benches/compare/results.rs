@@ -1,25 +1,20 @@
 //! Every single measurement, kept as JSON lines: first the machine, then one line each.
 
-use std::{
-    collections::BTreeMap,
-    fs::{self, File},
-    io::Write,
-    path::{Path, PathBuf},
-    process::Command,
-};
+use std::{collections::BTreeMap, fs, path::Path};
 
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    competitor::Competitor,
+    competitor::{Competitor, DUMBPIPE_VERSION},
     failure::{Context, Failure},
     link::Conditions,
-    machine::Machine,
+    machine::{self, Machine},
     metric::Metrics,
     pace::Pace,
     rig::Measured,
     usage::Usage,
     workload::Workload,
+    writer::{self, Writer},
 };
 
 /// One line of a file of results.
@@ -132,42 +127,17 @@ impl Cell {
     }
 }
 
-/// A file of results that is being written.
-#[derive(Debug)]
-pub(crate) struct Writer {
-    /// Where it lies.
-    pub(crate) path: PathBuf,
-    file: File,
-}
-
-impl Writer {
-    /// A new file below `benches/results`, of today and `name`.
-    pub(crate) fn create(name: &str) -> Result<Self, Failure> {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/results");
-        fs::create_dir_all(&folder).context(folder.display())?;
-        let date = date("+%Y-%m-%d-%H%M%S")?;
-        let path = folder.join(format!("{date}-{name}.jsonl"));
-        let file = File::create_new(&path).context(path.display())?;
-        let mut writer = Self { path, file };
-        let date = self::date("+%Y-%m-%dT%H:%M:%SZ")?;
-        let arguments = std::env::args().skip(1).collect();
-        writer.write(&Line::Run { date, machine: Box::new(Machine::here()), arguments })?;
-        Ok(writer)
-    }
-
-    /// Adds a line.
-    pub(crate) fn write(&mut self, line: &Line) -> Result<(), Failure> {
-        writeln!(self.file, "{}", serde_json::to_string(line)?).context(self.path.display())
-    }
+/// Begins a file of results.
+pub(crate) fn begin(name: &str) -> Result<Writer, Failure> {
+    let mut writer = Writer::create(name)?;
+    let tools = vec![format!("dumbpipe {DUMBPIPE_VERSION}"), machine::output("ssh", &["-V"])];
+    let arguments = std::env::args().skip(1).collect();
+    writer.write(&Line::Run { date: writer::now()?, machine: Box::new(Machine::here(tools)), arguments })?;
+    Ok(writer)
 }
 
 /// All lines of a file.
 pub(crate) fn read(path: &Path) -> Result<Vec<Line>, Failure> {
     let text = fs::read_to_string(path).context(path.display())?;
     text.lines().map(|line| serde_json::from_str(line).context(path.display())).collect()
-}
-
-fn date(format: &str) -> Result<String, Failure> {
-    let output = Command::new("date").args(["-u", format]).output().context("date")?;
-    Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }

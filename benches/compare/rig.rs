@@ -116,13 +116,13 @@ impl Rig {
 
     /// Starts a process at the server's end.
     pub(crate) fn start_far(&mut self, part: &'static str, command: &mut Command) -> Result<&mut Process, Failure> {
-        let process = Process::start(part, self.site.far(), command)?;
+        let process = Process::start(part, command, |command| self.site.far().spawn(command))?;
         Ok(self.keep(process))
     }
 
     /// Starts a process at the client's end.
     pub(crate) fn start_near(&mut self, part: &'static str, command: &mut Command) -> Result<&mut Process, Failure> {
-        let process = Process::start(part, self.site.near(), command)?;
+        let process = Process::start(part, command, |command| self.site.near().spawn(command))?;
         Ok(self.keep(process))
     }
 
@@ -153,7 +153,7 @@ impl Rig {
         let near = self.site.near();
         command.args([&workload.name(), &near.addr().to_string(), &serde_json::to_string(pace)?]);
         command.args(self.sink.map(|sink| sink.to_string()));
-        let mut client = Process::start("client", near, &mut command)?;
+        let mut client = Process::start("client", &mut command, |command| near.spawn(command))?;
         client.wait_for("ready", PATIENCE)?;
         Ok(client)
     }

@@ -9,7 +9,7 @@ use crate::{
     link::Links,
     pace::Pace,
     report,
-    results::{Cell, Line, Writer},
+    results::{self, Cell, Line},
     rig::{Measured, Rig},
     site::Site,
     workload::Workload,
@@ -18,7 +18,7 @@ use crate::{
 /// Measures what `args` ask for, prints tables, and keeps everything in a file.
 pub(crate) fn run(args: &args::Run) -> Result<(), Failure> {
     children::end_when_interrupted()?;
-    let mut writer = Writer::create(&args.name)?;
+    let mut writer = results::begin(&args.name)?;
     let mut lines = Vec::new();
     let mut keep = |line: Line| {
         writer.write(&line)?;

@@ -31,10 +31,18 @@ impl Usage {
         let mut usage = Self::default();
         for id in family(id) {
             usage.cpu_s += cpu_s(id).context(format_args!("CPU time of process {id}"))?;
-            usage.peak_rss_kib += peak_rss_kib(id).context(format_args!("memory of process {id}"))?;
+            usage.peak_rss_kib += memory_kib(id, "VmHWM")?;
         }
         Ok(usage)
     }
+}
+
+/// A row of `/proc/PID/status` that counts memory: `VmRSS` is what is resident now, `VmHWM` the most that was.
+pub(crate) fn memory_kib(id: u32, row: &str) -> Result<u64, Failure> {
+    let status = read(id, "status").context(format_args!("memory of process {id}"))?;
+    let value = status.lines().find_map(|line| line.strip_prefix(row)?.strip_prefix(':'));
+    let value = value.ok_or_else(|| format!("process {id}: no {row} in its status"))?;
+    value.trim().trim_end_matches(" kB").parse().context(format_args!("{row} of process {id}"))
 }
 
 /// Lets the highest memory of `id` and its descendants start anew.
@@ -87,12 +95,6 @@ fn cpu_s(id: u32) -> Result<f64, Failure> {
     let mut times = fields.split_whitespace().skip(11).take(2).map(str::parse::<f64>);
     let (Some(Ok(user)), Some(Ok(system))) = (times.next(), times.next()) else { return Err("no times in it".into()) };
     Ok((user + system) / TICKS_PER_SECOND)
-}
-
-fn peak_rss_kib(id: u32) -> Result<u64, Failure> {
-    let status = read(id, "status")?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).ok_or("no VmHWM in it")?;
-    Ok(line.trim().trim_end_matches(" kB").parse()?)
 }
 
 fn read(id: u32, file: &str) -> Result<String, Failure> {
