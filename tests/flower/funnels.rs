@@ -1,5 +1,8 @@
 //! One funnel beside the SuperLink, and one beside everything else.
 
+// The bench `flower` includes this module by path, and each of them uses a part of it.
+#![allow(dead_code)]
+
 use std::net::SocketAddr;
 use std::path::Path;
 
@@ -43,6 +46,11 @@ impl Funnels {
     /// What SuperNodes and the `flwr` command dial instead of the SuperLink.
     pub(crate) fn dial(&self) -> SocketAddr {
         self.dial
+    }
+
+    /// The ids of the processes, by what they are.
+    pub(crate) fn processes(&self) -> [(&'static str, Option<u32>); 2] {
+        [("inbound", self.inbound.id()), ("outbound", self.outbound.id())]
     }
 
     /// Adds what the funnels have logged to an error.

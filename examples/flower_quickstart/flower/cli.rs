@@ -66,11 +66,12 @@ impl Cli {
 
     /// The status of a run, for example `finished:completed`.
     pub async fn status(&self, run_id: &str) -> Result<String> {
-        let arguments = ["list", CONNECTION, "--run-id", run_id, "--format", "json"];
-        let printed = self.output("flwr-list", &arguments, QUESTION).await?;
-        status_in(&printed).ok_or_else(|| {
-            Error::new(format!("flwr list names no status of run {run_id}")).with_log(&self.home.log("flwr-list"))
-        })
+        self.told_of(run_id, "status", |status| Some(status.as_str()?.to_owned())).await
+    }
+
+    /// For how long a run has been running, by the SuperLink's clock. `flwr` 1.39 and later know.
+    pub async fn elapsed(&self, run_id: &str) -> Result<Duration> {
+        self.told_of(run_id, "elapsed", |elapsed| Duration::try_from_secs_f64(elapsed.as_f64()?).ok()).await
     }
 
     /// The log of a run, as `flwr log` prints it within `limit`.
@@ -96,6 +97,15 @@ impl Cli {
     /// A private directory, removed with this value.
     pub(super) fn dir(&self) -> &Path {
         self.home.path()
+    }
+
+    /// What `flwr list` says of a run.
+    async fn told_of<T>(&self, run_id: &str, field: &str, read: impl Fn(&Value) -> Option<T>) -> Result<T> {
+        let arguments = ["list", CONNECTION, "--run-id", run_id, "--format", "json"];
+        let printed = self.output("flwr-list", &arguments, QUESTION).await?;
+        run_in(&printed).and_then(|run| read(&run[field])).ok_or_else(|| {
+            Error::new(format!("flwr list names no {field} of run {run_id}")).with_log(&self.home.log("flwr-list"))
+        })
     }
 
     async fn output(&self, name: &str, arguments: &[&str], limit: Duration) -> Result<String> {
@@ -125,8 +135,8 @@ fn printed(process: &Process) -> Result<String> {
 }
 
 /// Reads the answer of `flwr list`, around which warnings may stand.
-fn status_in(printed: &str) -> Option<String> {
+fn run_in(printed: &str) -> Option<Value> {
     let json = &printed[printed.find('{')?..=printed.rfind('}')?];
-    let answer: Value = serde_json::from_str(json).ok()?;
-    Some(answer["runs"][0]["status"].as_str()?.to_owned())
+    let mut answer: Value = serde_json::from_str(json).ok()?;
+    Some(answer["runs"][0].take())
 }

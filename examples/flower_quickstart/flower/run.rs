@@ -144,6 +144,11 @@ impl FlowerRun {
         self.cli.log(self.id(), mode, self.left()).await
     }
 
+    /// From when the app ran to its end, by the SuperLink's clock.
+    pub async fn elapsed(&self) -> Result<Duration> {
+        self.cli.elapsed(self.id()).await
+    }
+
     /// Adds the end of what `flwr run` printed to an error.
     pub fn explain(&self, error: Error) -> Error {
         error.with_log(self.process.log())
