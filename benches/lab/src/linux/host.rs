@@ -50,6 +50,8 @@ impl Host {
             format!("link set {DEVICE} mtu {} txqueuelen {DEVICE_QUEUE} up", super::way::MTU),
             format!("address add {addr}/32 dev {DEVICE}"),
             format!("route add {}/24 dev {DEVICE}", address(0)),
+            // Programs that watch the network, as iroh does, take a host without one for a host that is not up yet.
+            format!("route add default dev {DEVICE}"),
         ])?;
         Ok((host, tun))
     }
