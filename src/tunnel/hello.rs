@@ -3,6 +3,8 @@
 //! `GET /.funnel/hello` is answered by the inbound funnel itself, in JSON. A dialler learns from it that it is really
 //! admitted: QUIC's handshake alone succeeds for everybody. New abilities go here.
 
+use std::sync::LazyLock;
+
 use bytes::Bytes;
 use http::{HeaderValue, StatusCode, header::CONTENT_TYPE};
 use http_body_util::{BodyExt, Limited};
@@ -17,6 +19,9 @@ use crate::{
 /// Hello is a list of five APIs at most; what is longer is none.
 const MAX_HELLO: usize = 64 << 10;
 
+/// Drawn at the start of this process.
+static START: LazyLock<u32> = LazyLock::new(|| fastrand::u32(..));
+
 /// The inbound funnel's answer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
@@ -25,6 +30,10 @@ pub struct Hello {
     pub version: String,
     /// What the asking peer may call.
     pub apis: Vec<ApiReport>,
+    /// A number that each start of the inbound funnel draws anew: links to an earlier one lead nowhere. A funnel that is
+    /// older than the number says none.
+    #[serde(default)]
+    pub start: Option<u32>,
 }
 
 /// One API that the asking peer may call.
@@ -49,7 +58,12 @@ pub struct WireReport {
 
 impl Hello {
     pub(crate) fn new(apis: Vec<ApiReport>) -> Self {
-        Self { version: env!("CARGO_PKG_VERSION").to_owned(), apis }
+        Self { version: env!("CARGO_PKG_VERSION").to_owned(), apis, start: Some(*START) }
+    }
+
+    /// Whether the funnel that said this has started since it said `before`.
+    pub(super) fn is_of_another_start(&self, before: &Self) -> bool {
+        self.start.zip(before.start).is_some_and(|(now, before)| now != before)
     }
 
     /// Whether the asking peer may call this API.

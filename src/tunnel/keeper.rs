@@ -7,7 +7,7 @@ use http::{Request, uri::Authority};
 use iroh::EndpointId;
 use tokio::{
     sync::watch,
-    time::{Instant, sleep, timeout},
+    time::{Instant, interval, sleep, timeout},
 };
 use tracing::{Instrument, debug, info, info_span, warn};
 
@@ -19,21 +19,23 @@ use super::{
 use crate::{
     forward,
     protocol::{Failure, HELLO_PATH},
-    transport::{Code, IrohConnector, Link, LinkLost},
+    transport::{Code, ConnectError, IrohConnector, Link, LinkLost},
 };
 
 /// Before the second attempt, doubling with each.
 const RETRY_FIRST: Duration = Duration::from_millis(100);
-/// Between the attempts of the first minute: a network that comes back is to be used within a second.
+/// Between the first attempts: a network that comes back is to be used within a second.
 const RETRY_SOON: Duration = Duration::from_millis(400);
-/// Attempts until then, at about two seconds each.
+/// How many these are: minutes where nobody answers, seconds where there is nothing to ask.
 const SOON: u32 = 30;
 /// Between attempts in the end, and where a peer does not admit us. A link that lived longer was a good one, and the
 /// next is dialled at once.
 const RETRY_MAX: Duration = Duration::from_secs(2);
-/// For one dial. A handshake is sent again after 0.3 and 0.9 s, then less and less often: beginning anew finds a network
-/// that came back sooner. Every third dial has time for a relay at the far side of the world.
-const DIALS: [Duration; 3] = [Duration::from_millis(1500), Duration::from_millis(1500), Duration::from_secs(10)];
+/// For one dial: enough for a relay at the far side of the world.
+const DIAL: Duration = Duration::from_secs(10);
+/// After this long another dial is begun beside the one that goes on. A handshake is sent again after 0.3 and 0.9 s, then
+/// less and less often: a new one finds a network that came back sooner.
+const ANEW: Duration = Duration::from_millis(1250);
 /// For the answer to hello, which asks nobody else.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -63,7 +65,7 @@ impl Keeper {
         let (mut since, mut failures) = (Instant::now(), 0);
         loop {
             let mut waiting = Waiting::Worthwhile;
-            match self.greet(failures).await {
+            match self.greet().await {
                 Ok(up) => {
                     let began = Instant::now();
                     since = self.hold(up).await;
@@ -83,7 +85,8 @@ impl Keeper {
     }
 
     /// Publishes the link and those that replace it, waits for the end of the last, and tells when that was.
-    async fn hold(&self, mut up: Up) -> Instant {
+    async fn hold(&self, up: Up) -> Instant {
+        let mut up = Arc::new(up);
         loop {
             let link = up.lanes.link().clone();
             match link.path() {
@@ -91,12 +94,17 @@ impl Keeper {
                 None => info!(hello = %up.hello, "connected"),
             }
             self.connector.adopt(link.clone());
-            self.state.send_replace(State::Up(Arc::new(up)));
+            self.state.send_replace(State::Up(Arc::clone(&up)));
             match self.replaced(&link).await {
-                Ok(next) => {
-                    warn!("the link was silent, another was found: the peer was restarted, or its network changed");
+                Ok(next) if next.hello.is_of_another_start(&up.hello) => {
+                    warn!("the peer was restarted");
                     link.close(Code::DONE, "replaced by another link");
-                    up = next;
+                    up = Arc::new(next);
+                }
+                // Calls under way keep the silent link: it may be heard again once the network has settled.
+                Ok(next) => {
+                    warn!("the link is silent, another was found: the network of one end may have changed");
+                    up = Arc::new(next);
                 }
                 Err(lost) => {
                     warn!("{lost}");
@@ -130,7 +138,7 @@ impl Keeper {
     async fn greet_at_last(&self) -> Up {
         let mut failures = 0;
         loop {
-            match self.greet(failures).await {
+            match self.greet().await {
                 Ok(up) => return up,
                 Err(down) => debug!("{}", down.failure),
             }
@@ -152,9 +160,8 @@ impl Keeper {
         });
     }
 
-    async fn greet(&self, attempt: u32) -> Result<Up, Down> {
-        let patience = DIALS[attempt as usize % DIALS.len()];
-        let link = self.connector.dial(self.peer, patience).await.map_err(|error| match error.link_lost() {
+    async fn greet(&self) -> Result<Up, Down> {
+        let link = self.dial().await.map_err(|error| match error.link_lost() {
             Some(lost) => Down::of_lost(lost),
             None => Down::now(Failure::unavailable(&error)),
         })?;
@@ -166,6 +173,24 @@ impl Keeper {
         match hello {
             Ok(hello) => Ok(Up { lanes, hello }),
             Err(down) => Err(give_up(&link, down)),
+        }
+    }
+
+    /// Dials, and when that takes long, begins anew beside it, again and again.
+    async fn dial(&self) -> Result<Link, ConnectError> {
+        let anew = async {
+            let mut begin = interval(ANEW);
+            begin.tick().await;
+            loop {
+                begin.tick().await;
+                if let Ok(link) = self.connector.dial(self.peer, ANEW).await {
+                    return link;
+                }
+            }
+        };
+        tokio::select! {
+            dialled = self.connector.dial(self.peer, DIAL) => dialled,
+            link = anew => Ok(link),
         }
     }
 
