@@ -54,7 +54,9 @@ impl Hosts {
 
     /// Starts the inbound funnel, always with the same key and address.
     async fn expose(&mut self) {
-        self.inbound = None;
+        if let Some(before) = self.inbound.take() {
+            before.kill().await.unwrap();
+        }
         let addr = format!("{}:7000", self.link.right().addr());
         let superlink = format!("http://{}", self.superlink);
         let options = ["expose", "--superlink", &superlink, "--allow", &self.joiner, "--bind", &addr, "--relay", "off"];
@@ -150,12 +152,13 @@ async fn an_upload_goes_on_when_the_address_of_its_machine_changes() {
     guarded(async {
         let Some(hosts) = Hosts::start(40.0).await else { return };
         let length = 16 << 20;
+        let explain = || hosts.outbound().error("lost the upload");
         let mut call = hosts.begin(PUSH, length as u64).await;
         call.write_all(&vec![7; length / 2]).await.unwrap();
         hosts.link.readdress_left().unwrap();
-        call.write_all(&vec![7; length / 2]).await.unwrap();
-        let head = read_head(&mut call).await.expect("the call is answered");
-        assert_eq!(status(&head), "200", "{}", hosts.outbound().stderr());
+        call.write_all(&vec![7; length / 2]).await.unwrap_or_else(|error| panic!("{error}: {}", explain()));
+        let head = read_head(&mut call).await.unwrap_or_else(|| panic!("no answer: {}", explain()));
+        assert_eq!(status(&head), "200", "{}", explain());
     })
     .await;
 }

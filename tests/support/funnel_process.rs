@@ -178,13 +178,22 @@ impl FunnelProcess {
     /// # Errors
     ///
     /// If it does not end in time.
-    pub async fn stop(mut self) -> Result<ExitStatus, String> {
-        if cfg!(unix) {
-            self.terminate()?;
-        } else {
-            let killed = self.child.start_kill();
-            killed.map_err(|error| self.error(&format!("cannot be killed: {error}")))?;
+    pub async fn stop(self) -> Result<ExitStatus, String> {
+        if !cfg!(unix) {
+            return self.kill().await;
         }
+        self.terminate()?;
+        self.ended().await
+    }
+
+    /// Kills the process, without a word to its peers, and waits until its ports are free.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be killed or does not end in time.
+    pub async fn kill(mut self) -> Result<ExitStatus, String> {
+        let killed = self.child.start_kill();
+        killed.map_err(|error| self.error(&format!("cannot be killed: {error}")))?;
         self.ended().await
     }
 
