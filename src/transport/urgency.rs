@@ -18,7 +18,7 @@ use iroh::endpoint::SendStream;
 
 /// Bytes that a small call sends at most: headers, a message, and HTTP/2's own frames.
 const SMALL: usize = 32 << 10;
-/// Bytes of one turn: more than an object of Flower's, so that most are sent in one go.
+/// Bytes of one turn: more than the 5 MiB objects that models are cut into, so that most are sent in one go.
 const TURN: usize = 8 << 20;
 /// A stream that was silent for so long begins anew.
 const PAUSE: Duration = Duration::from_millis(100);
