@@ -62,7 +62,7 @@ pub use self::{
     handler::IrohHandler,
     incoming::IrohIncoming,
     limits::IncomingLimits,
-    link::Link,
+    link::{Link, Traffic},
     lost_link::{LostLink, LostLinkBody, LostLinkFuture, LostLinkLayer},
     peer_info::{Path, PeerInfo},
     quic::{CongestionControl, IDLE_TIMEOUT, InvalidCongestionControl, quic_config, quic_config_with},

@@ -63,20 +63,22 @@ impl IrohConnector {
         self.pool.link(peer).await
     }
 
-    /// Another link to `peer`, beside one that may be open, dialled within `patience`. It is the peer's link from when it
-    /// is [`adopt`](Self::adopt)ed.
+    /// Another link to `peer`, beside one that may be open, dialled within `patience`. The others go on using the open one
+    /// until the new one is [`adopt`](Self::adopt)ed.
+    ///
+    /// For whoever doubts that the open link still leads to its peer.
     ///
     /// # Errors
     /// As [`link`](Self::link), without its backoff.
     ///
     /// # Cancel safety
     /// Dropping the future ends the dial.
-    pub(crate) async fn dial(&self, peer: EndpointId, patience: Duration) -> Result<Link, ConnectError> {
+    pub async fn dial(&self, peer: EndpointId, patience: Duration) -> Result<Link, ConnectError> {
         self.pool.dial(self.pool.addr(peer), patience).await
     }
 
-    /// Makes `link` the one that is handed out for its peer.
-    pub(crate) fn adopt(&self, link: Link) {
+    /// Makes `link` the one that is handed out for its peer. The one before it stays open for the streams on it.
+    pub fn adopt(&self, link: Link) {
         self.pool.adopt(link);
     }
 

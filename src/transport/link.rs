@@ -16,6 +16,16 @@ use super::{Code, LinkLost, Path, PeerInfo, budget::Budget, stream::IrohStream, 
 #[derive(Clone, Debug)]
 pub struct Link(Arc<Guard>);
 
+/// What tells whether the peer answers: where `asking` grows and `received` stands still, it is silent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Traffic {
+    /// QUIC frames sent that the peer has to acknowledge: those with data, and pings.
+    pub asking: u64,
+    /// UDP datagrams received.
+    pub received: u64,
+}
+
 #[derive(Debug)]
 struct Guard {
     connection: Connection,
@@ -61,10 +71,10 @@ impl Link {
         Path::of(self.connection())
     }
 
-    /// What was sent that the peer has to acknowledge, and what was received from it, as numbers that grow.
-    pub(crate) fn traffic(&self) -> (u64, u64) {
+    /// What has gone to and fro since the link was opened.
+    pub fn traffic(&self) -> Traffic {
         let stats = self.connection().stats();
-        (stats.frame_tx.stream + stats.frame_tx.ping, stats.udp_rx.datagrams)
+        Traffic { asking: stats.frame_tx.stream + stats.frame_tx.ping, received: stats.udp_rx.datagrams }
     }
 
     /// Opens a bi-stream. The peer notices it with the first byte written.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-use crate::transport::Link;
+use crate::transport::{Link, Traffic};
 
 /// Between two looks.
 const TICK: Duration = Duration::from_millis(250);
@@ -13,15 +13,14 @@ const PATIENCE: Duration = Duration::from_secs(1);
 
 pub(super) struct Hearing<'a> {
     link: &'a Link,
-    sent: u64,
-    received: u64,
+    /// As of when the peer was last heard.
+    heard: Traffic,
     unanswered: Option<Instant>,
 }
 
 impl<'a> Hearing<'a> {
     pub(super) fn of(link: &'a Link) -> Self {
-        let (sent, received) = link.traffic();
-        Self { link, sent, received, unanswered: None }
+        Self { link, heard: link.traffic(), unanswered: None }
     }
 
     /// Waits until the peer has owed an acknowledgement for too long.
@@ -45,10 +44,10 @@ impl<'a> Hearing<'a> {
     }
 
     fn look(&mut self) {
-        let (sent, received) = self.link.traffic();
-        if received != self.received {
-            (self.sent, self.received, self.unanswered) = (sent, received, None);
-        } else if sent != self.sent {
+        let traffic = self.link.traffic();
+        if traffic.received != self.heard.received {
+            (self.heard, self.unanswered) = (traffic, None);
+        } else if traffic.asking != self.heard.asking {
             self.unanswered.get_or_insert_with(Instant::now);
         }
     }

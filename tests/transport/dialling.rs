@@ -39,6 +39,26 @@ fn a_hundred_callers_racing_one_cold_dial_make_one_link() {
     });
 }
 
+#[test]
+fn a_link_dialled_beside_the_open_one_takes_its_place_when_adopted() {
+    run(async {
+        let server = TestServer::start().await;
+        let client = TestClient::knowing(&server).await;
+        greet(&mut client.hello(server.id())).await.unwrap();
+        let first = client.connector.open_link(server.id()).unwrap();
+        let second = client.connector.dial(server.id(), Duration::from_secs(10)).await.unwrap();
+        let before = first.traffic();
+        greet(&mut client.hello(server.id())).await.unwrap();
+        let after = first.traffic();
+        assert!(after.asking > before.asking && after.received > before.received, "{before:?} {after:?}");
+        client.connector.adopt(second);
+        first.close(Code::DONE, "replaced");
+        greet(&mut client.hello(server.id())).await.unwrap();
+        assert_eq!((client.watch.dials(), server.watch.handshakes()), (2, 2));
+        server.close().await;
+    });
+}
+
 /// Holds every dial until it is let through.
 #[derive(Clone, Debug)]
 struct Gate {
