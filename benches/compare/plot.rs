@@ -67,7 +67,7 @@ impl<'a> Run<'a> {
             match line {
                 Line::Cell(cell) => run.cells.push(cell),
                 Line::Site { site, .. } if !run.sites.contains(&site.as_str()) => run.sites.push(site),
-                Line::Site { .. } | Line::Run { .. } => {}
+                Line::Site { .. } | Line::Run(_) => {}
             }
         }
         run

@@ -43,7 +43,7 @@ pub(crate) fn print(lines: &[Line], reference: Option<Competitor>) -> Result<(),
     let mut sites = Vec::new();
     for line in lines {
         match line {
-            Line::Run { date, machine, arguments } => println!("{date} {}\n{machine:?}", arguments.join(" ")),
+            Line::Run(begun) => println!("{} {}\n{:?}", begun.date, begun.arguments.join(" "), begun.machine),
             Line::Site { site, measured, .. } => {
                 if let Some(measured) = measured {
                     println!("{site}: {measured}");

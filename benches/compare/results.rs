@@ -8,13 +8,13 @@ use crate::{
     competitor::{Competitor, DUMBPIPE_VERSION},
     failure::{Context, Failure},
     link::Conditions,
-    machine::{self, Machine},
+    machine,
     metric::Metrics,
     pace::Pace,
     rig::Measured,
     usage::Usage,
     workload::Workload,
-    writer::{self, Writer},
+    writer::{Begun, Writer},
 };
 
 /// One line of a file of results.
@@ -22,14 +22,7 @@ use crate::{
 #[serde(tag = "kind", rename_all = "kebab-case")]
 pub(crate) enum Line {
     /// How the run was made.
-    Run {
-        /// In UTC.
-        date: String,
-        /// Where.
-        machine: Box<Machine>,
-        /// The command line.
-        arguments: Vec<String>,
-    },
+    Run(Box<Begun>),
     /// A place that was used.
     Site {
         /// Its name in measurements.
@@ -131,8 +124,7 @@ impl Cell {
 pub(crate) fn begin(name: &str) -> Result<Writer, Failure> {
     let mut writer = Writer::create(name)?;
     let tools = vec![format!("dumbpipe {DUMBPIPE_VERSION}"), machine::output("ssh", &["-V"])];
-    let arguments = std::env::args().skip(1).collect();
-    writer.write(&Line::Run { date: writer::now()?, machine: Box::new(Machine::here(tools)), arguments })?;
+    writer.write(&Line::Run(Begun::here(tools)?))?;
     Ok(writer)
 }
 

@@ -7,9 +7,31 @@ use std::{
     process::Command,
 };
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-use crate::failure::{Context, Failure};
+use crate::{
+    failure::{Context, Failure},
+    machine::Machine,
+};
+
+/// How a run was made: the first line of a file.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Begun {
+    /// In UTC.
+    pub(crate) date: String,
+    /// Where.
+    pub(crate) machine: Machine,
+    /// The command line.
+    pub(crate) arguments: Vec<String>,
+}
+
+impl Begun {
+    /// Here and now. `tools` are the versions of other programs that take part.
+    pub(crate) fn here(tools: Vec<String>) -> Result<Box<Self>, Failure> {
+        let arguments = std::env::args().skip(1).collect();
+        Ok(Box::new(Self { date: date("+%Y-%m-%dT%H:%M:%SZ")?, machine: Machine::here(tools), arguments }))
+    }
+}
 
 /// An open file.
 #[derive(Debug)]
@@ -33,11 +55,6 @@ impl Writer {
     pub(crate) fn write(&mut self, line: &impl Serialize) -> Result<(), Failure> {
         writeln!(self.file, "{}", serde_json::to_string(line)?).context(self.path.display())
     }
-}
-
-/// The time in UTC, as results write it.
-pub(crate) fn now() -> Result<String, Failure> {
-    date("+%Y-%m-%dT%H:%M:%SZ")
 }
 
 fn date(format: &str) -> Result<String, Failure> {

@@ -4,21 +4,14 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{machine::Machine, metric::Metrics, usage::Usage, way::Way};
+use crate::{metric::Metrics, usage::Usage, way::Way, writer::Begun};
 
 /// One line of a file of results.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
 pub(crate) enum Line {
     /// How all of them were made.
-    Run {
-        /// In UTC.
-        date: String,
-        /// Where.
-        machine: Box<Machine>,
-        /// The command line.
-        arguments: Vec<String>,
-    },
+    Run(Box<Begun>),
     /// One run of the app that was complete and exact.
     Cell(Cell),
 }

@@ -3,11 +3,10 @@
 use crate::{
     failure::Failure,
     flower::{Venv, Version},
-    machine::Machine,
     measurement, report,
     results::{Cell, Line},
     way::Way,
-    writer::{self, Writer},
+    writer::{Begun, Writer},
 };
 
 const FLWR: Version = Version::new(41, 0);
@@ -36,9 +35,7 @@ pub(crate) struct Args {
 pub(crate) async fn run(args: &Args) -> Result<(), Failure> {
     let venv = Venv::prepare(FLWR, |step| eprintln!("flwr {FLWR}: {step}")).await?;
     let mut writer = Writer::create(&args.name)?;
-    let arguments = std::env::args().skip(1).collect();
-    let machine = Box::new(Machine::here(vec![format!("flwr {FLWR}")]));
-    writer.write(&Line::Run { date: writer::now()?, machine, arguments })?;
+    writer.write(&Line::Run(Begun::here(vec![format!("flwr {FLWR}")])?))?;
     let mut cells: Vec<Cell> = Vec::new();
     for repeat in 0..args.repeat {
         for way in Way::ALL {

@@ -9,9 +9,8 @@ use crate::{
     args, children,
     failure::{Context, Failure},
     figures::Figures,
-    machine::Machine,
     rig::Rig,
-    writer::{self, Writer},
+    writer::{Begun, Writer},
 };
 
 /// How one measurement is made.
@@ -32,7 +31,7 @@ pub(crate) struct Plan {
 #[serde(tag = "kind", rename_all = "kebab-case")]
 enum Line<'a> {
     /// How the run was made.
-    Run { date: String, machine: Machine, arguments: Vec<String> },
+    Run(Box<Begun>),
     /// One measurement.
     Peers(&'a Figures),
 }
@@ -49,8 +48,7 @@ pub(crate) fn run(args: &args::Run) -> Result<(), Failure> {
     children::end_when_interrupted()?;
     allow_files()?;
     let mut writer = Writer::create(&args.name)?;
-    let arguments = std::env::args().skip(1).collect();
-    writer.write(&Line::Run { date: writer::now()?, machine: Machine::here(Vec::new()), arguments })?;
+    writer.write(&Line::Run(Begun::here(Vec::new())?))?;
     for repeat in 0..args.repeat {
         for &peers in &args.peers {
             let plan = Plan { peers, every: args.every, window: args.window, repeat };

@@ -2,21 +2,14 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{machine::Machine, metric::Metrics, row::Row, tunnel::Kind};
+use crate::{metric::Metrics, row::Row, tunnel::Kind, writer::Begun};
 
 /// One line of a file of results.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
 pub(crate) enum Line {
     /// How the run was made.
-    Run {
-        /// In UTC.
-        date: String,
-        /// Where.
-        machine: Box<Machine>,
-        /// The command line.
-        arguments: Vec<String>,
-    },
+    Run(Box<Begun>),
     /// A link.
     Site {
         /// What it was asked to be.

@@ -7,14 +7,13 @@ use crate::{
     children, dumbpipe,
     failure::{Context, Failure},
     hosts::{CONDITIONS, Hosts},
-    machine::Machine,
     metric::Metrics,
     report,
     results::{Cell, Line},
     row::Row,
     server::Server,
     tunnel::{Kind, Tunnel},
-    writer::{self, Writer},
+    writer::{Begun, Writer},
 };
 
 /// What is measured.
@@ -41,9 +40,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let kinds = kinds(args)?;
     let rows = if args.only.is_empty() { Row::value_variants() } else { &args.only };
     let mut writer = Writer::create(&args.name)?;
-    let arguments = std::env::args().skip(1).collect();
-    let machine = Box::new(Machine::here(vec![format!("dumbpipe {}", dumbpipe::VERSION)]));
-    writer.write(&Line::Run { date: writer::now()?, machine, arguments })?;
+    writer.write(&Line::Run(Begun::here(vec![format!("dumbpipe {}", dumbpipe::VERSION)])?))?;
     let mut cells = Vec::new();
     for repeat in 0..args.repeat {
         let link = Link::new(CONDITIONS).context("an emulated link")?;
