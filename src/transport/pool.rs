@@ -41,6 +41,12 @@ struct Peer {
     state: State,
 }
 
+impl Peer {
+    fn addr(&self, id: EndpointId) -> EndpointAddr {
+        self.addr.clone().unwrap_or_else(|| id.into())
+    }
+}
+
 #[derive(Default)]
 enum State {
     #[default]
@@ -87,7 +93,7 @@ impl Pool {
                 Wanted::Error(error) => return Err(error),
                 Wanted::Dial(dial) => dial,
                 Wanted::NewDial { failures } => {
-                    let addr = peer.addr.clone().unwrap_or_else(|| id.into());
+                    let addr = peer.addr(id);
                     let dial = Arc::clone(self).dial_and_settle(addr, failures).boxed().shared();
                     let weak = dial.downgrade().expect("a future that was never polled is not complete");
                     peer.state = State::Dialling { dial: weak, failures };
@@ -107,7 +113,7 @@ impl Pool {
 
     /// What is known of where to find the peer.
     pub(super) fn addr(&self, id: EndpointId) -> EndpointAddr {
-        self.peers().get(&id).and_then(|peer| peer.addr.clone()).unwrap_or_else(|| id.into())
+        self.peers().get(&id).map_or_else(|| id.into(), |peer| peer.addr(id))
     }
 
     pub(super) fn adopt(&self, link: Link) {
