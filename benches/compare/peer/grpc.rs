@@ -24,6 +24,8 @@ pub(crate) const ALPN: &[u8] = b"flower-iroh-funnel/bench-grpc";
 const STREAM_WINDOW: u32 = 8 << 20;
 const CONNECTION_WINDOW: u32 = 16 << 20;
 /// An object and what is around it.
+const FRAME_SIZE: u32 = 64 << 10;
+/// An object and what is around it.
 const MAX_MESSAGE: usize = 8 << 20;
 
 /// Small call.
@@ -44,6 +46,7 @@ pub(crate) fn server() -> Router {
     Server::builder()
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_frame_size(FRAME_SIZE)
         .add_service(service)
 }
 
@@ -166,5 +169,8 @@ impl Limit {
 
 fn endpoint(uri: String) -> Result<transport::Endpoint, Failure> {
     let endpoint = transport::Endpoint::from_shared(uri)?;
-    Ok(endpoint.initial_stream_window_size(STREAM_WINDOW).initial_connection_window_size(CONNECTION_WINDOW))
+    Ok(endpoint
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_frame_size(FRAME_SIZE))
 }
