@@ -17,7 +17,7 @@ const GAP: f64 = 26.0;
 const LEFT: f64 = 62.0;
 const TOP: f64 = 76.0;
 const HEIGHT: f64 = 300.0;
-const BOTTOM: f64 = 46.0;
+const BOTTOM: f64 = 56.0;
 /// Of one entry of the legend.
 const ENTRY: f64 = 96.0;
 /// Of the title, about.
@@ -32,8 +32,6 @@ pub(crate) struct Chart {
     pub(crate) title: String,
     /// What the heights mean.
     pub(crate) unit: &'static str,
-    /// Whether equal ratios have equal distances.
-    pub(crate) is_log: bool,
     /// From left to right.
     pub(crate) groups: Vec<Group>,
 }
@@ -41,7 +39,7 @@ pub(crate) struct Chart {
 /// Bars that are compared with each other.
 #[derive(Debug)]
 pub(crate) struct Group {
-    /// Below it.
+    /// Below it, three lines at most.
     pub(crate) label: String,
     /// A line across it: more is not possible.
     pub(crate) limit: Option<f64>,
@@ -104,15 +102,9 @@ impl Chart {
     }
 
     fn scale(&self) -> Scale {
-        let values = || self.bars().flat_map(|bar| [bar.value, bar.upper]).flatten();
+        let values = self.bars().flat_map(|bar| [bar.value, bar.upper]).flatten();
         let limits = self.groups.iter().filter_map(|group| group.limit);
-        let highest = values().chain(limits).fold(f64::MIN_POSITIVE, f64::max);
-        if self.is_log {
-            let lowest = values().fold(highest, f64::min).max(f64::MIN_POSITIVE);
-            Scale { low: lowest.log10().floor(), high: highest.log10().ceil(), is_log: true }
-        } else {
-            Scale { low: 0.0, high: highest * 1.05, is_log: false }
-        }
+        Scale { high: values.chain(limits).fold(f64::MIN_POSITIVE, f64::max) * 1.05 }
     }
 
     fn axis(&self, drawing: &mut impl Node, scale: &Scale, width: f64) {
@@ -136,7 +128,9 @@ impl Group {
             drawing.append(line(left - 4.0, y, right + 4.0, y, BLACK, 1.5));
         }
         drawing.append(line(left - 4.0, TOP + HEIGHT, right + 4.0, TOP + HEIGHT, BLACK, 1.0));
-        drawing.append(text(&self.label, f64::midpoint(left, right), TOP + HEIGHT + 18.0, 10.0, "middle"));
+        for (line, y) in self.label.lines().zip([18.0, 32.0, 46.0]) {
+            drawing.append(text(line, f64::midpoint(left, right), TOP + HEIGHT + y, 10.0, "middle"));
+        }
     }
 }
 
@@ -163,21 +157,15 @@ impl Bar {
 /// From values to heights.
 #[derive(Debug)]
 struct Scale {
-    low: f64,
     high: f64,
-    is_log: bool,
 }
 
 impl Scale {
     fn y(&self, value: f64) -> f64 {
-        let value = if self.is_log { value.log10() } else { value };
-        TOP + HEIGHT * (1.0 - (value - self.low) / (self.high - self.low))
+        TOP + HEIGHT * (1.0 - value / self.high)
     }
 
     fn ticks(&self) -> Vec<f64> {
-        if self.is_log {
-            return (self.low as i32..=self.high as i32).map(|power| 10_f64.powi(power)).collect();
-        }
         let rough = self.high / 5.0;
         let power = 10_f64.powf(rough.log10().floor());
         let step = [1.0, 2.0, 5.0, 10.0].map(|factor| factor * power).into_iter().find(|step| *step >= rough);

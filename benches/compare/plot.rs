@@ -24,6 +24,14 @@ const LOOPBACK_ROWS: [(Workload, &str, &str, bool); 7] = [
     (Workload::Unary, "p99_us", "unary p99", false),
 ];
 
+/// What small calls are measured beside.
+const MIXED_ROWS: [(Workload, &str); 4] = [
+    (Workload::MixedUp, "bulk up"),
+    (Workload::MixedDown, "bulk down"),
+    (Workload::MixedPush, "objects up"),
+    (Workload::MixedPull, "objects down"),
+];
+
 /// Draws all that `lines` hold into `docs/performance`.
 pub(crate) fn draw(lines: &[Line], reference: Competitor) -> Result<(), Failure> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/performance");
@@ -36,16 +44,7 @@ pub(crate) fn draw(lines: &[Line], reference: Competitor) -> Result<(), Failure>
     ] {
         charts.push((file, run.links(workload, title)));
     }
-    for (file, workload, title) in [
-        ("small-calls-up", Workload::MixedUp, "Small call every 50 ms beside a bulk upload: p50, and lighter p99"),
-        (
-            "small-calls-down",
-            Workload::MixedDown,
-            "Small call every 50 ms beside a bulk download: p50, and lighter p99",
-        ),
-    ] {
-        charts.push((file, run.small_calls(workload, title)));
-    }
+    charts.push(("small-calls", run.small_calls()));
     for (file, chart) in charts.into_iter().filter(|(_, chart)| !chart.groups.is_empty()) {
         let path = folder.join(file).with_extension("svg");
         chart.save(&path)?;
@@ -81,7 +80,7 @@ impl<'a> Run<'a> {
             Some(group(label, None, &cells, |own| (middle(own, metric).map(ratio), None)))
         });
         let title = format!("Loopback, as good as {} is 1; higher is better", reference.name());
-        Chart { title, unit: "ratio", is_log: false, groups: groups.collect() }
+        Chart { title, unit: "ratio", groups: groups.collect() }
     }
 
     fn links(&self, workload: Workload, title: &str) -> Chart {
@@ -92,17 +91,20 @@ impl<'a> Run<'a> {
             (!cells.is_empty()).then(|| group(&label(link), Some(link.limit_mib_s()), &cells, bars))
         });
         let title = format!("{title}; the line is the link's limit");
-        Chart { title, unit: "MiB/s", is_log: false, groups: groups.collect() }
+        Chart { title, unit: "MiB/s", groups: groups.collect() }
     }
 
-    fn small_calls(&self, workload: Workload, title: &str) -> Chart {
-        let groups = self.sites.iter().filter_map(|site| {
-            let label = site.parse().map_or_else(|_| (*site).to_owned(), label);
-            let cells = self.cells(site, workload);
-            let bars = |own: &[&Cell]| (middle(own, "p50_ms"), middle(own, "p99_ms"));
-            (!cells.is_empty()).then(|| group(&label, None, &cells, bars))
+    fn small_calls(&self) -> Chart {
+        let groups = self.sites.iter().flat_map(|site| {
+            let link = site.parse().map_or_else(|_| (*site).to_owned(), label);
+            let rows = MIXED_ROWS.iter().map(move |(workload, beside)| (*workload, format!("{link}\n{beside}")));
+            rows.map(|(workload, label)| (label, self.cells(site, workload)))
         });
-        Chart { title: title.to_owned(), unit: "ms", is_log: true, groups: groups.collect() }
+        let bars = |own: &[&Cell]| (middle(own, "p50_ms"), middle(own, "p99_ms"));
+        let groups =
+            groups.filter(|(_, cells)| !cells.is_empty()).map(|(label, cells)| group(&label, None, &cells, bars));
+        let title = "Small call every 50 ms beside bulk: p50, and lighter p99; lower is better".to_owned();
+        Chart { title, unit: "ms", groups: groups.collect() }
     }
 
     fn cells(&self, site: &str, workload: Workload) -> Vec<&'a Cell> {
@@ -133,6 +135,6 @@ fn group(
 }
 
 fn label(link: Conditions) -> String {
-    let Conditions { delay_ms, loss_percent, rate_mbit_s, queue_ms } = link;
-    format!("{} ms, {loss_percent} %, {rate_mbit_s} Mbit/s, queue {queue_ms} ms", 2 * delay_ms)
+    let Conditions { delay_ms, loss_percent, rate_mbit_s, .. } = link;
+    format!("{} ms, {loss_percent} %\n{rate_mbit_s} Mbit/s", 2 * delay_ms)
 }
