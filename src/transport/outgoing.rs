@@ -5,13 +5,16 @@
 //! flush after it, and the flush for one turn of the other tasks.
 
 use std::{
+    fmt,
     io::IoSlice,
-    pin::pin,
-    task::{Context, Poll, ready},
+    pin::{Pin, pin},
+    sync::Arc,
+    task::{Context, Poll, Wake, Waker, ready},
 };
 
 use bytes::{Buf, Bytes, BytesMut};
-use iroh::endpoint::{SendStream, StreamId, WriteError};
+use futures_util::task::AtomicWaker;
+use iroh::endpoint::{SendStream, StoppedError, StreamId, VarInt, WriteError};
 use tokio::task::yield_now;
 
 use super::urgency::{Turns, Urgency};
@@ -23,9 +26,12 @@ const HELD: usize = (64 << 10) + 16;
 /// wait.
 const SMALL: usize = 1_000;
 
-#[derive(Debug)]
 pub(super) struct Outgoing {
     send: SendStream,
+    blocked: Arc<Blocked>,
+    /// Asked where QUIC takes no more: noq 1.4 does not wake a writer whose stream is stopped while the window of the
+    /// whole link is full.
+    stopped: Option<Stopped>,
     /// Taken from the writer, not yet given to QUIC.
     held: BytesMut,
     /// The same, at its turn: QUIC may take it bit by bit.
@@ -34,6 +40,27 @@ pub(super) struct Outgoing {
     /// Writes wait for a flush.
     holds: bool,
     urgency: Urgency,
+}
+
+/// Yields the peer's code when it stops the stream, and nothing when it has acknowledged all of it.
+pub(super) type Stopped = Pin<Box<dyn Future<Output = Result<Option<VarInt>, StoppedError>> + Send + Sync>>;
+
+/// Who waits until QUIC takes more. Reading and writing may be two tasks, and QUIC knows one waker.
+#[derive(Debug, Default)]
+struct Blocked {
+    writer: AtomicWaker,
+    reader: AtomicWaker,
+}
+
+impl Wake for Blocked {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.writer.wake();
+        self.reader.wake();
+    }
 }
 
 /// How far the flush of what is held has come.
@@ -50,6 +77,8 @@ impl Outgoing {
     pub(super) fn new(send: SendStream, turns: Turns) -> Self {
         Self {
             send,
+            blocked: Arc::default(),
+            stopped: None,
             held: BytesMut::new(),
             leaving: Bytes::new(),
             flush: Flush::NotAsked,
@@ -74,13 +103,14 @@ impl Outgoing {
 
     /// Takes some of `bufs`, and tells how much.
     pub(super) fn poll_write(&mut self, cx: &mut Context<'_>, bufs: &[IoSlice<'_>]) -> Poll<Result<usize, WriteError>> {
+        self.blocked.writer.register(cx.waker());
         if !self.holds {
             let mut gathered = BytesMut::new();
             gather(bufs, &mut gathered);
-            return self.poll_send(cx, gathered.freeze());
+            return self.poll_send(gathered.freeze());
         }
         if self.held.len() == HELD {
-            ready!(self.poll_push(cx))?;
+            ready!(self.push())?;
         }
         self.flush = Flush::NotAsked;
         Poll::Ready(Ok(gather(bufs, &mut self.held)))
@@ -103,11 +133,17 @@ impl Outgoing {
             yield_to_others(cx);
             return Poll::Pending;
         }
-        self.poll_push(cx)
+        self.blocked.reader.register(cx.waker());
+        self.push()
     }
 
     /// Hands what is held to QUIC at once.
     pub(super) fn poll_push(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), WriteError>> {
+        self.blocked.writer.register(cx.waker());
+        self.push()
+    }
+
+    fn push(&mut self) -> Poll<Result<(), WriteError>> {
         loop {
             if self.leaving.is_empty() {
                 self.leaving = self.held.split().freeze();
@@ -115,18 +151,42 @@ impl Outgoing {
             if self.leaving.is_empty() {
                 return Poll::Ready(Ok(()));
             }
-            let sent = ready!(self.poll_send(cx, self.leaving.clone()))?;
+            let sent = ready!(self.poll_send(self.leaving.clone()))?;
             self.leaving.advance(sent);
         }
     }
 
-    /// Hands some of `bytes` to QUIC, and tells how much.
-    fn poll_send(&mut self, cx: &mut Context<'_>, bytes: Bytes) -> Poll<Result<usize, WriteError>> {
+    /// Hands some of `bytes` to QUIC, and tells how much. Whoever is registered as blocked is woken.
+    fn poll_send(&mut self, bytes: Bytes) -> Poll<Result<usize, WriteError>> {
+        let waker = Waker::from(Arc::clone(&self.blocked));
+        let mut cx = Context::from_waker(&waker);
         self.urgency.before(bytes.len(), &self.send);
         let mut chunk = [bytes];
-        let sent = ready!(pin!(self.send.write_many_chunks(&mut &mut chunk[..])).poll(cx))?;
+        let written = pin!(self.send.write_many_chunks(&mut &mut chunk[..])).poll(&mut cx);
+        let sent = match written {
+            Poll::Ready(sent) => sent?,
+            Poll::Pending => return self.poll_stopped(&mut cx).map(Err),
+        };
         self.urgency.sent(sent);
         Poll::Ready(Ok(sent))
+    }
+
+    fn poll_stopped(&mut self, cx: &mut Context<'_>) -> Poll<WriteError> {
+        let stopped = self.stopped.get_or_insert_with(|| Box::pin(self.send.stopped()));
+        let stopped = ready!(stopped.as_mut().poll(cx));
+        self.stopped = None;
+        Poll::Ready(match stopped {
+            Ok(Some(code)) => WriteError::Stopped(code),
+            Ok(None) => WriteError::ClosedStream,
+            Err(StoppedError::ConnectionLost(reason)) => WriteError::ConnectionLost(reason),
+            Err(StoppedError::ZeroRttRejected) => WriteError::ZeroRttRejected,
+        })
+    }
+}
+
+impl fmt::Debug for Outgoing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Outgoing").field("send", &self.send).finish_non_exhaustive()
     }
 }
 

@@ -67,10 +67,14 @@ impl Pieces {
         }
     }
 
+    /// Ends the stream, and drops what waits for a piece before it.
     pub(super) fn stop(&mut self, code: Code) -> Result<(), ClosedStream> {
         match self {
             Self::InOrder(recv) => recv.stop(code.into()),
-            Self::AsTheyCome { recv, .. } => recv.stop(code.into()),
+            Self::AsTheyCome { recv, order, .. } => {
+                *order = Order::default();
+                recv.stop(code.into())
+            }
         }
     }
 }

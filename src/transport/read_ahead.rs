@@ -254,8 +254,13 @@ impl Inner {
         if !is_small && waiting <= WAITING && has_share {
             return step;
         }
+        if !has_share {
+            // Given up at once, so that the streams beside it can stay.
+            self.ahead = BytesMut::new();
+        }
         self.end = Some(Err(ReadFailed::Overrun));
         let _ = self.pieces.stop(Code::OVERLOADED);
+        self.share.shrink_to(self.ahead.len());
         Step::Ended
     }
 

@@ -17,11 +17,9 @@ use tonic::transport::server::Connected;
 
 use super::{
     Code, Link, PeerInfo,
-    outgoing::Outgoing,
+    outgoing::{Outgoing, Stopped},
     read_ahead::{ReadAhead, ReadFailed},
 };
-
-type Acknowledged = Pin<Box<dyn Future<Output = Result<Option<VarInt>, StoppedError>> + Send + Sync>>;
 
 /// A QUIC bi-stream that reads and writes like a socket.
 ///
@@ -54,7 +52,7 @@ pub struct IrohStream {
 
 enum Sending {
     Open,
-    Finishing(Acknowledged),
+    Finishing(Stopped),
     Ended,
 }
 

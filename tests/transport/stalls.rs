@@ -8,7 +8,10 @@ use std::sync::{
 use flower_iroh_funnel::transport::IrohStream;
 use futures_util::StreamExt;
 use iroh::endpoint::{Builder, Connection, QuicTransportConfig};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    task::JoinSet,
+};
 
 use crate::{
     hello::v1::HelloRequest,
@@ -152,6 +155,75 @@ fn megabytes_of_small_writes_that_nobody_reads_cost_their_stream_and_not_the_lin
         assert!(err.to_string().contains("left unread"), "{err}");
         assert!(received.len() >= 4 << 20 && received.iter().all(|byte| *byte == 7));
         raw.close().await;
+    });
+}
+
+#[test]
+fn what_a_link_keeps_for_stalled_readers_is_bounded_whatever_the_number_of_its_streams() {
+    run(async {
+        let mut raw = Raw::new(loopback(), loopback()).await;
+        let (mut other, mut other_end) = raw.open().await;
+        // Each may keep 4 MiB, all together 64.
+        let (streams, kept) = (24, 16);
+        let (mut writers, mut stalled) = (JoinSet::new(), Vec::new());
+        for _ in 0..streams {
+            let (mut dialled, accepted) = raw.open().await;
+            stalled.push(accepted);
+            writers.spawn(async move {
+                loop {
+                    if let Err(error) = dialled.write_all(&[7; 64 << 10]).await {
+                        break error;
+                    }
+                }
+            });
+        }
+        for _ in kept..streams {
+            let error = writers.join_next().await.unwrap().unwrap();
+            assert!(error.to_string().contains("overloaded (code 2)"), "{error}");
+        }
+        assert_works(&mut other, &mut other_end).await;
+        let (mut read, mut given_up) = (0, 0);
+        for mut accepted in stalled {
+            let mut first = vec![0; 4 << 20];
+            match accepted.read_exact(&mut first).await {
+                Ok(_) => read += 1,
+                Err(error) => {
+                    assert!(error.to_string().contains("left unread"), "{error}");
+                    given_up += 1;
+                }
+            }
+        }
+        assert!(read > 0 && given_up >= streams - kept, "{read} of {streams} streams were kept, {given_up} given up");
+        raw.close().await;
+    });
+}
+
+#[test]
+fn tasks_that_read_and_write_the_same_streams_wake_each_other() {
+    run(async {
+        for _ in 0..20 {
+            let raw = Raw::new(loopback(), loopback()).await;
+            let sent = Arc::new(pattern(0, 8 << 20));
+            let mut ends = JoinSet::new();
+            for stream in [raw.dialled, raw.accepted] {
+                let (mut read, mut write) = tokio::io::split(stream);
+                let (sent, expected) = (Arc::clone(&sent), Arc::clone(&sent));
+                ends.spawn(async move {
+                    write.write_all(&sent).await.unwrap();
+                    write.shutdown().await.unwrap();
+                });
+                ends.spawn(async move {
+                    let mut received = Vec::new();
+                    read.read_to_end(&mut received).await.unwrap();
+                    assert!(received == *expected);
+                });
+            }
+            while let Some(ended) = ends.join_next().await {
+                ended.unwrap();
+            }
+            raw.client.endpoint.close().await;
+            raw.server.close().await;
+        }
     });
 }
 
