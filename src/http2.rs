@@ -2,7 +2,7 @@
 
 /// What one call may have in flight through the tunnel, in bytes. QUIC's stream window (2 MB) stands behind it.
 pub(crate) const STREAM_WINDOW: u32 = 4 << 20;
-/// What one lane may have in flight, in bytes: two calls at full speed.
+/// What one lane may have in flight, in bytes: a call at full speed, and half of one beside it.
 pub(crate) const CONNECTION_WINDOW: u32 = 6 << 20;
 /// The same for a call on this machine, where a round trip takes microseconds.
 pub(crate) const LOCAL_STREAM_WINDOW: u32 = 512 << 10;

@@ -23,7 +23,7 @@ pub(crate) const ALPN: &[u8] = b"flower-iroh-funnel/bench-grpc";
 /// transport that is measured.
 const STREAM_WINDOW: u32 = 8 << 20;
 const CONNECTION_WINDOW: u32 = 16 << 20;
-/// An object and what is around it.
+/// Bytes in an HTTP/2 frame, for every competitor.
 const FRAME_SIZE: u32 = 64 << 10;
 /// An object and what is around it.
 const MAX_MESSAGE: usize = 8 << 20;
