@@ -7,7 +7,7 @@
 //! allowed. --node-key FILE holds a key that was registered with `flwr supernode register`; without it the node
 //! registers with a new one, until Ctrl-C. The app is examples/flower_quickstart/app.
 
-use std::{error::Error, str::FromStr};
+use std::error::Error;
 
 use flower_iroh_funnel::{
     ALPN, RelayMode,
@@ -55,7 +55,7 @@ impl Options {
                 "--partition" => options.partition = value.parse()?,
                 "--key" => options.key = Some(value),
                 "--node-key" => options.node_key = Some(value),
-                "--relay" => options.relay = Relay::from_str(&value)?.into_mode(),
+                "--relay" => options.relay = Relay::mode(vec![value.parse()?])?,
                 _ => return Err(usage.into()),
             }
         }
@@ -83,8 +83,9 @@ impl SuperNode {
         let endpoint = builder.transport_config(quic_config()).bind().await?;
         println!("endpoint {}", endpoint.id());
         let connector = IrohConnector::new(endpoint.clone(), ALPN);
-        connector.add_peer(superlink.clone());
-        let channel = Channel::from_shared(format!("iroh://{}", superlink.id))?.connect_with_connector_lazy(connector);
+        connector.add_peer(superlink.addr().clone());
+        let channel =
+            Channel::from_shared(format!("iroh://{}", superlink.id()))?.connect_with_connector_lazy(connector);
         let channel = LostLinkLayer.layer(channel);
         let node = match &options.node_key {
             Some(file) => Node::builder(channel, NodeKey::load(file)?).activate().await?,

@@ -1,16 +1,24 @@
 //! Which peer may call which API.
 
-use std::collections::HashMap;
+mod live;
+
+use std::collections::{HashMap, HashSet};
 
 use iroh::EndpointId;
 
-use crate::protocol::{Api, ApiSet, Route};
+pub(crate) use self::live::{Access, Change};
+use crate::{
+    protocol::{Api, ApiSet, Route},
+    roster::{Roster, Standing},
+};
 
 /// Who is admitted, and to what. Empty, it admits nobody.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct AccessList {
     peers: HashMap<EndpointId, ApiSet>,
     anybody: ApiSet,
+    denied: HashSet<EndpointId>,
+    passthrough: HashSet<EndpointId>,
 }
 
 /// The answer to a peer's request.
@@ -35,8 +43,29 @@ impl AccessList {
         self.anybody = self.anybody.union(apis.into());
     }
 
+    /// Lets `peer` pass bytes through. It may call Fleet then, too: it has that in any case, and needs a link.
+    pub(crate) fn allow_passthrough(&mut self, peer: EndpointId) {
+        self.allow(peer, Api::Fleet);
+        self.passthrough.insert(peer);
+    }
+
+    /// This list and the roster. Whom the roster denies, nothing lets in.
+    fn with(&self, roster: &Roster) -> Self {
+        let mut list = self.clone();
+        for member in roster.peers() {
+            match member.standing {
+                Standing::Allowed => list.allow(member.id, member.apis),
+                Standing::Denied => drop(list.denied.insert(member.id)),
+            }
+        }
+        list
+    }
+
     /// What `peer` may call.
     pub(crate) fn apis(&self, peer: EndpointId) -> ApiSet {
+        if self.denied.contains(&peer) {
+            return ApiSet::EMPTY;
+        }
         self.peers.get(&peer).copied().unwrap_or_default().union(self.anybody)
     }
 
@@ -50,12 +79,20 @@ impl AccessList {
         match route {
             Route::Call { api, .. } => Verdict::from(self.apis(peer).contains(*api)),
             Route::Health | Route::Hello => self.admits(peer),
+            Route::Passthrough => {
+                Verdict::from(self.passthrough.contains(&peer) && self.admits(peer) == Verdict::Allowed)
+            }
         }
     }
 
     /// Whether it admits nobody.
     pub(crate) fn is_empty(&self) -> bool {
         self.peers.is_empty() && self.anybody.is_empty()
+    }
+
+    /// How many peers may pass bytes through.
+    pub(crate) fn passthroughs(&self) -> usize {
+        self.passthrough.len()
     }
 
     /// The APIs open to somebody.
@@ -106,6 +143,20 @@ mod tests {
         }
         list.allow(site, Api::Control);
         assert_eq!(list.apis(site), [Api::Fleet, Api::Control].into_iter().collect());
+    }
+
+    #[test]
+    fn no_api_and_no_roster_grants_pass_through_and_a_denial_ends_it() {
+        let (site, other) = (SecretKey::generate().public(), SecretKey::generate().public());
+        let mut list = AccessList::default();
+        list.allow(other, Api::ALL.into_iter().collect::<ApiSet>());
+        list.allow_passthrough(site);
+        assert_eq!(list.permits(other, &Route::Passthrough), Verdict::Denied);
+        assert_eq!(list.permits(site, &Route::Passthrough), Verdict::Allowed);
+        let mut roster = Roster::default();
+        assert_eq!(list.with(&roster).permits(site, &Route::Passthrough), Verdict::Allowed);
+        roster.deny(site);
+        assert_eq!(list.with(&roster).permits(site, &Route::Passthrough), Verdict::Denied);
     }
 
     #[test]

@@ -133,7 +133,7 @@ where
                 Ok(refused(&Failure::unavailable(format_args!("this server does not serve the {api} API"))))
             }
             Ok(Route::Health) => Ok(refused(&Failure::unavailable("this server speaks gRPC, which has no /health"))),
-            Ok(Route::Call { wire: Wire::Grpc, .. }) | Err(_) => {
+            Ok(Route::Call { wire: Wire::Grpc, .. } | Route::Passthrough) | Err(_) => {
                 Ok(self.inner.call(request.map(tonic::body::Body::new)).await?.map(forward::boxed))
             }
         }

@@ -1,19 +1,33 @@
 //! What a funnel is told.
 
+mod exposed;
 mod file;
+mod peer;
 
-use std::{error::Error, fmt, net::SocketAddr, path::PathBuf, time::Duration};
+use std::{
+    error::Error,
+    fmt,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
-use iroh::{EndpointAddr, EndpointId, RelayMode, SecretKey};
+use iroh::{RelayMode, SecretKey};
 
+use self::peer::Carries;
+pub use self::{
+    exposed::{AuditLog, Exposed},
+    peer::PeerConfig,
+};
 use crate::{
-    access::AccessList,
+    address_lookup::{Relay, RelayAuthorities},
     alpn::ALPN,
+    enrolment::ALPN_SUFFIX,
     forward::chain,
+    grpc_server::Takes,
     identity,
-    protocol::{Api, ApiSet},
-    transport::CongestionControl,
-    upstream::{Upstream, Upstreams},
+    tls::{LocalTls, Trust},
+    transport::{CongestionControl, IncomingLimits},
 };
 
 /// Every interface, any port.
@@ -22,18 +36,24 @@ pub const DEFAULT_BIND_ADDR: &str = "0.0.0.0:0";
 pub const DEFAULT_FLOWER_GRPC_ADDR: &str = "127.0.0.1:9092";
 /// Longer than a heartbeat's 5 s, shorter than the patience of service managers.
 pub const DEFAULT_DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
-/// TLS writes an ALPN's length in one byte.
-const MAX_ALPN: usize = 255;
+/// TLS writes an ALPN's length in one byte, and enrolments have a longer one.
+const MAX_ALPN: usize = 255 - ALPN_SUFFIX.len();
+
+fn default_limits() -> IncomingLimits {
+    IncomingLimits { max_sessions_per_peer: 64, ..IncomingLimits::default() }
+}
 
 /// What a [`Funnel`](crate::Funnel) is made from. Made by [`builder`](Self::builder) or
 /// [`from_toml`](Self::from_toml), which check it.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 #[non_exhaustive]
 pub struct FunnelConfig {
     /// The ALPN between funnels. Default [`ALPN`]; both ends must have the same.
     pub alpn: Vec<u8>,
     /// Which relays help where no direct path is found. Default: n0's public ones, meant for trying out.
     pub relay_mode: RelayMode,
+    /// Who else may vouch for relays and lookup servers, beside the public authorities.
+    pub(crate) relay_authorities: RelayAuthorities,
     /// How fast links may send. Default: by path, which random loss does not slow down.
     pub congestion_control: CongestionControl,
     /// The UDP address of the iroh endpoint. Default: every interface, any port.
@@ -42,10 +62,14 @@ pub struct FunnelConfig {
     pub flower_grpc_addr: SocketAddr,
     /// This funnel's identity. Default: a new one each time.
     pub secret_key: Option<SecretKey>,
+    /// What peers may open at once. Default: see there, but 64 sessions a peer: two links with 17 lanes each, and some more.
+    pub incoming_limits: IncomingLimits,
     /// What is offered to peers. Default: nothing.
     pub exposed: Option<Exposed>,
     /// The peers that local Flower clients reach, each on an address of its own.
     pub peers: Vec<PeerConfig>,
+    /// TLS for local Flower clients. Default: none, as only this machine reaches the port.
+    pub local_tls: Option<LocalTls>,
     /// How long calls under way may take when the funnel stops. Default 10 s.
     pub drain_timeout: Duration,
 }
@@ -58,15 +82,20 @@ impl FunnelConfig {
             config: Self {
                 alpn: ALPN.to_vec(),
                 relay_mode: RelayMode::Default,
+                relay_authorities: RelayAuthorities::default(),
                 congestion_control: CongestionControl::default(),
                 bind_addr: parse(DEFAULT_BIND_ADDR),
                 flower_grpc_addr: parse(DEFAULT_FLOWER_GRPC_ADDR),
                 secret_key: None,
+                incoming_limits: default_limits(),
                 exposed: None,
                 peers: Vec::new(),
+                local_tls: None,
                 drain_timeout: DEFAULT_DRAIN_TIMEOUT,
             },
             key_file: None,
+            local_tls: false,
+            relay_ca_files: Vec::new(),
             mistakes: Vec::new(),
         }
     }
@@ -99,10 +128,23 @@ impl FunnelConfig {
                 ));
             }
         }
-        if let Some(exposed) = &self.exposed
-            && exposed.upstreams.is_empty()
+        if let Some(exposed) = &self.exposed {
+            if exposed.upstreams.is_empty() {
+                mistakes.push("expose: no upstream is named".to_owned());
+            }
+            mistakes.extend(exposed.untold_trust());
+            if exposed.passthrough.is_none() && exposed.access.passthroughs() > 0 {
+                mistakes.push(
+                    "expose: a peer may pass bytes through, and where to is not named: --passthrough HOST:PORT, or \
+                     passthrough in [expose]"
+                        .to_owned(),
+                );
+            }
+        }
+        if let Some(roster) = self.exposed.as_ref().and_then(|exposed| exposed.roster.as_ref())
+            && let Err(error) = roster.load()
         {
-            mistakes.push("expose: no upstream is named".to_owned());
+            mistakes.push(chain(&error));
         }
         mistakes.extend(self.own_upstreams());
         mistakes
@@ -111,13 +153,40 @@ impl FunnelConfig {
     /// An upstream that is this funnel's own port would lead peers on to a third party, under this funnel's name.
     fn own_upstreams(&self) -> Option<String> {
         let exposed = self.exposed.as_ref()?;
-        let own = self.peers.iter().map(|peer| self.listen_addr(peer)).find(|addr| exposed.upstreams.has(*addr))?;
+        let leads_to = |addr: &SocketAddr| {
+            let target = exposed.passthrough.as_ref().map(ToString::to_string);
+            exposed.upstreams.has(*addr) || target.is_some_and(|target| target.parse() == Ok(*addr))
+        };
+        let own = self.peers.iter().map(|peer| self.listen_addr(peer)).find(leads_to)?;
         Some(format!("expose: the upstream at {own} is this funnel's own port for a peer; name the SuperLink's"))
+    }
+
+    /// What the port for `peer` takes.
+    pub(crate) fn takes(&self, peer: &PeerConfig) -> Takes {
+        match (peer.carries, &self.local_tls) {
+            (Carries::Bytes, _) => Takes::Bytes,
+            (Carries::Calls, Some(tls)) => Takes::Tls(tls.clone()),
+            (Carries::Calls, None) => Takes::Plain,
+        }
     }
 
     /// Where local Flower clients reach `peer`.
     pub(crate) fn listen_addr(&self, peer: &PeerConfig) -> SocketAddr {
         peer.listen.unwrap_or(self.flower_grpc_addr)
+    }
+}
+
+/// Relays are shown by their URLs: iroh's own text has their tokens in it.
+impl fmt::Debug for FunnelConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FunnelConfig")
+            .field("alpn", &self.alpn)
+            .field("relays", &self.relay_mode.relay_map().urls::<Vec<_>>())
+            .field("bind_addr", &self.bind_addr)
+            .field("flower_grpc_addr", &self.flower_grpc_addr)
+            .field("exposed", &self.exposed)
+            .field("peers", &self.peers)
+            .finish_non_exhaustive()
     }
 }
 
@@ -127,6 +196,8 @@ impl FunnelConfig {
 pub struct FunnelConfigBuilder {
     config: FunnelConfig,
     key_file: Option<PathBuf>,
+    local_tls: bool,
+    relay_ca_files: Vec<PathBuf>,
     mistakes: Vec<String>,
 }
 
@@ -140,6 +211,29 @@ impl FunnelConfigBuilder {
     /// Sets [`FunnelConfig::relay_mode`].
     pub fn relay_mode(mut self, relay_mode: RelayMode) -> Self {
         self.config.relay_mode = relay_mode;
+        self
+    }
+
+    /// Sets [`FunnelConfig::relay_mode`] from what an operator wrote, each a [`Relay`]; `place` begins what is said of a
+    /// mistake.
+    pub fn relays<T: AsRef<str>>(mut self, texts: impl IntoIterator<Item = T>, place: &str) -> Self {
+        let mut relays = Vec::new();
+        for text in texts {
+            match text.as_ref().parse::<Relay>() {
+                Ok(relay) => relays.push(relay),
+                Err(error) => self = self.mistake(format_args!("{place} {error}")),
+            }
+        }
+        match Relay::mode(relays) {
+            Ok(relay_mode) => self.relay_mode(relay_mode),
+            Err(error) => self.mistake(format_args!("{place} {error}")),
+        }
+    }
+
+    /// Reads certificates of authorities that may vouch for relays and lookup servers, from a PEM file, when the
+    /// configuration is built. The public authorities may go on to.
+    pub fn relay_ca_file(mut self, relay_ca_file: impl Into<PathBuf>) -> Self {
+        self.relay_ca_files.push(relay_ca_file.into());
         self
     }
 
@@ -173,6 +267,23 @@ impl FunnelConfigBuilder {
         self
     }
 
+    /// What is exposed so far.
+    pub fn exposed(&self) -> Option<&Exposed> {
+        self.config.exposed.as_ref()
+    }
+
+    /// Where the key is read from.
+    pub fn key_file_path(&self) -> Option<&Path> {
+        self.key_file.as_deref()
+    }
+
+    /// Sets [`FunnelConfig::local_tls`] when the configuration is built: from files beside the key file, which are made
+    /// if they are absent or no longer right.
+    pub fn local_tls(mut self) -> Self {
+        self.local_tls = true;
+        self
+    }
+
     /// Whether a key or a file with it was named.
     pub fn has_key(&self) -> bool {
         self.key_file.is_some() || self.config.secret_key.is_some()
@@ -181,6 +292,12 @@ impl FunnelConfigBuilder {
     /// The peers named so far.
     pub fn peers(&self) -> &[PeerConfig] {
         &self.config.peers
+    }
+
+    /// Sets [`FunnelConfig::incoming_limits`].
+    pub fn incoming_limits(mut self, incoming_limits: IncomingLimits) -> Self {
+        self.config.incoming_limits = incoming_limits;
+        self
     }
 
     /// Sets [`FunnelConfig::exposed`].
@@ -214,6 +331,7 @@ impl FunnelConfigBuilder {
     pub fn build(mut self) -> Result<FunnelConfig, ConfigError> {
         let mut mistakes = self.mistakes;
         let own: Vec<_> = self.config.peers.iter().map(|peer| self.config.listen_addr(peer)).collect();
+        let listening = own.iter().map(SocketAddr::ip).collect::<Vec<_>>();
         if let Some(exposed) = &mut self.config.exposed
             && exposed.looks_for_superlink
         {
@@ -226,112 +344,30 @@ impl FunnelConfigBuilder {
             Some(Err(error)) => mistakes.push(format!("key file: {}", chain(&error))),
             None => {}
         }
+        if self.local_tls {
+            let loaded = self.key_file.as_deref().map(|key_file| LocalTls::load_or_issue(key_file, listening));
+            match loaded {
+                Some(Ok(local_tls)) => self.config.local_tls = Some(local_tls),
+                Some(Err(error)) => mistakes.push(format!("local_tls: {}", chain(&error))),
+                None => mistakes.push("local_tls: no key file is named, beside which its certificate lies".to_owned()),
+            }
+        }
+        if let Some(exposed) = &mut self.config.exposed
+            && let Some(path) = &exposed.superlink_ca
+        {
+            match Trust::read(path) {
+                Ok(trust) => exposed.trust = trust,
+                Err(error) => mistakes.push(format!("superlink_ca: {}", chain(&error))),
+            }
+        }
+        for path in &self.relay_ca_files {
+            match RelayAuthorities::read(path) {
+                Ok(authorities) => self.config.relay_authorities.extend(authorities),
+                Err(error) => mistakes.push(format!("relay CA: {}", chain(&error))),
+            }
+        }
         mistakes.extend(self.config.mistakes());
-        if mistakes.is_empty() { Ok(self.config) } else { Err(ConfigError { mistakes }) }
-    }
-}
-
-/// What is offered to peers: upstreams, and who may call them. Nobody may until told so.
-#[derive(Clone, Debug, Default)]
-pub struct Exposed {
-    pub(crate) upstreams: Upstreams,
-    pub(crate) access: AccessList,
-    looks_for_superlink: bool,
-}
-
-impl Exposed {
-    /// Nothing, to nobody.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// Offers a SuperLink on this machine at its default ports (8000, 9092, 9093), whatever its version.
-    #[must_use]
-    pub fn local_superlink(mut self) -> Self {
-        self.upstreams = Upstreams::local_superlink();
-        self.looks_for_superlink = true;
-        self
-    }
-
-    /// Offers a SuperLink: `http://` serves all its APIs, `grpc://` its Fleet API.
-    #[must_use]
-    pub fn superlink(mut self, upstream: Upstream) -> Self {
-        self.upstreams.add_superlink(&upstream);
-        self
-    }
-
-    /// Names the upstream of one API, in the wire it speaks.
-    #[must_use]
-    pub fn upstream(mut self, api: Api, upstream: Upstream) -> Self {
-        self.upstreams.add(api, upstream);
-        self
-    }
-
-    /// Lets `peer` call `apis`.
-    #[must_use]
-    pub fn allow(mut self, peer: EndpointId, apis: impl IntoIterator<Item = Api>) -> Self {
-        self.access.allow(peer, apis.into_iter().collect::<ApiSet>());
-        self
-    }
-
-    /// Lets every peer call `apis`, whoever it is.
-    #[must_use]
-    pub fn allow_any(mut self, apis: impl IntoIterator<Item = Api>) -> Self {
-        self.access.allow_any(apis.into_iter().collect::<ApiSet>());
-        self
-    }
-
-    /// Whether upstreams were named.
-    pub fn has_upstreams(&self) -> bool {
-        !self.upstreams.is_empty()
-    }
-}
-
-/// A peer that local Flower clients reach.
-#[derive(Clone, Debug)]
-pub struct PeerConfig {
-    pub(crate) name: Option<String>,
-    pub(crate) addr: EndpointAddr,
-    pub(crate) listen: Option<SocketAddr>,
-}
-
-impl PeerConfig {
-    /// The peer at `addr`; an id alone is looked up when it is dialled.
-    pub fn new(addr: impl Into<EndpointAddr>) -> Self {
-        Self { name: None, addr: addr.into(), listen: None }
-    }
-
-    /// Its name in the configuration.
-    #[must_use]
-    pub fn name(mut self, name: impl Into<String>) -> Self {
-        self.name = Some(name.into());
-        self
-    }
-
-    /// Where local Flower clients reach it; [`FunnelConfig::flower_grpc_addr`] if not set.
-    #[must_use]
-    pub fn listen(mut self, listen: SocketAddr) -> Self {
-        self.listen = Some(listen);
-        self
-    }
-
-    /// The peer's id.
-    pub fn id(&self) -> EndpointId {
-        self.addr.id
-    }
-
-    /// The peer's address.
-    pub fn addr(&self) -> &EndpointAddr {
-        &self.addr
-    }
-
-    /// Whether it was given this name.
-    pub fn has_name(&self, name: &str) -> bool {
-        self.name.as_deref() == Some(name)
-    }
-
-    fn label(&self) -> String {
-        self.name.clone().unwrap_or_else(|| self.addr.id.fmt_short().to_string())
+        ConfigError::check(mistakes).map(|()| self.config)
     }
 }
 
@@ -342,6 +378,11 @@ pub struct ConfigError {
 }
 
 impl ConfigError {
+    /// Nothing where there is no mistake.
+    pub(crate) fn check(mistakes: Vec<String>) -> Result<(), Self> {
+        if mistakes.is_empty() { Ok(()) } else { Err(Self { mistakes }) }
+    }
+
     /// One line for each.
     pub fn mistakes(&self) -> &[String] {
         &self.mistakes

@@ -1,10 +1,13 @@
 //! What can go wrong with a funnel as a whole.
 
-use std::{error::Error as StdError, fmt, io, net::SocketAddr};
+use std::{error::Error as StdError, fmt, io, net::SocketAddr, path::PathBuf};
 
 use iroh::EndpointId;
 
-use crate::protocol::{BoxError, Failure};
+use crate::{
+    protocol::{BoxError, Failure},
+    roster::RosterError,
+};
 
 /// A funnel that cannot start, or a peer that cannot be reached.
 #[derive(Debug)]
@@ -12,11 +15,34 @@ pub struct Error(Kind);
 
 #[derive(Debug)]
 enum Kind {
-    Endpoint { bind: SocketAddr, source: BoxError },
-    Listen { addr: SocketAddr, source: io::Error },
+    Endpoint {
+        bind: SocketAddr,
+        source: BoxError,
+    },
+    Listen {
+        addr: SocketAddr,
+        source: io::Error,
+    },
+    Roster(RosterError),
+    AuditLog {
+        path: PathBuf,
+        source: io::Error,
+    },
     Serving,
     EndpointClosed,
-    Peer { peer: EndpointId, failure: Failure },
+    Peer {
+        peer: EndpointId,
+        failure: Failure,
+    },
+    #[cfg(feature = "relay")]
+    Relay {
+        listen: SocketAddr,
+        source: BoxError,
+    },
+    #[cfg(feature = "relay")]
+    RelayEnded {
+        source: Option<BoxError>,
+    },
 }
 
 impl Error {
@@ -26,6 +52,14 @@ impl Error {
 
     pub(crate) fn listen(addr: SocketAddr, source: io::Error) -> Self {
         Self(Kind::Listen { addr, source })
+    }
+
+    pub(crate) fn roster(error: RosterError) -> Self {
+        Self(Kind::Roster(error))
+    }
+
+    pub(crate) fn audit_log(path: PathBuf, source: io::Error) -> Self {
+        Self(Kind::AuditLog { path, source })
     }
 
     pub(crate) fn serving() -> Self {
@@ -38,6 +72,16 @@ impl Error {
 
     pub(crate) fn peer(peer: EndpointId, failure: Failure) -> Self {
         Self(Kind::Peer { peer, failure })
+    }
+
+    #[cfg(feature = "relay")]
+    pub(crate) fn relay(listen: SocketAddr, source: impl Into<BoxError>) -> Self {
+        Self(Kind::Relay { listen, source: source.into() })
+    }
+
+    #[cfg(feature = "relay")]
+    pub(crate) fn relay_ended(source: Option<BoxError>) -> Self {
+        Self(Kind::RelayEnded { source })
     }
 
     /// Whether a peer could not be reached or did not admit this funnel.
@@ -58,9 +102,21 @@ impl fmt::Display for Error {
             Kind::Listen { addr, .. } => {
                 write!(f, "cannot listen on {addr}; choose another port, or end what listens there")
             }
+            Kind::Roster(error) => write!(f, "{error}"),
+            Kind::AuditLog { path, .. } => {
+                write!(f, "cannot write the audit log {}; name another file, or make room", path.display())
+            }
             Kind::Serving => f.write_str("this funnel serves already, or has served: a funnel serves once"),
             Kind::EndpointClosed => f.write_str("the iroh endpoint closed while the funnel served"),
             Kind::Peer { peer, failure } => write!(f, "no tunnel to peer {}: {failure}", peer.fmt_short()),
+            #[cfg(feature = "relay")]
+            Kind::Relay { listen, .. } => write!(
+                f,
+                "cannot run a relay at {listen}; choose other ports (--listen, --quic-port, --metrics), or end what listens \
+                 there"
+            ),
+            #[cfg(feature = "relay")]
+            Kind::RelayEnded { .. } => f.write_str("the relay ended by itself"),
         }
     }
 }
@@ -69,7 +125,12 @@ impl StdError for Error {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         match &self.0 {
             Kind::Endpoint { source, .. } => Some(&**source),
-            Kind::Listen { source, .. } => Some(source),
+            Kind::Listen { source, .. } | Kind::AuditLog { source, .. } => Some(source),
+            Kind::Roster(error) => error.source(),
+            #[cfg(feature = "relay")]
+            Kind::Relay { source, .. } => Some(&**source),
+            #[cfg(feature = "relay")]
+            Kind::RelayEnded { source } => source.as_ref().map(|source| &**source as &(dyn StdError + 'static)),
             Kind::Serving | Kind::EndpointClosed | Kind::Peer { .. } => None,
         }
     }

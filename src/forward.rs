@@ -54,14 +54,14 @@ pub(crate) fn full(bytes: Bytes) -> Body {
 }
 
 /// The request as the next connection wants it: its URI absolute, the last connection's headers gone.
-pub(crate) fn onward_request(request: Request<Body>, authority: &Authority) -> Request<Body> {
+pub(crate) fn onward_request(request: Request<Body>, scheme: Scheme, authority: &Authority) -> Request<Body> {
     let (mut parts, body) = request.into_parts();
     let path = parts.uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
     strip_connection_headers(&mut parts.headers);
     detach(&mut parts.headers);
     parts.headers.remove(HOST);
     let mut uri = http::uri::Parts::default();
-    (uri.scheme, uri.authority, uri.path_and_query) = (Some(Scheme::HTTP), Some(authority.clone()), Some(path));
+    (uri.scheme, uri.authority, uri.path_and_query) = (Some(scheme), Some(authority.clone()), Some(path));
     let mut request = Request::new(body);
     *request.uri_mut() = Uri::from_parts(uri).expect("scheme, authority and path make a URI");
     *request.method_mut() = parts.method;
@@ -272,7 +272,7 @@ mod tests {
             .header("authorization", secret)
             .body(full(Bytes::new()))
             .unwrap();
-        let onward = onward_request(request, &Authority::from_static("127.0.0.1:8000"));
+        let onward = onward_request(request, Scheme::HTTP, &Authority::from_static("127.0.0.1:8000"));
         for (name, value) in [("flwr-signature-bin", "c2ln"), ("authorization", "c2VjcmV0")] {
             let own = &onward.headers()[name];
             assert_eq!(own, value);
@@ -293,7 +293,7 @@ mod tests {
             .header("flwr-public-key-bin", "a2V5")
             .body(full(Bytes::new()))
             .unwrap();
-        let onward = onward_request(request, &Authority::from_static("127.0.0.1:8000"));
+        let onward = onward_request(request, Scheme::HTTP, &Authority::from_static("127.0.0.1:8000"));
         assert_eq!(onward.uri(), "http://127.0.0.1:8000/v1/fleet/pull-messages");
         let mut names: Vec<_> = onward.headers().keys().map(HeaderName::as_str).collect();
         names.sort_unstable();

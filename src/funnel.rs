@@ -8,22 +8,32 @@ use std::{
     time::Duration,
 };
 
-use iroh::{Endpoint, EndpointAddr, EndpointId, RelayMode, Watcher};
-use tokio::{net::TcpListener, task::JoinSet, time::timeout};
+use iroh::{Endpoint, EndpointAddr, EndpointId, RelayMode, TransportAddr, Watcher};
+use iroh_tickets::endpoint::EndpointTicket;
+use tokio::{
+    net::TcpListener,
+    task::{JoinSet, spawn_blocking},
+    time::timeout,
+};
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 use tracing::{info, warn};
 
 use crate::{
-    access::AccessList,
+    access::{Access, AccessList},
     address_lookup,
     admission::Admission,
-    config::{Exposed, FunnelConfig},
+    audit::Audit,
+    config::{AuditLog, FunnelConfig, PeerConfig},
+    enrolment::{self, Enrolment},
     error::Error,
-    grpc_server,
+    grpc_server::{self, Takes},
     inbound::Inbound,
+    passthrough::PassthroughTarget,
     peer_conn::PeerConn,
     protocol::Api,
-    transport::{Code, IrohConnector, IrohIncoming},
+    roster::{self, Roster, RosterFile},
+    sightings::{self, SightingsFile},
+    transport::{Code, IncomingLimits, IrohConnector, IrohIncoming},
     tunnel::Tunnel,
     upstream::{Upstream, UpstreamState},
 };
@@ -45,9 +55,14 @@ pub struct Funnel {
 struct Inner {
     endpoint: Endpoint,
     admission: Admission,
+    audit: Audit,
+    roster: Option<RosterFile>,
     connector: IrohConnector,
+    /// For the peers that invited this funnel, until the tunnel to them is opened.
+    enrolments: Mutex<HashMap<EndpointId, Enrolment>>,
     alpn: Vec<u8>,
-    has_relay: bool,
+    relay_mode: RelayMode,
+    incoming_limits: IncomingLimits,
     drain_timeout: Duration,
     tunnels: Mutex<HashMap<EndpointId, Tunnel>>,
     local_addrs: Vec<SocketAddr>,
@@ -62,6 +77,7 @@ struct Listener {
     socket: TcpListener,
     local_addr: SocketAddr,
     peer: EndpointId,
+    takes: Takes,
 }
 
 impl Funnel {
@@ -78,28 +94,31 @@ impl Funnel {
             let addr = config.listen_addr(peer);
             let listener = TcpListener::bind(addr).await.map_err(|source| Error::listen(addr, source))?;
             let local_addr = listener.local_addr().map_err(|source| Error::listen(addr, source))?;
-            listeners.push(Listener { socket: listener, local_addr, peer: peer.addr.id });
+            let takes = config.takes(peer);
+            listeners.push(Listener { socket: listener, local_addr, peer: peer.addr.id, takes });
         }
-        let access = Arc::new(config.exposed.as_ref().map(|exposed| exposed.access.clone()).unwrap_or_default());
-        if config.exposed.is_some() {
-            warn_of(&access);
-        }
-        let admission = Admission::new(Arc::clone(&access));
-        let endpoint = address_lookup::bind_endpoint(&config, admission.clone()).await?;
+        let door = Door::of(&config)?;
+        let endpoint = address_lookup::bind_endpoint(&config, door.admission.clone()).await?;
         let connector = IrohConnector::new(endpoint.clone(), config.alpn.clone());
         for peer in config.peers.iter().filter(|peer| !peer.addr.is_empty()) {
             connector.add_peer(peer.addr.clone());
         }
+        let Door { access, admission, audit } = door;
+        let roster = config.exposed.as_ref().and_then(|exposed| exposed.roster.clone());
         let inner = Inner {
+            enrolments: Mutex::new(enrolments(&config, &endpoint)),
             endpoint,
             admission,
+            audit: audit.clone(),
+            roster,
             connector,
             alpn: config.alpn,
-            has_relay: config.relay_mode != RelayMode::Disabled,
+            relay_mode: config.relay_mode,
+            incoming_limits: config.incoming_limits,
             drain_timeout: config.drain_timeout,
             tunnels: Mutex::default(),
             local_addrs: listeners.iter().map(|listener| listener.local_addr).collect(),
-            inbound: config.exposed.map(|Exposed { upstreams, .. }| Inbound::new(access, upstreams)),
+            inbound: config.exposed.map(|exposed| Inbound::new(access, audit, exposed)),
             listeners: Mutex::new(Some(listeners)),
             stop: CancellationToken::new(),
         };
@@ -113,12 +132,13 @@ impl Funnel {
 
     /// Where this funnel can be dialled: id, relay and direct addresses, as a ticket carries them.
     ///
-    /// Waits for the relay, if one is configured, and for an address, 3 s at most.
+    /// Waits for a relay, if one is configured, and for an address, 3 s at most. Relays of one's own are all in it, the one
+    /// that helps now and those that may help later.
     pub async fn endpoint_addr(&self) -> EndpointAddr {
         let endpoint = &self.inner.endpoint;
         let mut addr = endpoint.watch_addr();
         let known = async {
-            if self.inner.has_relay {
+            if self.inner.relay_mode != RelayMode::Disabled {
                 endpoint.online().await;
             }
             while addr.get().is_empty() {
@@ -128,9 +148,16 @@ impl Funnel {
             }
         };
         if timeout(ADDRESS_PATIENCE, known).await.is_err() {
-            warn!("no relay answers: peers reach this funnel only at its direct addresses for now");
+            warn!(
+                "no relay answers, or none whose certificate is trusted (--relay-ca): peers reach this funnel only at its \
+                 direct addresses for now"
+            );
         }
-        endpoint.addr()
+        let own = match &self.inner.relay_mode {
+            RelayMode::Custom(relays) => relays.urls::<Vec<_>>(),
+            RelayMode::Disabled | RelayMode::Default | RelayMode::Staging => Vec::new(),
+        };
+        endpoint.addr().with_addrs(own.into_iter().map(TransportAddr::Relay))
     }
 
     /// Where local Flower clients reach each configured peer, in the order of the configuration.
@@ -184,8 +211,7 @@ impl Funnel {
         let inner = &self.inner;
         let listeners = inner.listeners.lock().unwrap_or_else(PoisonError::into_inner).take();
         let serving = inner.start(listeners.ok_or_else(Error::serving)?);
-        let watching = inner.inbound.clone().map(Inbound::watch_upstreams);
-        let _watching = watching.map(|watching| AbortOnDropHandle::new(tokio::spawn(watching)));
+        let _watching = inner.watch();
         let ended = tokio::select! {
             () = inner.stop.cancelled() => Ok(()),
             _ = inner.endpoint.closed() => Err(Error::endpoint_closed()),
@@ -205,7 +231,51 @@ impl Funnel {
         self.inner.stop.cancel();
         self.inner.close_links();
         self.inner.endpoint.close().await;
+        self.inner.end_audit().await;
     }
+}
+
+/// Who is let in, and where that is noted.
+struct Door {
+    access: Access,
+    admission: Admission,
+    audit: Audit,
+}
+
+impl Door {
+    fn of(config: &FunnelConfig) -> Result<Self, Error> {
+        let exposed = config.exposed.clone().unwrap_or_default();
+        let roster = exposed.roster.as_ref().map_or(Ok(Roster::default()), RosterFile::load).map_err(Error::roster)?;
+        let audit = match exposed.audit_log {
+            Some(AuditLog::File(path)) => Audit::open(path.clone()).map_err(|source| Error::audit_log(path, source))?,
+            Some(AuditLog::Off) | None => Audit::default(),
+        };
+        let access = Access::new(exposed.access, roster);
+        let mut admission = Admission::new(access.clone(), audit.clone());
+        if let Some(file) = exposed.roster {
+            admission = admission.enrolling(enrolment::alpn_of(&config.alpn), file);
+        }
+        if let Some(exposed) = &config.exposed {
+            warn_of(&access.list(), exposed.passthrough.as_ref());
+        }
+        for peer in config.peers.iter().filter(|peer| peer.is_passthrough()) {
+            warn!(
+                peer = %peer.id().fmt_short(),
+                "pass-through: whoever reaches the local port has everything that the other side serves there; the \
+                 funnel sees no calls"
+            );
+        }
+        Ok(Self { access, admission, audit })
+    }
+}
+
+fn enrolments(config: &FunnelConfig, endpoint: &Endpoint) -> HashMap<EndpointId, Enrolment> {
+    let enrolment = |peer: &PeerConfig| {
+        let connector = IrohConnector::new(endpoint.clone(), enrolment::alpn_of(&config.alpn));
+        connector.add_peer(peer.addr.clone());
+        Some((peer.addr.id, Enrolment::new(connector, peer.invitation.as_ref()?)))
+    };
+    config.peers.iter().filter_map(enrolment).collect()
 }
 
 /// The local ports end with nothing, the sessions with what keeps idle links open.
@@ -215,18 +285,38 @@ impl Inner {
     fn start(&self, listeners: Vec<Listener>) -> Serving {
         let mut serving = JoinSet::new();
         for listener in listeners {
-            let serve = grpc_server::serve_local(listener.socket, self.tunnel(listener.peer), self.stop.clone());
+            let tunnel = self.tunnel(listener.peer);
+            let serve = grpc_server::serve_local(listener.socket, listener.takes, tunnel, self.stop.clone());
             serving.spawn(async {
                 serve.await;
                 None
             });
         }
         if let Some(inbound) = self.inbound.clone() {
-            let incoming = IrohIncoming::new(self.endpoint.clone(), self.alpn.clone());
+            let limits = self.incoming_limits.clone();
+            let incoming = IrohIncoming::with_limits(self.endpoint.clone(), self.alpn.clone(), limits);
             let serve = grpc_server::serve_sessions(incoming, inbound, self.stop.clone());
             serving.spawn(async { Some(serve.await) });
         }
         serving
+    }
+
+    /// What goes on beside the calls, until the handles are dropped.
+    fn watch(&self) -> Vec<AbortOnDropHandle<()>> {
+        let relays = self.relay_mode.relay_map();
+        let home_relay = address_lookup::watch_home_relay(self.endpoint.clone(), relays);
+        let mut watching = vec![tokio::spawn(home_relay)];
+        if let Some(inbound) = self.inbound.clone() {
+            watching.push(tokio::spawn(inbound.watch_upstreams()));
+        }
+        if let Some(roster) = self.roster.clone() {
+            let seen = SightingsFile::of_roster(roster.path());
+            let (admission, endpoint) = (self.admission.clone(), self.endpoint.clone());
+            let ticket = move || EndpointTicket::new(endpoint.addr()).to_string();
+            watching.push(tokio::spawn(sightings::watch(seen, admission.clone(), ticket)));
+            watching.push(tokio::spawn(roster::follow(roster, move |roster| admission.follow(roster))));
+        }
+        watching.into_iter().map(AbortOnDropHandle::new).collect()
     }
 
     async fn drain(&self, mut serving: Serving) {
@@ -242,6 +332,13 @@ impl Inner {
         let _ = timeout(LAST_WORDS, finish(&mut serving, &mut incoming)).await;
         serving.shutdown().await;
         self.endpoint.close().await;
+        self.end_audit().await;
+    }
+
+    async fn end_audit(&self) {
+        let audit = self.audit.clone();
+        // It cannot fail but with the runtime.
+        let _ = spawn_blocking(move || audit.close()).await;
     }
 
     fn close_links(&self) {
@@ -252,7 +349,8 @@ impl Inner {
     }
 
     fn tunnel(&self, peer: EndpointId) -> Tunnel {
-        let open = || Tunnel::open(self.connector.clone(), peer);
+        let enrolment = || self.enrolments.lock().unwrap_or_else(PoisonError::into_inner).remove(&peer);
+        let open = || Tunnel::open(self.connector.clone(), peer, enrolment());
         self.tunnels().entry(peer).or_insert_with(open).clone()
     }
 
@@ -267,9 +365,17 @@ async fn finish(serving: &mut Serving, incoming: &mut Vec<IrohIncoming>) {
     }
 }
 
-fn warn_of(access: &AccessList) {
+fn warn_of(access: &AccessList, passthrough: Option<&PassthroughTarget>) {
     if access.is_empty() {
-        warn!("nobody is allowed in; let a peer in with: --allow ID");
+        warn!("nobody is let in yet; invite a peer with: flower-iroh-funnel invite NAME, or name it with: --allow ID");
+    }
+    if let (Some(target), peers @ 1..) = (passthrough, access.passthroughs()) {
+        warn!(
+            peers,
+            %target,
+            "pass-through: these peers have every API that is served there, Control and Runtime too; the funnel neither \
+             checks nor logs what they call"
+        );
     }
     for api in access.trusting_apis().iter() {
         warn!(

@@ -1,11 +1,16 @@
 //! Terminates HTTP: the local port, which takes gRPC and Flower's HTTP API at once, and the sessions that come through
 //! the tunnel.
 
+mod calls;
+mod reserve;
+
 use std::{
     convert::Infallible,
+    fmt,
+    io::ErrorKind,
     net::SocketAddr,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -21,20 +26,28 @@ use hyper_util::{
         graceful::{GracefulShutdown, Watcher},
     },
 };
+use iroh::EndpointId;
 use tokio::{
+    io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
-    sync::Semaphore,
+    sync::{OwnedSemaphorePermit, Semaphore},
     task::JoinSet,
-    time::{sleep, timeout},
+    time::{Instant, sleep},
 };
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
+use self::{
+    calls::{Calls, CallsOfPeer, Counted},
+    reserve::Reserve,
+};
 use crate::{
-    forward::{Body, chain},
+    forward::{self, chain},
     http2,
     inbound::Inbound,
-    outbound,
+    outbound, passthrough,
+    protocol::{Failure, Wire},
+    tls::LocalTls,
     transport::{Code, IrohIncoming, IrohStream},
     tunnel::Tunnel,
 };
@@ -43,17 +56,35 @@ use crate::{
 const MAX_LOCAL_CONNECTIONS: usize = 1024;
 /// Before the next accept when this one failed, as it does when file descriptors run out.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-/// A request's head comes at once or never; an idle connection is closed after this.
+/// For the first whole request of a connection or session, which comes at once or never.
+const FIRST_CALL: Duration = Duration::from_secs(10);
+/// For the head of a further request over HTTP/1.1; an idle connection is closed after this.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Between two warnings of clients that cannot be served: they come back every few seconds.
+const WARNING_INTERVAL: Duration = Duration::from_secs(60);
+
+/// What a local port takes.
+#[derive(Clone, Debug)]
+pub(crate) enum Takes {
+    /// Calls.
+    Plain,
+    /// Calls over TLS.
+    Tls(LocalTls),
+    /// Whatever comes, for the upstream at the other end.
+    Bytes,
+}
 
 /// Serves local Flower clients until `stop`, then lets the calls under way finish.
 ///
 /// Dropping the future ends every connection.
-pub(crate) async fn serve_local(listener: TcpListener, tunnel: Tunnel, stop: CancellationToken) {
-    let server = local_server();
+pub(crate) async fn serve_local(listener: TcpListener, takes: Takes, tunnel: Tunnel, stop: CancellationToken) {
+    let port = LocalPort { server: local_server(), tunnel, takes, stop: stop.clone(), warned: Arc::default() };
     let graceful = GracefulShutdown::new();
     let free = Arc::new(Semaphore::new(MAX_LOCAL_CONNECTIONS));
     let mut connections = JoinSet::new();
+    let mut warned: Option<Instant> = None;
+    let mut reserve = Reserve::new();
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -64,18 +95,23 @@ pub(crate) async fn serve_local(listener: TcpListener, tunnel: Tunnel, stop: Can
             Ok((socket, from)) => {
                 // Closed at once rather than kept waiting: a silent socket makes a SuperNode hang.
                 let Ok(permit) = Arc::clone(&free).try_acquire_owned() else {
-                    warn!(%from, limit = MAX_LOCAL_CONNECTIONS, "local connection refused: too many");
+                    if warned.is_none_or(|at| at.elapsed() >= WARNING_INTERVAL) {
+                        warned = Some(Instant::now());
+                        warn!(%from, limit = MAX_LOCAL_CONNECTIONS, "local connection refused: too many");
+                    }
                     continue;
                 };
-                let connection =
-                    serve_socket(socket, from, server.clone(), tunnel.clone(), graceful.watcher(), stop.clone());
+                let connection = port.clone().serve_socket(socket, from, graceful.watcher());
                 connections.spawn(async move {
                     connection.await;
                     drop(permit);
                 });
             }
+            // Its client has gone.
+            Err(error) if error.kind() == ErrorKind::ConnectionAborted => {}
             Err(error) => {
-                warn!(%error, "cannot accept a local connection");
+                let closed = reserve.turn_away(&listener);
+                warn!(%error, closed, "cannot accept local connections");
                 sleep(ACCEPT_PAUSE).await;
             }
         }
@@ -84,32 +120,72 @@ pub(crate) async fn serve_local(listener: TcpListener, tunnel: Tunnel, stop: Can
     finish(graceful, connections).await;
 }
 
-async fn serve_socket(
-    socket: TcpStream,
-    from: SocketAddr,
+/// What the connections of one local port share.
+#[derive(Clone)]
+struct LocalPort {
     server: auto::Builder<TokioExecutor>,
     tunnel: Tunnel,
-    watcher: Watcher,
+    takes: Takes,
     stop: CancellationToken,
-) {
-    // Nothing is lost with a client that says nothing.
-    let mut first = [0];
-    let spoke = tokio::select! {
-        spoke = timeout(HEAD_TIMEOUT, socket.peek(&mut first)) => matches!(spoke, Ok(Ok(1))),
-        () = stop.cancelled() => false,
-    };
-    if !spoke {
-        return;
+    warned: Arc<Mutex<Option<Instant>>>,
+}
+
+impl LocalPort {
+    async fn serve_socket(self, socket: TcpStream, from: SocketAddr, watcher: Watcher) {
+        // Small answers must not wait for the client's acknowledgement. It fails only on a dead socket.
+        let _ = socket.set_nodelay(true);
+        let tls = match &self.takes {
+            Takes::Plain => return self.serve_stream(socket, from, watcher).await,
+            Takes::Bytes => return self.pass_through(socket, from).await,
+            Takes::Tls(tls) => tls,
+        };
+        let accepted = tokio::select! {
+            accepted = tls.accept(socket) => accepted,
+            () = self.stop.cancelled() => return,
+        };
+        match accepted {
+            Ok(stream) => self.serve_stream(stream, from, watcher).await,
+            Err(complaint) => self.warn_of(from, format_args!("no TLS with a local client: {complaint}")),
+        }
     }
-    // Small answers must not wait for the client's acknowledgement. It fails only on a dead socket.
-    let _ = socket.set_nodelay(true);
-    let service = service_fn(move |request| {
-        let tunnel = tunnel.clone();
-        async move { Ok::<_, Infallible>(outbound::answer(tunnel, request).await) }
-    });
-    let connection = server.serve_connection(TokioIo::new(socket), service).into_owned();
-    if let Err(error) = watcher.watch(connection).await {
-        debug!(%from, "local connection ended: {}", chain(&*error));
+
+    async fn pass_through(&self, socket: TcpStream, from: SocketAddr) {
+        if let Err(failure) = passthrough::carry(socket, &self.tunnel, &self.stop).await {
+            self.warn_of(from, format_args!("no pass-through for a local client: {failure}"));
+        }
+    }
+
+    async fn serve_stream<S>(self, stream: S, from: SocketAddr, watcher: Watcher)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let called = Arc::new(AtomicBool::new(false));
+        let nobody_calls = nobody_calls(Arc::clone(&called), self.stop);
+        let tunnel = self.tunnel;
+        let service = service_fn(move |request| {
+            called.store(true, Ordering::Relaxed);
+            let tunnel = tunnel.clone();
+            async move { Ok::<_, Infallible>(outbound::answer(tunnel, request).await) }
+        });
+        let connection = self.server.serve_connection(TokioIo::new(stream), service).into_owned();
+        tokio::select! {
+            ended = watcher.watch(connection) => {
+                if let Err(error) = ended {
+                    debug!(%from, "local connection ended: {}", chain(&*error));
+                }
+            }
+            () = nobody_calls => debug!(%from, "local connection ended: it carried no call"),
+        }
+    }
+
+    fn warn_of(&self, from: SocketAddr, problem: impl fmt::Display) {
+        let mut warned = self.warned.lock().unwrap_or_else(PoisonError::into_inner);
+        if warned.is_none_or(|at| at.elapsed() >= WARNING_INTERVAL) {
+            *warned = Some(Instant::now());
+            warn!(%from, "{problem}");
+        } else {
+            debug!(%from, "{problem}");
+        }
     }
 }
 
@@ -123,7 +199,9 @@ fn local_server() -> auto::Builder<TokioExecutor> {
         .initial_connection_window_size(http2::LOCAL_CONNECTION_WINDOW)
         .max_frame_size(http2::FRAME_SIZE)
         .max_header_list_size(http2::MAX_HEADER_LIST)
-        .max_concurrent_streams(http2::MAX_CALLS);
+        .max_concurrent_streams(http2::MAX_CALLS)
+        .max_pending_accept_reset_streams(http2::MAX_EARLY_RESETS)
+        .max_local_error_reset_streams(http2::MAX_BROKEN_CALLS);
     builder
 }
 
@@ -137,6 +215,7 @@ pub(crate) async fn serve_sessions(
     stop: CancellationToken,
 ) -> IrohIncoming {
     let graceful = GracefulShutdown::new();
+    let calls = Calls::default();
     let mut sessions = JoinSet::new();
     loop {
         let stream = tokio::select! {
@@ -145,7 +224,8 @@ pub(crate) async fn serve_sessions(
             () = stop.cancelled() => break,
         };
         let Some(Ok(stream)) = stream else { break };
-        sessions.spawn(serve_session(stream, inbound.clone(), graceful.watcher(), stop.clone()));
+        let calls = calls.of(stream.link().peer());
+        sessions.spawn(serve_session(stream, inbound.clone(), calls, graceful.watcher(), stop.clone()));
     }
     tokio::select! {
         () = finish(graceful, sessions) => {}
@@ -154,15 +234,21 @@ pub(crate) async fn serve_sessions(
     incoming
 }
 
-async fn serve_session(stream: IrohStream, inbound: Inbound, watcher: Watcher, stop: CancellationToken) {
+async fn serve_session(
+    stream: IrohStream,
+    inbound: Inbound,
+    calls: CallsOfPeer,
+    watcher: Watcher,
+    stop: CancellationToken,
+) {
     let peer = stream.link().peer();
-    let inbound = inbound.for_session();
+    let inbound = inbound.for_session(stop.clone());
     let called = Arc::new(AtomicBool::new(false));
     let nobody_calls = nobody_calls(Arc::clone(&called), stop);
     let service = service_fn(move |request: Request<Incoming>| {
         called.store(true, Ordering::Relaxed);
-        let inbound = inbound.clone();
-        async move { Ok::<Response<Body>, Infallible>(inbound.answer(peer, request).await) }
+        let (inbound, place) = (inbound.clone(), calls.take(request.uri().path()));
+        async move { Ok::<_, Infallible>(answer(inbound, peer, request, place).await) }
     });
     let connection = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
@@ -170,7 +256,9 @@ async fn serve_session(stream: IrohStream, inbound: Inbound, watcher: Watcher, s
         .initial_connection_window_size(http2::CONNECTION_WINDOW)
         .max_frame_size(http2::FRAME_SIZE)
         .max_header_list_size(http2::MAX_HEADER_LIST)
-        .max_concurrent_streams(http2::MAX_CALLS)
+        .max_concurrent_streams(http2::MAX_CALLS_OF_SESSION)
+        .max_pending_accept_reset_streams(http2::MAX_EARLY_RESETS)
+        .max_local_error_reset_streams(http2::MAX_BROKEN_CALLS)
         .serve_connection(TokioIo::new(stream), service);
     tokio::select! {
         ended = watcher.watch(connection) => {
@@ -182,11 +270,26 @@ async fn serve_session(stream: IrohStream, inbound: Inbound, watcher: Watcher, s
     }
 }
 
-/// Completes when a session is in the way: it was opened, perhaps with half a preface, and carries nothing.
+async fn answer(
+    inbound: Inbound,
+    peer: EndpointId,
+    request: Request<Incoming>,
+    place: Result<Option<OwnedSemaphorePermit>, Failure>,
+) -> Response<Counted> {
+    match place {
+        Ok(place) => inbound.answer(peer, request).await.map(|body| Counted::new(body, place)),
+        Err(failure) => {
+            let response = failure.response(Wire::of_request(&request));
+            response.map(|body| Counted::new(forward::full(body), None))
+        }
+    }
+}
+
+/// Completes when a connection or session is in the way: it was opened, perhaps with half a preface, and carries nothing.
 async fn nobody_calls(called: Arc<AtomicBool>, stop: CancellationToken) {
     tokio::select! {
         () = stop.cancelled() => {}
-        () = sleep(HEAD_TIMEOUT) => {}
+        () = sleep(FIRST_CALL) => {}
     }
     if called.load(Ordering::Relaxed) {
         std::future::pending().await

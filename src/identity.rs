@@ -11,6 +11,8 @@ use std::{
 use directories::ProjectDirs;
 use iroh::SecretKey;
 
+use crate::whole_file::{self, Readers};
+
 /// 64 hexadecimal digits and a line end; whatever is longer is no key.
 const MAX_KEY_FILE: u64 = 256;
 
@@ -45,7 +47,9 @@ fn read(file: File) -> Result<SecretKey, Problem> {
     if !file.metadata()?.is_file() {
         return Err(Problem::Io(io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file")));
     }
-    check_private(&file)?;
+    if let Readers::Others { mode } = whole_file::readers(&file)? {
+        return Err(Problem::Exposed { mode });
+    }
     let mut text = String::new();
     file.take(MAX_KEY_FILE).read_to_string(&mut text)?;
     let text = text.trim();
@@ -85,19 +89,6 @@ fn write_private(path: &Path, key: &SecretKey) -> io::Result<()> {
     file.sync_all()
 }
 
-#[cfg(unix)]
-fn check_private(file: &File) -> Result<(), Problem> {
-    use std::os::unix::fs::PermissionsExt;
-    let mode = file.metadata()?.permissions().mode();
-    if mode & 0o077 == 0 { Ok(()) } else { Err(Problem::Exposed { mode: mode & 0o777 }) }
-}
-
-/// Elsewhere the folder's own access list protects the file: on Windows application data belongs to its user.
-#[cfg(not(unix))]
-fn check_private(_file: &File) -> Result<(), Problem> {
-    Ok(())
-}
-
 /// A key file that cannot be used.
 #[derive(Debug)]
 pub struct IdentityError {
@@ -108,10 +99,7 @@ pub struct IdentityError {
 #[derive(Debug)]
 enum Problem {
     Io(io::Error),
-    #[cfg_attr(not(unix), allow(dead_code, reason = "file modes are Unix's"))]
-    Exposed {
-        mode: u32,
-    },
+    Exposed { mode: u32 },
     NoKey,
 }
 

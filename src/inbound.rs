@@ -11,12 +11,16 @@ use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use iroh::EndpointId;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, debug, debug_span, info, warn};
 
 use crate::{
-    access::{AccessList, Verdict},
+    access::{Access, Verdict},
+    audit::{Audit, Event, Outcome},
+    config::Exposed,
     exchange::exchange,
     forward::{self, Body, Received},
+    passthrough::{Passing, PassthroughTarget},
     protocol::{Api, Failure, FlowerError, MAX_ERROR_BODY, Method, Route, Status, Translation, Wire},
     tunnel::{ApiReport, Hello, WireReport},
     upstream::{Probe, Upstream, UpstreamClient, UpstreamState, Upstreams},
@@ -34,23 +38,29 @@ const SUPERLINK: &str = "the SuperLink";
 pub(crate) struct Inbound {
     shared: Arc<Shared>,
     client: UpstreamClient,
+    passing: Passing,
 }
 
 #[derive(Debug)]
 struct Shared {
-    access: Arc<AccessList>,
+    access: Access,
+    audit: Audit,
     upstreams: Arc<Upstreams>,
+    passthrough: Option<PassthroughTarget>,
     probe: Probe,
     news: Mutex<HashSet<(Api, String)>>,
     warned: Mutex<HashMap<Api, Instant>>,
 }
 
 impl Inbound {
-    pub(crate) fn new(access: Arc<AccessList>, upstreams: Upstreams) -> Self {
+    /// Hands on to what is exposed.
+    pub(crate) fn new(access: Access, audit: Audit, exposed: Exposed) -> Self {
+        let Exposed { upstreams, trust, passthrough, .. } = exposed;
         let upstreams = Arc::new(upstreams);
-        let probe = Probe::new(Arc::clone(&upstreams), access.offered());
-        let shared = Shared { access, upstreams, probe, news: Mutex::default(), warned: Mutex::default() };
-        Self { shared: Arc::new(shared), client: UpstreamClient::new() }
+        let probe = Probe::new(Arc::clone(&upstreams), access.clone());
+        let (news, warned) = (Mutex::default(), Mutex::default());
+        let shared = Shared { access, audit, upstreams, passthrough, probe, news, warned };
+        Self { shared: Arc::new(shared), client: UpstreamClient::new(&trust), passing: Passing::default() }
     }
 
     pub(crate) fn probe(&self) -> &Probe {
@@ -63,9 +73,10 @@ impl Inbound {
         probe.run(self.client).await;
     }
 
-    /// The same for the calls of one session.
-    pub(crate) fn for_session(&self) -> Self {
-        Self { shared: Arc::clone(&self.shared), client: self.client.for_session() }
+    /// The same for the calls of one session, whose pass-through connections end soon after `stop`.
+    pub(crate) fn for_session(&self, stop: CancellationToken) -> Self {
+        let passing = Passing::until(stop);
+        Self { shared: Arc::clone(&self.shared), client: self.client.for_session(), passing }
     }
 
     /// Answers one request of `peer`.
@@ -87,22 +98,29 @@ impl Inbound {
     ) -> Result<Response<Body>, Failure> {
         let route = Route::of(&request).map_err(|refusal| {
             debug!(%refusal, "refused");
+            self.note(peer, Event::Request, Outcome::Denied);
             Failure::refused(refusal)
         })?;
-        match self.shared.access.permits(peer, &route) {
+        let verdict = self.shared.access.permits(peer, &route);
+        match &route {
+            Route::Call { api, method, .. } => self.note(peer, Event::call(*api, method), verdict.into()),
+            Route::Passthrough => self.note(peer, Event::Passthrough, verdict.into()),
+            Route::Health | Route::Hello => {}
+        }
+        match verdict {
             Verdict::Allowed => {}
             Verdict::Denied => {
                 debug!("refused: not allowed for this peer");
                 return Err(denied(peer, &route));
             }
         }
-        let version = request.version();
-        let request = request.map(|body| forward::received(version, body));
         let (api, called, method) = match route {
             Route::Hello => return Ok(self.hello(peer)),
-            Route::Health => return self.health(request).await,
+            Route::Health => return self.health(received(request)).await,
+            Route::Passthrough => return self.pass_through(request).await,
             Route::Call { api, wire, method } => (api, wire, method),
         };
+        let request = received(request);
         self.notice(api, &method);
         let upstream = self.shared.probe.select(api, called)?;
         if self.shared.probe.state(api, upstream) == UpstreamState::NotServed {
@@ -119,6 +137,12 @@ impl Inbound {
                 self.shared.probe.doubt(api, upstream);
             }
         })
+    }
+
+    async fn pass_through(&self, request: Request<Incoming>) -> Result<Response<Body>, Failure> {
+        let target = self.shared.passthrough.as_ref();
+        let target = target.ok_or_else(|| Failure::unavailable("nothing is named to pass bytes through to"))?;
+        self.passing.connect(target, request).await
     }
 
     async fn health(&self, request: Request<Body>) -> Result<Response<Body>, Failure> {
@@ -182,6 +206,10 @@ impl Inbound {
         Hello::new(reports.collect()).response().map(forward::full)
     }
 
+    fn note(&self, peer: EndpointId, event: Event, outcome: Outcome) {
+        self.shared.audit.tell(peer, || self.shared.access.name(peer), event, outcome);
+    }
+
     fn notice(&self, api: Api, method: &str) {
         if Method::find(api, method).is_some() {
             return;
@@ -191,6 +219,11 @@ impl Inbound {
             info!(%api, method, "a method that this funnel does not know passes: its API is allowed");
         }
     }
+}
+
+fn received(request: Request<Incoming>) -> Request<Body> {
+    let version = request.version();
+    request.map(|body| forward::received(version, body))
 }
 
 /// A Flower that serves the API in another wire, or another web server, would make a SuperNode stop with its 404.
@@ -215,10 +248,18 @@ fn denied(peer: EndpointId, route: &Route) -> Failure {
             peer.fmt_short()
         )),
         Route::Health | Route::Hello => Failure::refused(not_admitted(peer)),
+        Route::Passthrough => Failure::refused(format_args!(
+            "peer {} may not pass bytes through here; to allow it, the other side starts with: --allow \
+             {peer}=passthrough --passthrough HOST:PORT",
+            peer.fmt_short()
+        )),
     }
 }
 
 /// What a stranger reads, and its operator sends to the other one.
 pub(crate) fn not_admitted(peer: EndpointId) -> String {
-    format!("it is not on the allow list there; to admit it, start the other side with: --allow {peer}")
+    format!(
+        "it is not on the list there; to admit it, the other side runs: flower-iroh-funnel peers allow {peer}, or starts \
+         with: --allow {peer}"
+    )
 }

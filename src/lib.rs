@@ -7,10 +7,10 @@
 //!                                                 └──── transport: IrohConnector · IrohStream · IrohIncoming
 //! ```
 //!
-//! `protocol` tells what a call is, `access` who may make it, `admission` who gets a link at all; `funnel` puts the rooms
-//! together. The same rooms stand at both ends. Where the upstream speaks the other wire, `exchange` carries the call, and
-//! `protocol` translates it. A Rust program may stand at either end without a funnel: as a `node`, or as a service behind
-//! `BothWiresLayer`.
+//! `protocol` tells what a call is, `access` who may make it, `admission` who gets a link at all, by the `roster`, on which
+//! an `enrolment` puts who was invited; `audit` notes what was decided. `funnel` puts the rooms together. The same rooms stand at both ends, and both speak TLS with Flower where it is told to (`tls`). Where the
+//! upstream speaks the other wire, `exchange` carries the call, and `protocol` translates it. A Rust program may stand at
+//! either end without a funnel: as a `node`, or as a service behind `BothWiresLayer`.
 //!
 //! ```no_run
 //! use flower_iroh_funnel::{Api, Exposed, Funnel, FunnelConfig, PeerConfig};
@@ -35,6 +35,7 @@
 //! | `proto` | `proto`: Flower's messages and services, typed |
 //! | `node` (default) | `node`: a Flower node in Rust, without Python |
 //! | `funnel` (default) | `Funnel`, and what it is made of |
+//! | `relay` | `relay`: a relay of one's own |
 //! | `cli` (default) | the command `flower-iroh-funnel` |
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![cfg_attr(not(test), warn(clippy::unwrap_used))]
@@ -51,9 +52,13 @@ mod admission;
 #[cfg(any(feature = "funnel", feature = "node"))]
 mod alpn;
 #[cfg(feature = "funnel")]
+mod audit;
+#[cfg(feature = "funnel")]
 mod both_wires;
 #[cfg(feature = "funnel")]
 mod config;
+#[cfg(feature = "funnel")]
+mod enrolment;
 #[cfg(feature = "funnel")]
 mod error;
 #[cfg(feature = "funnel")]
@@ -70,20 +75,38 @@ mod http2;
 pub mod identity;
 #[cfg(feature = "funnel")]
 mod inbound;
+#[cfg(feature = "funnel")]
+mod invitation;
 #[cfg(feature = "node")]
 pub mod node;
 #[cfg(feature = "funnel")]
 mod outbound;
+#[cfg(feature = "funnel")]
+mod passthrough;
 #[cfg(feature = "funnel")]
 mod peer_conn;
 #[cfg(feature = "proto")]
 pub mod proto;
 #[cfg(feature = "funnel")]
 pub mod protocol;
+#[cfg(feature = "relay")]
+pub mod relay;
+#[cfg(feature = "funnel")]
+pub mod roster;
+#[cfg(feature = "funnel")]
+mod sightings;
+#[cfg(feature = "funnel")]
+mod strangers;
+#[cfg(feature = "funnel")]
+mod timestamp;
+#[cfg(feature = "funnel")]
+mod tls;
 #[cfg(feature = "funnel")]
 mod tunnel;
 #[cfg(feature = "funnel")]
 mod upstream;
+#[cfg(feature = "funnel")]
+mod whole_file;
 
 #[cfg(any(feature = "funnel", feature = "node"))]
 pub use self::alpn::ALPN;
@@ -91,16 +114,21 @@ pub use self::alpn::ALPN;
 pub use self::{
     both_wires::{BothWires, BothWiresCall, BothWiresLayer},
     config::{
-        ConfigError, DEFAULT_BIND_ADDR, DEFAULT_DRAIN_TIMEOUT, DEFAULT_FLOWER_GRPC_ADDR, Exposed, FunnelConfig,
-        FunnelConfigBuilder, PeerConfig,
+        AuditLog, ConfigError, DEFAULT_BIND_ADDR, DEFAULT_DRAIN_TIMEOUT, DEFAULT_FLOWER_GRPC_ADDR, Exposed,
+        FunnelConfig, FunnelConfigBuilder, PeerConfig,
     },
     error::Error,
     forward::Body,
     funnel::Funnel,
+    invitation::{Digest, Invitation},
+    passthrough::{InvalidTarget, PassthroughTarget},
     peer_conn::{PeerCall, PeerChannel, PeerConn},
     protocol::Api,
+    sightings::{Sighting, Sightings, SightingsFile},
+    timestamp::Timestamp,
+    tls::LocalTls,
     tunnel::{ApiReport, Hello, WireReport},
-    upstream::{InvalidUpstream, Upstream, UpstreamState, Upstreams},
+    upstream::{InvalidUpstream, Security, Upstream, UpstreamState, Upstreams},
 };
 #[cfg(feature = "funnel")]
 pub use iroh::{EndpointAddr, EndpointId, RelayMode, SecretKey};

@@ -24,7 +24,9 @@ pub(crate) async fn answer(tunnel: Tunnel, request: Request<Incoming>) -> Respon
     }
     let answered = match Route::of(&request) {
         _ if request.headers().contains_key(ORIGIN) => Err(Failure::refused("this port is not for web pages")),
-        Ok(Route::Hello) => Err(Failure::refused("hello is spoken between funnels")),
+        Ok(route @ (Route::Hello | Route::Passthrough)) => {
+            Err(Failure::refused(format_args!("{route} is spoken between funnels")))
+        }
         Ok(route) => {
             let span = debug_span!("outbound", peer = %tunnel.peer().fmt_short(), call = %route);
             carry(&tunnel, Size::of(&route), request, wire).instrument(span).await

@@ -44,6 +44,15 @@ impl PeerConn {
         self.tunnel.path()
     }
 
+    /// Waits for a path that is `wanted`, however long it takes: a link begins at a relay and becomes direct a moment later,
+    /// where both networks let it.
+    ///
+    /// # Cancel safety
+    /// Dropping the future changes nothing.
+    pub async fn path_where(&self, wanted: impl FnMut(&Path) -> bool) -> Path {
+        self.tunnel.path_where(wanted).await
+    }
+
     /// Why there is no link, `None` while there is one.
     pub fn failure(&self) -> Option<Failure> {
         self.tunnel.failure()

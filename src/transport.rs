@@ -47,6 +47,7 @@ mod lost_link;
 mod outgoing;
 mod peer_info;
 mod pieces;
+mod places;
 mod pool;
 mod quic;
 mod read_ahead;
@@ -54,6 +55,8 @@ mod stream;
 mod target;
 mod urgency;
 
+#[cfg(feature = "funnel")]
+pub(crate) use self::quic::sessions_only;
 pub use self::{
     codes::Code,
     connecting::Connecting,

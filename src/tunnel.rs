@@ -7,7 +7,10 @@ mod lanes;
 
 use std::{sync::Arc, time::Duration};
 
-use http::{Request, Response, uri::Authority};
+use http::{
+    Request, Response,
+    uri::{Authority, Scheme},
+};
 use hyper::body::Incoming;
 use iroh::EndpointId;
 use tokio::{
@@ -20,6 +23,7 @@ pub use self::hello::{ApiReport, Hello, WireReport};
 pub(crate) use self::lanes::{LaneGuard, Size};
 use self::{keeper::Keeper, lanes::Lanes};
 use crate::{
+    enrolment::Enrolment,
     forward::{self, Body},
     protocol::Failure,
     transport::{IrohConnector, Path},
@@ -75,14 +79,14 @@ struct Up {
 }
 
 impl Tunnel {
-    /// Begins to dial `peer`.
+    /// Begins to dial `peer`. Should it not admit us, the enrolment is tried.
     ///
     /// # Panics
     /// Outside a tokio runtime.
-    pub(crate) fn open(connector: IrohConnector, peer: EndpointId) -> Self {
+    pub(crate) fn open(connector: IrohConnector, peer: EndpointId, enrolment: Option<Enrolment>) -> Self {
         let authority = Authority::try_from(peer.to_string()).expect("64 hexadecimal digits are a host");
         let state = watch::Sender::new(State::Dialling { since: Instant::now() });
-        let keeper = Keeper::new(connector, peer, authority.clone(), state.clone());
+        let keeper = Keeper::new(connector, peer, authority.clone(), state.clone(), enrolment);
         let keeper = Arc::new(AbortOnDropHandle::new(tokio::spawn(keeper.run())));
         Self { peer, authority, state, keeper }
     }
@@ -100,7 +104,7 @@ impl Tunnel {
         size: Size,
         request: Request<Body>,
     ) -> Result<(Response<Incoming>, LaneGuard), Failure> {
-        let mut request = forward::onward_request(request, &self.authority);
+        let mut request = forward::onward_request(request, Scheme::HTTP, &self.authority);
         let give_up = Instant::now() + HOLD;
         loop {
             let up = self.wait_for_link(give_up).await?;
@@ -123,6 +127,20 @@ impl Tunnel {
     /// The network path of the link.
     pub(crate) fn path(&self) -> Option<Path> {
         self.up()?.lanes.link().path()
+    }
+
+    /// Waits until there is a link on a path that is `wanted`.
+    pub(crate) async fn path_where(&self, mut wanted: impl FnMut(&Path) -> bool) -> Path {
+        let mut state = self.state.subscribe();
+        loop {
+            state.mark_unchanged();
+            let up = self.up();
+            let found = async { up.as_ref()?.lanes.link().path_where(&mut wanted).await };
+            tokio::select! {
+                Some(path) = found => return path,
+                () = changed(&mut state) => {}
+            }
+        }
     }
 
     /// Why there is no link, `None` while there is one.

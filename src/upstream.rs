@@ -1,45 +1,56 @@
 //! The Flower processes that an inbound funnel hands calls to.
 
 mod client;
+mod connector;
 mod probe;
+mod security;
 
 use std::{error::Error, fmt, net::SocketAddr, str::FromStr};
 
 use http::{Uri, uri::Authority};
 
-pub use self::probe::UpstreamState;
+use self::security::scheme;
 pub(crate) use self::{client::UpstreamClient, probe::Probe};
+pub use self::{probe::UpstreamState, security::Security};
 use crate::protocol::{Api, Failure, Wire};
 
 /// Where a SuperLink listens unless it is told otherwise (Flower 1.20 to 1.42).
-const LOCAL_HTTP: &str = "http://127.0.0.1:8000";
-const LOCAL_FLEET: &str = "grpc://127.0.0.1:9092";
-const LOCAL_CONTROL: &str = "grpc://127.0.0.1:9093";
+const LOCAL_HTTP: &str = "127.0.0.1:8000";
+const LOCAL_FLEET: &str = "127.0.0.1:9092";
+const LOCAL_CONTROL: &str = "127.0.0.1:9093";
 
-/// A Flower process and the wire it speaks: `http://host:port` or `grpc://host:port` (HTTP/2 without TLS).
+/// A Flower process and the wire it speaks: `http://host:port` or `grpc://host:port`, and with TLS `https://host:port`
+/// or `grpcs://host:port`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Upstream {
     wire: Wire,
+    security: Security,
     authority: Authority,
 }
 
 impl Upstream {
-    /// The upstreams that a text stands for: `http://host:port` or `grpc://host:port` for one, `host:port` for one in
-    /// each wire, of which the one that answers is used.
+    /// The upstreams that a text stands for: a URL for one, `host:port` for one in each wire, of which the one that
+    /// answers is used, over TLS if `default` says so.
     ///
     /// # Errors
     /// The text is none of them.
-    pub fn candidates(text: &str) -> Result<Vec<Self>, InvalidUpstream> {
-        let one = |url: String| url.parse().map_err(|error| InvalidUpstream { text: text.to_owned(), ..error });
-        match text.contains("://") {
-            true => Ok(vec![one(text.to_owned())?]),
-            false => Ok(vec![one(format!("http://{text}"))?, one(format!("grpc://{text}"))?]),
+    pub fn candidates(text: &str, default: Security) -> Result<Vec<Self>, InvalidUpstream> {
+        let one = |url: &str| url.parse().map_err(|error| InvalidUpstream { text: text.to_owned(), ..error });
+        if text.contains("://") {
+            return Ok(vec![one(text)?]);
         }
+        let both = [Wire::Http, Wire::Grpc].map(|wire| one(&format!("{}://{text}", scheme(wire, default))));
+        both.into_iter().collect()
     }
 
     /// The wire it speaks.
     pub fn wire(&self) -> Wire {
         self.wire
+    }
+
+    /// Whether it is spoken to over TLS.
+    pub fn security(&self) -> Security {
+        self.security
     }
 
     /// Whether it was written as this address.
@@ -54,7 +65,7 @@ impl Upstream {
 
 impl fmt::Display for Upstream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}://{}", self.wire, self.authority)
+        write!(f, "{}://{}", scheme(self.wire, self.security), self.authority)
     }
 }
 
@@ -64,12 +75,10 @@ impl FromStr for Upstream {
     fn from_str(text: &str) -> Result<Self, InvalidUpstream> {
         let invalid = |problem| InvalidUpstream { text: text.to_owned(), problem };
         let uri: Uri = text.parse().map_err(|_| invalid("it is no URL"))?;
-        let wire = match uri.scheme_str() {
-            Some("http") => Wire::Http,
-            Some("grpc") => Wire::Grpc,
-            Some("https" | "grpcs") => return Err(invalid("TLS to an upstream is not supported")),
-            _ => return Err(invalid("it must begin with http:// or grpc://, or be host:port")),
-        };
+        let (wire, security) = uri
+            .scheme_str()
+            .and_then(security::of_scheme)
+            .ok_or_else(|| invalid("it must begin with http://, https://, grpc:// or grpcs://, or be host:port"))?;
         let authority = uri.authority().cloned().ok_or_else(|| invalid("it has no host"))?;
         if authority.port_u16().is_none() || authority.as_str().contains('@') {
             return Err(invalid("it must be scheme://host:port"));
@@ -77,7 +86,7 @@ impl FromStr for Upstream {
         if uri.path() != "/" || uri.query().is_some() {
             return Err(invalid("it must end after the port"));
         }
-        Ok(Self { wire, authority })
+        Ok(Self { wire, security, authority })
     }
 }
 
@@ -104,12 +113,15 @@ pub struct Upstreams {
 
 impl Upstreams {
     /// A SuperLink on this machine at its default ports, whatever its version.
-    pub fn local_superlink() -> Self {
-        let parse = |url: &str| url.parse().expect("the constants are upstreams");
+    pub fn local_superlink(security: Security) -> Self {
+        let at = |wire, addr| {
+            let url = format!("{}://{addr}", scheme(wire, security));
+            url.parse().expect("the constants are upstreams")
+        };
         let mut upstreams = Self::default();
-        upstreams.add_superlink(&parse(LOCAL_HTTP));
-        upstreams.add(Api::Fleet, parse(LOCAL_FLEET));
-        upstreams.add(Api::Control, parse(LOCAL_CONTROL));
+        upstreams.add_superlink(&at(Wire::Http, LOCAL_HTTP));
+        upstreams.add(Api::Fleet, at(Wire::Grpc, LOCAL_FLEET));
+        upstreams.add(Api::Control, at(Wire::Grpc, LOCAL_CONTROL));
         upstreams
     }
 
@@ -207,7 +219,6 @@ mod tests {
     fn urls_that_are_no_upstream_are_refused_with_their_reason() {
         for (text, reason) in [
             ("ftp://127.0.0.1:8000", "must begin with"),
-            ("https://127.0.0.1:8000", "TLS"),
             ("http://127.0.0.1", "scheme://host:port"),
             ("http://me@127.0.0.1:8000", "scheme://host:port"),
             ("http://127.0.0.1:8000/v1", "end after the port"),
@@ -221,11 +232,17 @@ mod tests {
 
     #[test]
     fn a_text_without_a_scheme_stands_for_both_wires() {
-        let both = Upstream::candidates("10.0.0.5:9092").unwrap();
-        assert_eq!(both, [upstream("http://10.0.0.5:9092"), upstream("grpc://10.0.0.5:9092")]);
-        assert_eq!(Upstream::candidates("grpc://10.0.0.5:9092").unwrap(), both[1..]);
+        for (default, http, grpc) in [(Security::Plain, "http", "grpc"), (Security::Tls, "https", "grpcs")] {
+            let [http, grpc] = [http, grpc].map(|scheme| format!("{scheme}://10.0.0.5:9092"));
+            let both = Upstream::candidates("10.0.0.5:9092", default).unwrap();
+            assert_eq!(both, [upstream(&http), upstream(&grpc)]);
+            assert_eq!(both.iter().map(ToString::to_string).collect::<Vec<_>>(), [http, grpc]);
+        }
+        let said = Upstream::candidates("grpc://10.0.0.5:9092", Security::Tls).unwrap();
+        assert_eq!(said, [upstream("grpc://10.0.0.5:9092")]);
         for text in ["", "10.0.0.5", "10.0.0.5:9092/v1", "me@host:1"] {
-            assert!(Upstream::candidates(text).unwrap_err().to_string().starts_with(&format!("{text:?} ")), "{text}");
+            let error = Upstream::candidates(text, Security::Plain).unwrap_err().to_string();
+            assert!(error.starts_with(&format!("{text:?} ")), "{text}: {error}");
         }
     }
 
@@ -264,6 +281,22 @@ mod tests {
             let up = |_: &Upstream| UpstreamState::Up;
             assert_eq!(upstreams.select(Api::Control, Wire::Http, up).unwrap(), &named);
             assert_eq!(upstreams.select(Api::Fleet, Wire::Http, up).unwrap(), &superlink);
+        }
+    }
+}
+
+#[cfg(test)]
+mod properties {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn an_upstream_is_read_again_as_it_is_printed(text in "(http|grpc|https|grpcs)://[a-z0-9.\\[\\]:@-]{1,20}(:[0-9]{1,6})?[/?#a-z]{0,3}") {
+            let Ok(upstream) = text.parse::<Upstream>() else { return Ok(()) };
+            prop_assert_eq!(&upstream.to_string().parse::<Upstream>().unwrap(), &upstream);
+            prop_assert!(upstream.authority().port_u16().is_some() && !upstream.authority().as_str().contains('@'));
         }
     }
 }

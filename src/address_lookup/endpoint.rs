@@ -5,7 +5,7 @@ use iroh::{
     endpoint::{Builder, PortmapperConfig, presets},
 };
 
-use crate::{admission::Admission, config::FunnelConfig, error::Error, transport};
+use crate::{admission::Admission, config::FunnelConfig, enrolment, error::Error, transport};
 
 /// Binds the endpoint.
 ///
@@ -15,10 +15,11 @@ pub(crate) async fn bind_endpoint(config: &FunnelConfig, admission: Admission) -
     let failed = |error: Box<dyn std::error::Error + Send + Sync>| Error::endpoint(config.bind_addr, error);
     let mut builder = preset(&config.relay_mode)
         .relay_mode(config.relay_mode.clone())
-        .transport_config(transport::quic_config_with(config.congestion_control))
+        .ca_tls_config(config.relay_authorities.tls_config())
+        .transport_config(transport::sessions_only(config.congestion_control))
         .hooks(admission);
     if config.exposed.is_some() {
-        builder = builder.alpns(vec![config.alpn.clone()]);
+        builder = builder.alpns(vec![config.alpn.clone(), enrolment::alpn_of(&config.alpn)]);
     }
     if let Some(key) = &config.secret_key {
         builder = builder.secret_key(key.clone());

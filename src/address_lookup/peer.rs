@@ -1,4 +1,4 @@
-//! Tickets, ids and files that hold them.
+//! Tickets, invitations, ids and files that hold them.
 
 use std::{
     error::Error,
@@ -8,35 +8,39 @@ use std::{
     str::FromStr,
 };
 
-use iroh::{EndpointAddr, EndpointId};
-use iroh_tickets::endpoint::EndpointTicket;
+use iroh::EndpointId;
+use iroh_tickets::{ParseError, Ticket, endpoint::EndpointTicket};
+
+use crate::{config::PeerConfig, invitation::Invitation};
 
 /// A ticket with a dozen addresses has under 1 KiB.
 const MAX_TICKET_FILE: u64 = 16 << 10;
-/// How every ticket of an endpoint begins.
-const TICKET_PREFIX: &str = "endpoint";
 
-/// A peer's address from a ticket, an endpoint id, or `@FILE` that holds one of them.
+/// A peer from a ticket, an invitation, an endpoint id, or `@FILE` that holds one of them.
 ///
 /// An id alone has no addresses: they are looked up when it is dialled.
 ///
 /// # Errors
 /// [`InvalidPeer`] for what is neither, and for a file that cannot be read.
-pub fn parse_peer(text: &str) -> Result<EndpointAddr, InvalidPeer> {
+pub fn parse_peer(text: &str) -> Result<PeerConfig, InvalidPeer> {
     match text.strip_prefix('@') {
         Some(path) => parse(read(path)?.trim(), Some(path)),
         None => parse(text.trim(), None),
     }
 }
 
-fn parse(text: &str, file: Option<&str>) -> Result<EndpointAddr, InvalidPeer> {
+fn parse(text: &str, file: Option<&str>) -> Result<PeerConfig, InvalidPeer> {
     let invalid = |problem| InvalidPeer { text: text.to_owned(), file: file.map(str::to_owned), problem };
-    if text.starts_with(TICKET_PREFIX) {
-        let ticket = EndpointTicket::from_str(text).map_err(|error| invalid(Problem::Ticket(error.to_string())))?;
-        return Ok(ticket.into());
+    let damaged = |error: ParseError| invalid(Problem::Ticket(error.to_string()));
+    if text.starts_with(EndpointTicket::KIND) {
+        return EndpointTicket::from_str(text).map(PeerConfig::new).map_err(damaged);
+    }
+    if text.starts_with(Invitation::KIND) {
+        // Such a text is never repeated: whoever reads it may use it.
+        return Invitation::from_str(text).map(PeerConfig::invited).map_err(damaged);
     }
     match EndpointId::from_str(text) {
-        Ok(id) => Ok(id.into()),
+        Ok(id) => Ok(PeerConfig::new(id)),
         Err(_) => Err(invalid(Problem::Neither)),
     }
 }
@@ -82,7 +86,11 @@ impl fmt::Display for InvalidPeer {
                 write!(f, "a ticket that is damaged or cut short ({error}); copy it again, as one line")
             }
             Problem::Neither => {
-                write!(f, "{:?} is neither a ticket nor an endpoint id (64 hexadecimal digits)", self.text)
+                write!(
+                    f,
+                    "{:?} is neither a ticket, an invitation nor an endpoint id (64 hexadecimal digits)",
+                    self.text
+                )
             }
             Problem::File(error) => write!(f, "cannot be read: {error}"),
         }
@@ -93,7 +101,7 @@ impl Error for InvalidPeer {}
 
 #[cfg(test)]
 mod tests {
-    use iroh::SecretKey;
+    use iroh::{EndpointAddr, SecretKey};
 
     use super::*;
 
@@ -102,12 +110,13 @@ mod tests {
         let id = SecretKey::generate().public();
         let addr = EndpointAddr::from(id).with_ip_addr("127.0.0.1:4433".parse().unwrap());
         let ticket = EndpointTicket::new(addr.clone()).to_string();
-        assert_eq!(parse_peer(&ticket).unwrap(), addr);
-        assert_eq!(parse_peer(&id.to_string()).unwrap(), EndpointAddr::from(id));
+        assert_eq!(parse_peer(&ticket).unwrap().addr(), &addr);
+        assert_eq!(parse_peer(&id.to_string()).unwrap().addr(), &EndpointAddr::from(id));
+        assert_eq!(parse_peer(&Invitation::new(addr.clone()).to_string()).unwrap().addr(), &addr);
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("ticket");
         std::fs::write(&path, format!("{ticket}\n")).unwrap();
-        assert_eq!(parse_peer(&format!("@{}", path.display())).unwrap(), addr);
+        assert_eq!(parse_peer(&format!("@{}", path.display())).unwrap().addr(), &addr);
     }
 
     #[test]
@@ -116,7 +125,10 @@ mod tests {
         let ticket = EndpointTicket::new(addr).to_string();
         for end in 0..ticket.len() {
             let error = parse_peer(&ticket[..end]).unwrap_err().to_string();
-            assert!(error.contains("copy it again") || error.contains("neither a ticket nor"), "{end}: {error}");
+            assert!(
+                error.contains("copy it again") || error.contains("neither a ticket, an invitation nor"),
+                "{end}: {error}"
+            );
         }
     }
 
@@ -124,5 +136,47 @@ mod tests {
     fn a_file_that_is_missing_is_named() {
         let error = parse_peer("@/nonexistent/ticket").unwrap_err();
         assert!(error.to_string().contains("/nonexistent/ticket") && !error.may_be_name());
+    }
+}
+
+#[cfg(test)]
+mod properties {
+    use iroh::{EndpointAddr, SecretKey};
+    use proptest::{collection::vec, prelude::*};
+
+    use super::*;
+
+    fn addr() -> impl Strategy<Value = EndpointAddr> {
+        (any::<[u8; 32]>(), vec((any::<[u8; 4]>(), any::<u16>()), 0..5)).prop_map(|(seed, addrs)| {
+            let id = SecretKey::from_bytes(&seed).public();
+            addrs.into_iter().fold(EndpointAddr::from(id), |addr, ip| addr.with_ip_addr(ip.into()))
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn tickets_and_invitations_lead_back_to_their_peer(addr in addr()) {
+            let ticket = parse_peer(&EndpointTicket::new(addr.clone()).to_string()).unwrap();
+            prop_assert_eq!(ticket.addr(), &addr);
+            let invitation = Invitation::new(addr.clone());
+            prop_assert_eq!(&invitation.to_string().parse::<Invitation>().unwrap(), &invitation);
+            let invited = parse_peer(&invitation.to_string()).unwrap();
+            prop_assert_eq!(invited.addr(), &addr);
+        }
+
+        #[test]
+        fn a_damaged_invitation_is_refused_and_not_repeated(addr in addr(), at in any::<prop::sample::Index>()) {
+            let text = Invitation::new(addr).to_string();
+            let damaged = &text[..Invitation::KIND.len() + at.index(text.len() - Invitation::KIND.len())];
+            let error = parse_peer(damaged).unwrap_err().to_string();
+            prop_assert!(damaged.len() < 20 || !error.contains(damaged), "{}", error);
+        }
+
+        #[test]
+        fn any_text_is_a_peer_or_is_refused_with_a_reason(text in "(endpoint|invite|)[^@]{0,80}") {
+            if let Err(error) = parse_peer(&text) {
+                prop_assert!(!error.to_string().is_empty());
+            }
+        }
     }
 }

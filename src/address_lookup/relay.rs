@@ -2,27 +2,46 @@
 
 use std::{error::Error, fmt, str::FromStr};
 
-use iroh::{RelayMode, RelayUrl};
+use iroh::{RelayConfig, RelayMap, RelayMode, RelayUrl};
 
-/// `default`, `off`, or the URL of a relay.
+use super::token::{InvalidToken, RelayToken};
+
+/// `default`, `off`, or a relay of one's own: its URL and, after a comma, a token or `@FILE` that holds one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Relay {
-    /// n0's public relays, with its DNS for lookups.
+    /// n0's public relays.
     Default,
     /// None: only direct addresses.
     Off,
-    /// A relay of one's own, and nobody's lookup service.
-    Url(RelayUrl),
+    /// A relay of one's own.
+    Own {
+        /// Where it is.
+        url: RelayUrl,
+        /// What it lets its clients in with.
+        token: Option<RelayToken>,
+    },
 }
 
 impl Relay {
-    /// As iroh takes it.
-    pub fn into_mode(self) -> RelayMode {
-        match self {
-            Self::Default => RelayMode::Default,
-            Self::Off => RelayMode::Disabled,
-            Self::Url(url) => RelayMode::custom([url]),
+    /// What iroh takes for all of them together.
+    ///
+    /// # Errors
+    /// [`InvalidRelay`] where `default` or `off` stands beside another.
+    pub fn mode(relays: Vec<Self>) -> Result<RelayMode, InvalidRelay> {
+        match relays.as_slice() {
+            [Self::Default] => return Ok(RelayMode::Default),
+            [] | [Self::Off] => return Ok(RelayMode::Disabled),
+            _ => {}
         }
+        let own = relays.into_iter().map(|relay| match relay {
+            Self::Own { url, token } => {
+                let config = RelayConfig::from(url);
+                Ok(token.iter().fold(config, |config, token| config.with_auth_token(token.reveal())))
+            }
+            Self::Default => Err(InvalidRelay::beside("default")),
+            Self::Off => Err(InvalidRelay::beside("off")),
+        });
+        own.collect::<Result<RelayMap, _>>().map(RelayMode::Custom)
     }
 }
 
@@ -30,24 +49,61 @@ impl FromStr for Relay {
     type Err = InvalidRelay;
 
     fn from_str(text: &str) -> Result<Self, InvalidRelay> {
-        match text {
-            "default" => Ok(Self::Default),
-            "off" => Ok(Self::Off),
-            url if url.starts_with("https://") || url.starts_with("http://") => {
-                url.parse().map(Self::Url).map_err(|_| InvalidRelay(url.to_owned()))
-            }
-            other => Err(InvalidRelay(other.to_owned())),
+        let (name, token) = match text.split_once(',') {
+            Some((name, token)) => (name, Some(token)),
+            None => (text, None),
+        };
+        let invalid = |problem| InvalidRelay { name: name.to_owned(), problem };
+        match (name, token) {
+            ("default", None) => return Ok(Self::Default),
+            ("off", None) => return Ok(Self::Off),
+            (url, _) if url.starts_with("https://") || url.starts_with("http://") => {}
+            _ => return Err(invalid(Problem::NoRelay)),
         }
+        let url = name.parse().map_err(|_| invalid(Problem::NoRelay))?;
+        let token = match token.map(|token| (token.strip_prefix('@'), token)) {
+            Some((Some(file), _)) => Some(RelayToken::read(file)),
+            Some((None, token)) => Some(token.parse()),
+            None => None,
+        };
+        let token = token.transpose().map_err(|error| invalid(Problem::Token(error)))?;
+        Ok(Self::Own { url, token })
     }
 }
 
-/// A text that names no relay.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct InvalidRelay(String);
+/// A text that names no relay. It does not show the token in it.
+#[derive(Debug)]
+pub struct InvalidRelay {
+    /// What stands before the comma.
+    name: String,
+    problem: Problem,
+}
+
+#[derive(Debug)]
+enum Problem {
+    NoRelay,
+    Token(InvalidToken),
+    Beside,
+}
+
+impl InvalidRelay {
+    fn beside(name: &str) -> Self {
+        Self { name: name.to_owned(), problem: Problem::Beside }
+    }
+}
 
 impl fmt::Display for InvalidRelay {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?} names no relay: write default, off, or an https:// URL", self.0)
+        let name = &self.name;
+        match &self.problem {
+            Problem::NoRelay => write!(
+                f,
+                "{name:?} names no relay: write default, off, or an https:// URL, with ,@FILE after it if the relay \
+                 wants a token"
+            ),
+            Problem::Token(error) => write!(f, "{name:?}: {error}"),
+            Problem::Beside => write!(f, "{name:?} stands alone or not at all, and another relay is named beside it"),
+        }
     }
 }
 
@@ -59,11 +115,42 @@ mod tests {
 
     #[test]
     fn a_relay_is_default_off_or_a_url() {
-        assert_eq!("default".parse(), Ok(Relay::Default));
-        assert_eq!("off".parse(), Ok(Relay::Off));
-        assert!(matches!("https://relay.example.org".parse(), Ok(Relay::Url(_))));
-        for text in ["", "on", "relay.example.org", "https://"] {
+        assert_eq!("default".parse::<Relay>().unwrap(), Relay::Default);
+        assert_eq!("off".parse::<Relay>().unwrap(), Relay::Off);
+        assert!(matches!("https://relay.example.org".parse(), Ok(Relay::Own { token: None, .. })));
+        for text in ["", "on", "relay.example.org", "https://", "off,token", "https://relay.example.org,"] {
             assert!(text.parse::<Relay>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_token_follows_the_url_or_stands_in_a_file() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(&file, "opensesame\n").unwrap();
+        let at_file = format!("https://relay.example.org,@{}", file.path().display());
+        for text in ["https://relay.example.org,opensesame", &at_file] {
+            let relay: Relay = text.parse().unwrap();
+            assert!(!format!("{relay:?}").contains("opensesame"));
+            let RelayMode::Custom(relays) = Relay::mode(vec![relay]).unwrap() else { panic!("{text}") };
+            assert_eq!(relays.relays::<Vec<_>>()[0].auth_token.as_deref(), Some("opensesame"));
+        }
+    }
+
+    #[test]
+    fn no_mistake_shows_a_token() {
+        for text in ["relay.example.org,opensesame", "https://relay.example.org,open,sesame", "off,opensesame"] {
+            let error = text.parse::<Relay>().unwrap_err();
+            assert!(!format!("{error} {error:?}").contains("sesame"), "{error}");
+        }
+    }
+
+    #[test]
+    fn default_and_off_stand_alone() {
+        let own: Relay = "https://relay.example.org".parse().unwrap();
+        assert!(Relay::mode(vec![own.clone(), own.clone()]).is_ok());
+        for other in [Relay::Default, Relay::Off] {
+            let error = Relay::mode(vec![own.clone(), other]).unwrap_err().to_string();
+            assert!(error.contains("stands alone"), "{error}");
         }
     }
 }

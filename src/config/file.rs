@@ -4,33 +4,31 @@ use std::{fmt, str::FromStr, time::Duration};
 
 use toml::{Table, Value};
 
-use super::{Exposed, FunnelConfig, FunnelConfigBuilder, PeerConfig};
+use super::{Exposed, FunnelConfig, FunnelConfigBuilder, PeerConfig, default_limits};
 use crate::{
-    address_lookup::{Relay, parse_peer},
+    address_lookup::parse_peer,
     protocol::Api,
-    upstream::{InvalidUpstream, Upstream},
+    roster::RosterFile,
+    transport::IncomingLimits,
+    upstream::{Security, Upstream},
 };
-
-/// The upstreams that one text stands for.
-struct Candidates(Vec<Upstream>);
-
-impl FromStr for Candidates {
-    type Err = InvalidUpstream;
-
-    fn from_str(text: &str) -> Result<Self, InvalidUpstream> {
-        Upstream::candidates(text).map(Self)
-    }
-}
 
 /// Reads a whole file, collecting what is wrong with it.
 pub(super) fn read(text: &str) -> FunnelConfigBuilder {
     let table = match text.parse::<Table>() {
         Ok(table) => table,
-        Err(error) => return FunnelConfig::builder().mistake(error),
+        Err(error) => return FunnelConfig::builder().mistake(syntax(text, &error)),
     };
     let mut mistakes = Vec::new();
     let builder = root(Fields::new(String::new(), table, &mut mistakes));
     mistakes.into_iter().fold(builder, FunnelConfigBuilder::mistake)
+}
+
+/// Where and what, without the line itself: there may be a token in it.
+fn syntax(text: &str, error: &toml::de::Error) -> String {
+    let start = error.span().map_or(0, |span| span.start);
+    let line = text.bytes().take(start).filter(|byte| *byte == b'\n').count() + 1;
+    format!("line {line}: {}", error.message())
 }
 
 fn root(mut fields: Fields<'_>) -> FunnelConfigBuilder {
@@ -38,8 +36,11 @@ fn root(mut fields: Fields<'_>) -> FunnelConfigBuilder {
     if let Some(alpn) = fields.string("alpn") {
         builder = builder.alpn(alpn);
     }
-    if let Some(relay) = fields.parse::<Relay>("relay_mode") {
-        builder = builder.relay_mode(relay.into_mode());
+    if fields.has("relay_mode") {
+        builder = builder.relays(fields.strings("relay_mode"), "relay_mode:");
+    }
+    for relay_ca in fields.strings("relay_ca") {
+        builder = builder.relay_ca_file(relay_ca);
     }
     if let Some(congestion_control) = fields.parse("congestion_control") {
         builder = builder.congestion_control(congestion_control);
@@ -56,9 +57,14 @@ fn root(mut fields: Fields<'_>) -> FunnelConfigBuilder {
     if let Some(key_file) = fields.string("key_file") {
         builder = builder.key_file(key_file);
     }
-    if let Some(exposed) = fields.table("expose") {
-        builder = builder.expose(expose(exposed));
+    if fields.flag("local_tls") {
+        builder = builder.local_tls();
     }
+    let mut limits = default_limits();
+    if let Some(exposed) = fields.table("expose") {
+        builder = builder.expose(expose(exposed, &mut limits));
+    }
+    builder = builder.incoming_limits(limits);
     fields.each_table("peer", |fields| {
         if let Some(peer) = peer(fields) {
             builder = builder.clone().peer(peer);
@@ -68,21 +74,32 @@ fn root(mut fields: Fields<'_>) -> FunnelConfigBuilder {
     builder
 }
 
-fn expose(mut fields: Fields<'_>) -> Exposed {
+fn expose(mut fields: Fields<'_>, limits: &mut IncomingLimits) -> Exposed {
     let mut exposed = Exposed::new();
+    if let Some(path) = fields.string("superlink_ca") {
+        exposed = exposed.superlink_ca(path);
+    }
+    let default = exposed.default_security();
+    fields.count("max_links", &mut limits.max_links);
+    fields.count("max_links_per_peer", &mut limits.max_links_per_peer);
     if let Some(mut upstreams) = fields.table("upstream") {
         for api in Api::ALL {
-            for candidates in upstreams.parse_list::<Candidates>(api.name()) {
-                exposed = candidates.0.into_iter().fold(exposed, |exposed, upstream| exposed.upstream(api, upstream));
-            }
+            let texts = upstreams.parse_list::<String>(api.name());
+            let named =
+                texts.iter().flat_map(|text| upstreams.candidates(api.name(), text, default)).collect::<Vec<_>>();
+            exposed = named.into_iter().fold(exposed, |exposed, upstream| exposed.upstream(api, upstream));
         }
         upstreams.end();
     }
-    if let Some(Candidates(superlinks)) = fields.parse("superlink") {
+    if let Some(text) = fields.string("superlink") {
+        let superlinks = fields.candidates("superlink", &text, default);
         exposed = superlinks.into_iter().fold(exposed, Exposed::superlink);
     }
     if !exposed.has_upstreams() {
         exposed = exposed.local_superlink();
+    }
+    if let Some(target) = fields.parse("passthrough") {
+        exposed = exposed.passthrough(target);
     }
     for api in fields.parse_list::<Api>("allow_any") {
         if api.trusts_its_callers() {
@@ -91,11 +108,21 @@ fn expose(mut fields: Fields<'_>) -> Exposed {
             exposed = exposed.allow_any([api]);
         }
     }
+    if let Some(roster) = fields.string("roster") {
+        exposed = exposed.roster(RosterFile::new(roster));
+    }
+    if let Some(audit_log) = fields.string("audit_log") {
+        exposed = exposed.audit_log(audit_log);
+    }
     fields.each_table("allow", |mut allow| {
         let apis = if allow.has("apis") { allow.parse_list("apis") } else { vec![Api::Fleet] };
+        let is_passthrough = allow.flag("passthrough");
         let peer = allow.required("peer").and_then(|peer| allow.parse_text("peer", &peer));
         if let Some(peer) = peer {
             exposed = exposed.clone().allow(peer, apis);
+            if is_passthrough {
+                exposed = exposed.clone().allow_passthrough(peer);
+            }
         }
         allow.end();
     });
@@ -106,15 +133,19 @@ fn expose(mut fields: Fields<'_>) -> Exposed {
 fn peer(mut fields: Fields<'_>) -> Option<PeerConfig> {
     let name = fields.string("name");
     let listen = fields.parse("listen");
-    let addr = match fields.required("peer").map(|peer| parse_peer(&peer)) {
+    let peer = match fields.required("peer").map(|peer| parse_peer(&peer)) {
         Some(Err(error)) => {
             fields.mistake("peer", error);
             None
         }
-        addr => addr.and_then(Result::ok),
+        peer => peer.and_then(Result::ok),
     };
+    let is_passthrough = fields.flag("passthrough");
     fields.end();
-    let mut peer = PeerConfig::new(addr?);
+    let mut peer = peer?;
+    if is_passthrough {
+        peer = peer.passthrough();
+    }
     if let Some(name) = name {
         peer = peer.name(name);
     }
@@ -177,21 +208,55 @@ impl<'a> Fields<'a> {
         }
     }
 
+    /// The upstreams that one text stands for.
+    fn candidates(&mut self, key: &str, text: &str, default: Security) -> Vec<Upstream> {
+        Upstream::candidates(text, default).unwrap_or_else(|error| {
+            self.mistake(key, format_args!("{text:?}: {error}"));
+            Vec::new()
+        })
+    }
+
+    fn flag(&mut self, key: &str) -> bool {
+        match self.table.remove(key) {
+            None => false,
+            Some(Value::Boolean(flag)) => flag,
+            Some(other) => {
+                self.mistake(key, format_args!("it is {} and must be true or false", other.type_str()));
+                false
+            }
+        }
+    }
+
     /// One string or a list of them.
-    fn parse_list<T: FromStr<Err: fmt::Display>>(&mut self, key: &str) -> Vec<T> {
+    fn strings(&mut self, key: &str) -> Vec<String> {
         let values = match self.table.remove(key) {
             None => return Vec::new(),
             Some(Value::Array(values)) => values,
             Some(value) => vec![value],
         };
-        let mut parsed = Vec::new();
+        let mut strings = Vec::new();
         for value in values {
             match value {
-                Value::String(text) => parsed.extend(self.parse_text(key, &text)),
+                Value::String(text) => strings.push(text),
                 other => self.mistake(key, format_args!("{} stands where a string must", other.type_str())),
             }
         }
-        parsed
+        strings
+    }
+
+    /// The same, each parsed.
+    fn parse_list<T: FromStr<Err: fmt::Display>>(&mut self, key: &str) -> Vec<T> {
+        let strings = self.strings(key);
+        strings.iter().filter_map(|text| self.parse_text(key, text)).collect()
+    }
+
+    /// Replaces `count` by a number of at least one, if there is one.
+    fn count(&mut self, key: &str, count: &mut usize) {
+        let Some(value) = self.table.remove(key) else { return };
+        match value.as_integer().map(usize::try_from) {
+            Some(Ok(number @ 1..)) => *count = number,
+            _ => self.mistake(key, format_args!("{value} stands where a number from 1 on must")),
+        }
     }
 
     fn seconds(&mut self, key: &str) -> Option<Duration> {
@@ -243,7 +308,7 @@ mod tests {
     use iroh::SecretKey;
 
     use super::*;
-    use crate::transport::CongestionControl;
+    use crate::{access::Verdict, protocol::Route, transport::CongestionControl};
 
     fn key_file() -> (tempfile::TempDir, String) {
         let folder = tempfile::tempdir().unwrap();
@@ -266,6 +331,8 @@ mod tests {
             drain_timeout_s = 2.5
 
             [expose]
+            max_links = 50
+            max_links_per_peer = 2
             superlink = "http://127.0.0.1:8000"
             allow_any = ["fleet"]
             [expose.upstream]
@@ -288,11 +355,45 @@ mod tests {
         assert_eq!(config.alpn, b"test/1");
         assert_eq!(config.congestion_control, CongestionControl::Cubic);
         assert_eq!(config.drain_timeout, Duration::from_millis(2500));
+        assert_eq!((config.incoming_limits.max_links, config.incoming_limits.max_links_per_peer), (50, 2));
         assert_eq!(config.peers.len(), 2);
         let exposed = config.exposed.unwrap();
         assert_eq!(exposed.access.apis(site), [Api::Fleet, Api::Control].into_iter().collect());
         assert_eq!(exposed.access.apis(superlink), Api::Fleet.into());
         assert_eq!(exposed.upstreams.of(Api::Control).count(), 2);
+    }
+
+    #[test]
+    fn tls_and_pass_through_are_read() {
+        let (folder, key_file) = key_file();
+        let ca = folder.path().join("ca.pem");
+        let certificate = rcgen::generate_simple_self_signed(["superlink.example".to_owned()]).unwrap().cert;
+        std::fs::write(&ca, certificate.pem()).unwrap();
+        let (site, superlink) = (SecretKey::generate().public(), SecretKey::generate().public());
+        let config = FunnelConfig::from_toml(&format!(
+            r#"
+            {key_file}
+            local_tls = true
+            [expose]
+            superlink = "10.0.0.5:8000"
+            superlink_ca = {ca:?}
+            passthrough = "10.0.0.5:8000"
+            [[expose.allow]]
+            peer = "{site}"
+            passthrough = true
+            [[peer]]
+            peer = "{superlink}"
+            passthrough = true
+            "#
+        ))
+        .build()
+        .unwrap();
+        assert!(config.local_tls.is_some() && config.peers[0].is_passthrough());
+        let exposed = config.exposed.unwrap();
+        let fleet: Vec<_> = exposed.upstreams.of(Api::Fleet).map(ToString::to_string).collect();
+        assert_eq!(fleet, ["https://10.0.0.5:8000", "grpcs://10.0.0.5:8000"]);
+        assert_eq!(exposed.access.permits(site, &Route::Passthrough), Verdict::Allowed);
+        assert_eq!(exposed.access.permits(superlink, &Route::Passthrough), Verdict::Denied);
     }
 
     #[test]
@@ -308,7 +409,8 @@ mod tests {
             drain_timeout_s = -1
             colour = "blue"
             [expose]
-            superlink = "https://127.0.0.1:8000"
+            max_links = 0
+            superlink = "ftp://127.0.0.1:8000"
             [[expose.allow]]
             apis = ["simulation"]
             [[peer]]
@@ -323,6 +425,7 @@ mod tests {
             "bind_addr:",
             "drain_timeout_s:",
             "expose.superlink:",
+            "expose.max_links: 0 stands",
             "expose.allow[0].apis:",
             "expose.allow[0].peer: it is missing",
             "peer[0].listen:",
@@ -372,6 +475,46 @@ mod tests {
         for text in ["", "=", "[[peer]]", "peer = 1", "expose = []", "expose = 1", "[expose]\nupstream = 3", "\u{0}"] {
             let error = FunnelConfig::from_toml(&format!("{key_file}{text}")).build().unwrap_err();
             assert!(!error.mistakes().is_empty(), "{text}");
+        }
+    }
+}
+
+#[cfg(test)]
+mod properties {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// A line of a file, with keys that are ours and values that may be.
+    fn line() -> impl Strategy<Value = String> {
+        let key = "(alpn|relay_mode|bind_addr|flower_grpc_addr|drain_timeout_s|congestion_control|expose|peer|max_links|apis)";
+        let value = prop_oneof![
+            "-?[0-9]{1,20}",
+            "-?[0-9]{1,3}[.][0-9]e[0-9]{1,3}",
+            "\"[ -!#-\\[\\]-~]{0,20}\"",
+            "(true|\\[\\]|\\{\\}|\\[1, \"fleet\"\\]|\"127.0.0.1:0\")",
+        ];
+        prop_oneof![
+            4 => (key, value).prop_map(|(key, value)| format!("{key} = {value}")),
+            1 => "(\\[expose\\]|\\[\\[peer\\]\\]|\\[\\[expose.allow\\]\\]|\\[expose.upstream\\])",
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn a_key_that_does_not_exist_is_always_named(lines in prop::collection::vec(line(), 0..6)) {
+            let text = format!("no_such_key = 1\n{}", lines.join("\n"));
+            let error = FunnelConfig::from_toml(&text).build().unwrap_err();
+            let is_toml = text.parse::<Table>().is_ok();
+            let named = error.mistakes().iter().any(|mistake| mistake == "no_such_key: no such key");
+            prop_assert_eq!(named, is_toml, "{}", error);
+        }
+
+        #[test]
+        fn a_count_is_one_or_more(number in prop_oneof![any::<i64>(), -2..3i64]) {
+            let text = format!("[expose]\nmax_links = {number}");
+            let limit = FunnelConfig::from_toml(&text).build().map(|config| config.incoming_limits.max_links);
+            prop_assert_eq!(limit.ok(), usize::try_from(number).ok().filter(|number| *number > 0));
         }
     }
 }

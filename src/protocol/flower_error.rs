@@ -234,3 +234,40 @@ mod tests {
         assert!(error.trailers()["grpc-message"].len() < 8 << 10);
     }
 }
+
+#[cfg(test)]
+mod properties {
+    use proptest::{collection::vec, prelude::*};
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn an_error_with_a_code_is_the_same_after_a_way_there_and_back(
+            code in any::<u64>(),
+            detail in "\\PC{0,80}",
+            extra in proptest::option::of("\\PC{0,80}"),
+        ) {
+            prop_assume!(!detail.contains(GIVE_UP));
+            let status = Status::of_code(code).unwrap_or(Status::UNAVAILABLE);
+            let error = FlowerError { status, code: Some(code), texts: [Some(detail), extra] };
+            let response = error.response(Wire::Http);
+            let (of_http, _) = FlowerError::of_http(response.status(), response.body(), Api::Fleet);
+            prop_assert_eq!(&of_http, &error);
+            prop_assert_eq!(&FlowerError::of_grpc(&of_http.trailers(), Api::Fleet).0, &error);
+        }
+
+        #[test]
+        fn whatever_a_server_says_is_a_short_error_that_leaves_a_supernode_alive(
+            status in 400..600u16,
+            body in prop_oneof![vec(any::<u8>(), 0..3000), "[{\\[\":,a-z0-9}\\]]{0,60}".prop_map(String::into_bytes)],
+        ) {
+            let status = StatusCode::from_u16(status).unwrap();
+            let (error, exact) = FlowerError::of_http(status, &body, Api::Fleet);
+            let trailers = error.trailers();
+            prop_assert!(trailers["grpc-message"].len() < 8 << 10);
+            prop_assert!(exact || trailers["grpc-status"] == "14");
+            prop_assert!(!trailers["grpc-message"].to_str().unwrap().contains(GIVE_UP));
+        }
+    }
+}

@@ -5,6 +5,7 @@
 //! /v1/{api}/{kebab-name}           lower-case words of letters and digits, joined by single hyphens
 //! /health
 //! /.funnel/hello                   between funnels
+//! CONNECT of HTTP/2                between funnels, where pass-through is granted
 //! ```
 //! What is outside of it is refused, never repaired: a path that two programs read differently is how one API is
 //! reached under another's name.
@@ -34,6 +35,8 @@ pub enum Route {
     Health,
     /// A funnel's first question.
     Hello,
+    /// Bytes to the upstream that is named for them. Whatever authority is asked for has no meaning.
+    Passthrough,
 }
 
 /// Why a request is refused before anybody is asked.
@@ -61,6 +64,8 @@ impl Route {
             return Err(Refusal::Form);
         }
         let (route, methods): (_, &[Method]) = match uri.path() {
+            // CONNECT alone has no path, and over HTTP/1.1 never gets here.
+            "" if request.version() == Version::HTTP_2 => (Self::Passthrough, &[Method::CONNECT]),
             "/health" => (Self::Health, &[Method::GET, Method::HEAD]),
             HELLO_PATH => (Self::Hello, &[Method::GET]),
             path => (Self::call(path)?, &[Method::POST]),
@@ -75,6 +80,7 @@ impl Route {
     pub(crate) fn is_bulk(&self) -> bool {
         match self {
             Self::Call { api, method, .. } => super::Method::find(*api, method).is_none_or(super::Method::is_bulk),
+            Self::Passthrough => true,
             Self::Health | Self::Hello => false,
         }
     }
@@ -115,6 +121,7 @@ impl fmt::Display for Route {
             Self::Call { api, method, .. } => write!(f, "{api}/{method}"),
             Self::Health => f.write_str("health"),
             Self::Hello => f.write_str("hello"),
+            Self::Passthrough => f.write_str("pass-through"),
         }
     }
 }
@@ -200,5 +207,53 @@ mod tests {
         let put = Request::put("/v1/fleet/pull-messages").body(()).unwrap();
         assert_eq!(Route::of(&put), Err(Refusal::Method(Method::PUT)));
         assert_eq!(post("/health"), Err(Refusal::Method(Method::POST)));
+    }
+}
+
+#[cfg(test)]
+mod properties {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Paths that are calls, or nearly.
+    fn path() -> impl Strategy<Value = String> {
+        let call = prop_oneof![
+            "/flwr[.]proto[.](Fleet|Control|Runtime|GrpcAdapter|Nobody)/[A-Za-z][A-Za-z0-9]{0,12}",
+            "/v1/(fleet|control|runtime|nobody)/[a-z0-9]{1,6}(-[a-z0-9]{1,6}){0,2}",
+        ];
+        let nearly = (call.clone(), any::<prop::sample::Index>(), "[ -~]{0,2}").prop_map(|(mut path, at, more)| {
+            path.insert_str(at.index(path.len() + 1), &more);
+            path
+        });
+        prop_oneof![1 => call, 3 => nearly, 1 => "/[ -~]{0,30}"]
+    }
+
+    proptest! {
+        /// The decision is on the very text that is sent on.
+        #[test]
+        fn a_path_that_passes_is_written_from_its_route_again(path in path()) {
+            let Ok(request) = Request::post(&path).body(()) else { return Ok(()) };
+            let Ok(Route::Call { api, wire, method }) = Route::of(&request) else { return Ok(()) };
+            match wire {
+                Wire::Http => prop_assert_eq!(request.uri().to_string(), format!("/v1/{api}/{method}")),
+                Wire::Grpc => {
+                    let sent = request.uri().path();
+                    let service = sent.strip_prefix("/flwr.proto.").and_then(|rest| rest.strip_suffix(&method));
+                    let service = service.and_then(|service| service.strip_suffix('/')).unwrap();
+                    prop_assert_eq!(Api::of_service(service), Some(api));
+                    prop_assert!(request.uri().query().is_none());
+                }
+            }
+        }
+
+        #[test]
+        fn what_is_read_differently_by_others_never_passes(path in path()) {
+            let Ok(request) = Request::post(&path).body(()) else { return Ok(()) };
+            let is_plain = request.uri().query().is_none()
+                && request.uri().path().split('/').skip(1).all(|segment| !matches!(segment, "" | "." | ".."))
+                && request.uri().path().bytes().all(|byte| byte.is_ascii_alphanumeric() || b"/.-".contains(&byte));
+            prop_assert!(is_plain || Route::of(&request).is_err(), "{}", path);
+        }
     }
 }

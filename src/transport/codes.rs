@@ -24,6 +24,8 @@ impl Code {
     pub const CANCELLED: Self = Self(4);
     /// The link was opened for an ALPN that is not served here.
     pub const WRONG_ALPN: Self = Self(5);
+    /// Nothing is wrong: what the peer may do here is new, and a new link has it.
+    pub const RECONNECT: Self = Self(6);
 
     /// The code of a close or reset frame, `None` past 32 bits, which no version of this crate sends.
     pub fn from_wire(code: VarInt) -> Option<Self> {
@@ -39,6 +41,7 @@ impl Code {
             Self::REFUSED => "refused",
             Self::CANCELLED => "cancelled",
             Self::WRONG_ALPN => "wrong-alpn",
+            Self::RECONNECT => "reconnect",
             _ => "unknown",
         }
     }

@@ -3,27 +3,33 @@
 use std::{
     convert::Infallible,
     pin::Pin,
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     task::{Context, Poll},
+    time::Duration,
 };
 
 use futures_util::Stream;
 use iroh::{
-    Endpoint,
+    Endpoint, EndpointId,
     endpoint::{Connection, Incoming},
 };
 use tokio::{
     sync::{Semaphore, mpsc},
     task::JoinSet,
-    time::timeout,
+    time::{Instant, timeout},
 };
 use tokio_util::task::AbortOnDropHandle;
 use tracing::{Instrument, debug, debug_span, warn};
 
-use super::{Code, IncomingLimits, IrohHandler, IrohStream, Link};
+use super::{
+    Code, IncomingLimits, IrohHandler, IrohStream, Link,
+    places::{Place, Places},
+};
 
 /// Sessions that were accepted and wait for the server to take them. Small: QUIC's flow control holds the rest back.
 const READY_SESSIONS: usize = 16;
+/// Between two warnings: whoever asks again and again fills no disk.
+const WARNING_INTERVAL: Duration = Duration::from_secs(10);
 
 /// The sessions that peers open, for tonic's `Server::serve_with_incoming` and `_shutdown`.
 ///
@@ -85,6 +91,12 @@ async fn accept_links(endpoint: Endpoint, alpn: Vec<u8>, acceptor: Acceptor) {
             Some(_) = links.join_next() => continue,
         };
         let Some(incoming) = incoming else { break };
+        let is_crowded = handshakes.available_permits() <= acceptor.limits.max_handshakes / 2;
+        if is_crowded && !incoming.remote_addr_validated() {
+            // It fails only for an address that was proven.
+            let _ = incoming.retry();
+            continue;
+        }
         let Ok(permit) = Arc::clone(&handshakes).try_acquire_owned() else {
             incoming.refuse();
             continue;
@@ -108,6 +120,8 @@ pub(super) struct Acceptor {
     limits: IncomingLimits,
     free_links: Arc<Semaphore>,
     free_sessions: Arc<Semaphore>,
+    places: Places,
+    warned: Arc<Mutex<Option<Instant>>>,
 }
 
 impl Acceptor {
@@ -115,6 +129,8 @@ impl Acceptor {
         Self {
             free_links: Arc::new(Semaphore::new(limits.max_links)),
             free_sessions: Arc::new(Semaphore::new(limits.max_sessions)),
+            places: Places::default(),
+            warned: Arc::default(),
             sessions,
             limits,
         }
@@ -142,17 +158,19 @@ impl Acceptor {
 
     /// Yields the sessions of one link until it ends.
     pub(super) async fn serve(&self, connection: Connection) {
+        let peer = connection.remote_id();
         let Ok(_permit) = self.free_links.try_acquire() else {
-            warn!(peer = %connection.remote_id().fmt_short(), limit = self.limits.max_links, "link refused: too many");
+            self.warn(peer, "link refused: too many");
             connection.close(Code::OVERLOADED.into(), b"too many links");
             return;
         };
-        let link = Link::new(connection);
-        let span = debug_span!("link", peer = %link.peer().fmt_short());
-        self.accept_sessions(link).instrument(span).await;
+        let place = self.places.take(&connection, &self.limits);
+        let link = Link::sharing(connection, place.shared.budget.clone());
+        let span = debug_span!("link", peer = %peer.fmt_short());
+        self.accept_sessions(link, &place).instrument(span).await;
     }
 
-    async fn accept_sessions(&self, link: Link) {
+    async fn accept_sessions(&self, link: Link, place: &Place) {
         loop {
             let stream = tokio::select! {
                 accepted = link.accept() => match accepted {
@@ -161,14 +179,23 @@ impl Acceptor {
                 },
                 () = self.sessions.closed() => return,
             };
-            let Ok(permit) = Arc::clone(&self.free_sessions).try_acquire_owned() else {
-                warn!(limit = self.limits.max_sessions, "session refused: too many");
+            let (of_peer, of_all) = (Arc::clone(&place.shared.free_sessions), Arc::clone(&self.free_sessions));
+            let (Ok(of_peer), Ok(of_all)) = (of_peer.try_acquire_owned(), of_all.try_acquire_owned()) else {
+                self.warn(link.peer(), "session refused: too many");
                 stream.reset(Code::OVERLOADED);
                 continue;
             };
-            if self.sessions.send(stream.counted(permit).for_http()).await.is_err() {
+            if self.sessions.send(stream.counted([of_peer, of_all]).for_http()).await.is_err() {
                 return;
             }
+        }
+    }
+
+    fn warn(&self, peer: EndpointId, refused: &str) {
+        let mut warned = self.warned.lock().unwrap_or_else(PoisonError::into_inner);
+        if warned.is_none_or(|at| at.elapsed() >= WARNING_INTERVAL) {
+            *warned = Some(Instant::now());
+            warn!(peer = %peer.fmt_short(), limits = ?self.limits, "{refused}");
         }
     }
 }

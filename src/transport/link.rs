@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use futures_util::StreamExt;
 use iroh::{
     EndpointId,
     endpoint::{Connection, ConnectionError},
@@ -41,7 +42,12 @@ impl Drop for Guard {
 
 impl Link {
     pub(super) fn new(connection: Connection) -> Self {
-        Self(Arc::new(Guard { connection, budget: Budget::default(), turns: Turns::default() }))
+        Self::sharing(connection, Budget::default())
+    }
+
+    /// A link whose unread data counts together with that of its peer's other links.
+    pub(super) fn sharing(connection: Connection, budget: Budget) -> Self {
+        Self(Arc::new(Guard { connection, budget, turns: Turns::default() }))
     }
 
     pub(super) fn connection(&self) -> &Connection {
@@ -69,6 +75,20 @@ impl Link {
     /// The network path in use, `None` when none is selected.
     pub fn path(&self) -> Option<Path> {
         Path::of(self.connection())
+    }
+
+    /// Waits until the path in use is one that is `wanted`, and returns it; `None` when the link is closed.
+    ///
+    /// # Cancel safety
+    /// Dropping the future changes nothing.
+    pub async fn path_where(&self, mut wanted: impl FnMut(&Path) -> bool) -> Option<Path> {
+        let mut changes = self.connection().paths_stream();
+        while changes.next().await.is_some() {
+            if let Some(path) = self.path().filter(&mut wanted) {
+                return Some(path);
+            }
+        }
+        None
     }
 
     /// What has gone to and fro since the link was opened.

@@ -36,8 +36,8 @@ pub struct Path {
 }
 
 impl Path {
-    /// The selected path of `connection`.
-    pub(super) fn of(connection: &Connection) -> Option<Self> {
+    /// The path that `connection` uses now.
+    pub fn of(connection: &Connection) -> Option<Self> {
         connection
             .paths()
             .iter()

@@ -2,7 +2,7 @@
 
 use std::{error::Error, fmt, str::FromStr, sync::Arc, time::Duration};
 
-use iroh::endpoint::{AckFrequencyConfig, IdleTimeout, QuicTransportConfig, VarInt};
+use iroh::endpoint::{AckFrequencyConfig, IdleTimeout, QuicTransportConfig, QuicTransportConfigBuilder, VarInt};
 use noq_proto::congestion::{Bbr3Config, ControllerFactory, CubicConfig};
 
 use super::congestion::ByPath;
@@ -12,6 +12,13 @@ use super::congestion::ByPath;
 /// iroh sends a keep-alive every 5 s, and the timer starts anew when one is sent, so a silent peer is known lost
 /// after 6 to 11 s. iroh's own default is 30 s, longer than most callers wait.
 pub const IDLE_TIMEOUT: Duration = Duration::from_secs(6);
+
+/// After this long without an answer on one path a link goes on over another, the relay mostly. In time for a heartbeat,
+/// which has 5 s (iroh: 15 s, in which the link would be lost).
+const PATH_IDLE_TIMEOUT: Duration = Duration::from_secs(4);
+
+/// How long a path rests before it is asked whether it is still there (iroh: 5 s).
+const PATH_KEEP_ALIVE: Duration = Duration::from_secs(2);
 
 /// Round trip that is assumed until one was measured: lost packets of a handshake are sent again after 0.3 and 0.9 s
 /// (iroh: 333 ms; after 1 and 3 s).
@@ -23,6 +30,10 @@ const INITIAL_ROUND_TRIP: Duration = Duration::from_millis(100);
 /// 1,830 pieces where packets have 1,200 bytes and writes 16 KiB: a reader may stall with the window full, and loss
 /// spread over one window costs no link.
 const STREAM_WINDOW: u32 = 2_000_000;
+
+/// What one link may have in flight and unread, in bytes, however many streams it has: 64 MB, 17 lanes with their windows
+/// full and as much again. iroh has no bound; the streams that nobody has accepted yet would then hold 200 MB.
+const LINK_WINDOW: u32 = 64_000_000;
 
 /// Packets that the peer may leave unacknowledged, within its 25 ms (iroh: 1). Gaps are reported at once. An answer then
 /// carries the acknowledgement of its request, and bulk costs both ends less than half of the acknowledgements.
@@ -78,24 +89,40 @@ impl Error for InvalidCongestionControl {}
 
 /// QUIC settings for an endpoint that carries gRPC: for `iroh::endpoint::Builder::transport_config`.
 ///
-/// Idle timeout 6 s (iroh: 30 s), stream window 2 MB (iroh: 1.25 MB), an acknowledgement for every fifth packet (iroh:
-/// second), handshakes sent again after 0.3 s (iroh: 1 s), and [`CongestionControl::ByPath`] (iroh: Cubic). An endpoint
-/// with iroh's own settings works as well, notices a silent peer later and is much slower on links that are long or lose
-/// packets.
+/// Idle timeout 6 s (iroh: 30 s), of a path 4 s (iroh: 15 s), stream window 2 MB (iroh: 1.25 MB), link window 64 MB (iroh:
+/// none), an acknowledgement for every fifth packet (iroh: second), handshakes sent again after 0.3 s (iroh: 1 s), and
+/// [`CongestionControl::ByPath`] (iroh: Cubic). An endpoint with iroh's own settings works as well, notices a silent peer
+/// later and is much slower on links that are long or lose packets.
 pub fn quic_config() -> QuicTransportConfig {
     quic_config_with(CongestionControl::default())
 }
 
 /// The same with another congestion control.
 pub fn quic_config_with(congestion_control: CongestionControl) -> QuicTransportConfig {
+    builder(congestion_control).build()
+}
+
+/// The same for an endpoint that carries nothing but sessions: unidirectional streams and datagrams, which nobody reads
+/// there, are not offered to peers.
+#[cfg(feature = "funnel")]
+pub(crate) fn sessions_only(congestion_control: CongestionControl) -> QuicTransportConfig {
+    builder(congestion_control)
+        .max_concurrent_uni_streams(VarInt::from_u32(0))
+        .datagram_receive_buffer_size(None)
+        .build()
+}
+
+fn builder(congestion_control: CongestionControl) -> QuicTransportConfigBuilder {
     let idle = IdleTimeout::try_from(IDLE_TIMEOUT).expect("6 s fit QUIC's 62 bits of milliseconds");
     QuicTransportConfig::builder()
         .max_idle_timeout(Some(idle))
+        .default_path_max_idle_timeout(PATH_IDLE_TIMEOUT)
+        .default_path_keep_alive_interval(PATH_KEEP_ALIVE)
         .initial_rtt(INITIAL_ROUND_TRIP)
         .congestion_controller_factory(congestion_control.factory())
         .stream_receive_window(VarInt::from_u32(STREAM_WINDOW))
+        .receive_window(VarInt::from_u32(LINK_WINDOW))
         .ack_frequency_config(Some(acknowledgements()))
-        .build()
 }
 
 fn acknowledgements() -> AckFrequencyConfig {

@@ -34,7 +34,7 @@ use super::{
 /// Up to 4 MiB are read ahead while nobody reads; then QUIC's flow control holds the peer back. A peer that has sent
 /// all of it in small pieces cannot be held back without risk for the link: this side then stops reading the stream
 /// with [`Code::OVERLOADED`]. No HTTP/2 session comes near that, since it always reads. The same happens when more than
-/// 16 MiB wait for one missing piece, or when all streams of a link keep more than 64 MiB.
+/// 16 MiB wait for one missing piece, or when all streams of a peer keep more than 64 MiB.
 ///
 /// # Priority
 /// What is written goes before the bulk of other streams until this stream has sent 32 KiB, and again after 100 ms of
@@ -44,8 +44,8 @@ pub struct IrohStream {
     recv: ReadAhead,
     sending: Sending,
     receiving: Receiving,
-    /// Counts the stream against a server's limit.
-    permit: Option<OwnedSemaphorePermit>,
+    /// Counts the stream against a server's limits: its peer's, and that of all.
+    permits: Option<[OwnedSemaphorePermit; 2]>,
     /// Last, so that the streams are ended before their link may close.
     link: Link,
 }
@@ -70,13 +70,13 @@ impl IrohStream {
             send: Outgoing::new(send, link.turns().clone()),
             sending: Sending::Open,
             receiving: Receiving::Open,
-            permit: None,
+            permits: None,
             link,
         }
     }
 
-    pub(super) fn counted(mut self, permit: OwnedSemaphorePermit) -> Self {
-        self.permit = Some(permit);
+    pub(super) fn counted(mut self, permits: [OwnedSemaphorePermit; 2]) -> Self {
+        self.permits = Some(permits);
         self
     }
 

@@ -68,3 +68,26 @@ mod tests {
         }
     }
 }
+
+#[cfg(test)]
+mod properties {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn a_target_names_one_peer_and_its_name_leads_back(text in "(iroh|http|https)://[0-9a-f]{60,66}(:[0-9]{1,5})?(/[ -~]{0,8})?") {
+            let Ok(uri) = text.parse::<Uri>() else { return Ok(()) };
+            let Ok(id) = peer_id(&uri) else { return Ok(()) };
+            prop_assert_eq!(peer_id(&format!("iroh://{id}").parse().unwrap()).unwrap(), id);
+            prop_assert_eq!(uri.host(), Some(&*id.to_string()));
+        }
+
+        #[test]
+        fn every_key_is_a_target(seed in any::<[u8; 32]>()) {
+            let id = iroh::SecretKey::from_bytes(&seed).public();
+            prop_assert_eq!(peer_id(&format!("http://{id}/any/path").parse().unwrap()).unwrap(), id);
+        }
+    }
+}

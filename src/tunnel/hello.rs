@@ -112,3 +112,33 @@ impl std::fmt::Display for Hello {
         f.write_str(&self.apis.iter().map(api).collect::<Vec<_>>().join(", "))
     }
 }
+
+#[cfg(test)]
+mod properties {
+    use proptest::{collection::vec, prelude::*};
+
+    use super::*;
+
+    fn hello() -> impl Strategy<Value = Hello> {
+        let wire = ("\\PC{0,8}", "\\PC{0,8}").prop_map(|(wire, state)| WireReport::new(wire, state));
+        let api = ("\\PC{0,8}", vec(wire, 0..3)).prop_map(|(api, wires)| ApiReport::new(api, wires));
+        (vec(api, 0..4), any::<Option<u32>>()).prop_map(|(apis, start)| Hello { start, ..Hello::new(apis) })
+    }
+
+    proptest! {
+        #[test]
+        fn a_hello_is_understood_as_it_was_said_with_what_a_newer_funnel_adds(hello in hello(), key in "new_[a-z]{1,8}") {
+            let said = hello.response().into_body();
+            prop_assert_eq!(&serde_json::from_slice::<Hello>(&said).unwrap(), &hello);
+            let mut object: serde_json::Map<_, _> = serde_json::from_slice(&said).unwrap();
+            object.insert(key, serde_json::json!([1, {"a": null}]));
+            prop_assert_eq!(&serde_json::from_value::<Hello>(object.into()).unwrap(), &hello);
+        }
+
+        #[test]
+        fn a_hello_cut_anywhere_is_not_understood(hello in hello(), at in any::<prop::sample::Index>()) {
+            let said = hello.response().into_body();
+            prop_assert!(serde_json::from_slice::<Hello>(&said[..at.index(said.len())]).is_err());
+        }
+    }
+}

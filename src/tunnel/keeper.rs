@@ -3,7 +3,10 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use http::{Request, uri::Authority};
+use http::{
+    Request,
+    uri::{Authority, Scheme},
+};
 use iroh::EndpointId;
 use tokio::{
     sync::watch,
@@ -17,6 +20,7 @@ use super::{
     lanes::{Lanes, SendError, Size},
 };
 use crate::{
+    enrolment::{Enrolment, Presented},
     forward,
     protocol::{Failure, HELLO_PATH},
     transport::{Code, ConnectError, IrohConnector, Link, LinkLost},
@@ -44,6 +48,8 @@ pub(super) struct Keeper {
     peer: EndpointId,
     authority: Authority,
     state: watch::Sender<State>,
+    /// Until the peer has decided on it.
+    enrolment: Option<Enrolment>,
 }
 
 impl Keeper {
@@ -52,8 +58,9 @@ impl Keeper {
         peer: EndpointId,
         authority: Authority,
         state: watch::Sender<State>,
+        enrolment: Option<Enrolment>,
     ) -> Self {
-        Self { connector, peer, authority, state }
+        Self { connector, peer, authority, state, enrolment }
     }
 
     pub(super) async fn run(self) {
@@ -61,7 +68,7 @@ impl Keeper {
         self.keep().instrument(span).await;
     }
 
-    async fn keep(self) {
+    async fn keep(mut self) {
         let (mut since, mut failures) = (Instant::now(), 0);
         loop {
             let mut waiting = Waiting::Worthwhile;
@@ -74,10 +81,13 @@ impl Keeper {
                         continue;
                     }
                 }
-                Err(down) => {
-                    waiting = down.waiting;
-                    self.note(Down { since, ..down });
-                }
+                Err(down) => match self.enrol(&down).await {
+                    Ok(()) => continue,
+                    Err(failure) => {
+                        waiting = down.waiting;
+                        self.note(Down { since, failure: failure.unwrap_or(down.failure), waiting });
+                    }
+                },
             }
             sleep(pause(failures, waiting)).await;
             failures += 1;
@@ -147,6 +157,26 @@ impl Keeper {
         }
     }
 
+    /// Presents the invitation, if there is one, to a peer that does not admit us. Otherwise, and where it was of no use,
+    /// the failure says more than the refusal.
+    async fn enrol(&mut self, down: &Down) -> Result<(), Option<Failure>> {
+        let enrolment = match down.waiting {
+            Waiting::Useless => self.enrolment.take().ok_or(None)?,
+            Waiting::Worthwhile => return Err(None),
+        };
+        match enrolment.present().await {
+            Presented::Enrolled => {
+                info!("the peer has taken the invitation");
+                Ok(())
+            }
+            Presented::Refused(failure) => Err(Some(failure)),
+            Presented::NotNow(failure) => {
+                self.enrolment = Some(enrolment);
+                Err(Some(failure))
+            }
+        }
+    }
+
     /// Publishes why there is no link, and logs it when it is news.
     fn note(&self, down: Down) {
         self.state.send_if_modified(|state| {
@@ -197,7 +227,7 @@ impl Keeper {
     async fn hello(&self, lanes: &Lanes) -> Result<Hello, Failure> {
         let mut request = Request::new(forward::full(Bytes::new()));
         *request.uri_mut() = http::Uri::from_static(HELLO_PATH);
-        let request = forward::onward_request(request, &self.authority);
+        let request = forward::onward_request(request, Scheme::HTTP, &self.authority);
         let exchange = async {
             match lanes.send(Size::Small, request).await {
                 Ok((response, _lane)) => Hello::read(response).await,

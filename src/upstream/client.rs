@@ -5,45 +5,41 @@ use std::{error::Error, time::Duration};
 use http::{HeaderValue, Request, Response, Version, header::CONTENT_TYPE};
 use hyper::body::Incoming;
 use hyper_util::{
-    client::legacy::{self as client, Client, connect::HttpConnector},
+    client::legacy::{self as client, Client},
     rt::{TokioExecutor, TokioTimer},
 };
 
-use super::Upstream;
+use super::{Upstream, connector::Connector};
 use crate::{
     forward::{self, Body, PASSED, chain},
     http2,
     protocol::{Failure, Wire, has_grpc_type},
+    tls::Trust,
 };
 
-/// An upstream stands on this machine or next to it: a second is long.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// uvicorn, under Flower, closes idle connections after 5 s; a call must not meet that.
 const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(4);
 
-/// TCP asks an upstream that says nothing whether it is there: after this, and twice more at half of it. HTTP/2 pings
-/// would do as well, but a SuperLink ends connections that ping (its "too many pings").
-const KEEP_ALIVE: Duration = Duration::from_secs(4);
-/// What was sent and not acknowledged for so long is lost.
-#[cfg(target_os = "linux")]
-const UNACKNOWLEDGED: Duration = Duration::from_secs(10);
-
-/// Calls upstreams, over HTTP/1.1 or HTTP/2 without TLS.
+/// Calls upstreams, over HTTP/1.1 or HTTP/2.
 #[derive(Clone, Debug)]
 pub(crate) struct UpstreamClient {
-    http: Client<HttpConnector, Body>,
-    grpc: Client<HttpConnector, Body>,
+    http: Client<Connector, Body>,
+    grpc: Client<Connector, Body>,
+    grpc_connector: Connector,
 }
 
 impl UpstreamClient {
-    pub(crate) fn new() -> Self {
-        Self { http: builder().build(connector()), grpc: grpc() }
+    /// Upstreams with TLS are known by `trust`.
+    pub(crate) fn new(trust: &Trust) -> Self {
+        let grpc_connector = Connector::new(Wire::Grpc, trust);
+        let http = builder().build(Connector::new(Wire::Http, trust));
+        Self { http, grpc: grpc(grpc_connector.clone()), grpc_connector }
     }
 
     /// The same with HTTP/2 connections of its own. What one session leaves unread fills the window of the connection
     /// that it came on, and must hold back nobody else.
     pub(crate) fn for_session(&self) -> Self {
-        Self { http: self.http.clone(), grpc: grpc() }
+        Self { grpc: grpc(self.grpc_connector.clone()), ..self.clone() }
     }
 
     /// Hands one call to `upstream`.
@@ -68,7 +64,7 @@ impl UpstreamClient {
         upstream: &Upstream,
         request: Request<Body>,
     ) -> Result<Response<Incoming>, Failure> {
-        let mut request = forward::onward_request(request, upstream.authority());
+        let mut request = forward::onward_request(request, upstream.security().scheme(), upstream.authority());
         request.headers_mut().insert(PASSED, HeaderValue::from_static("inbound"));
         let client = match upstream.wire() {
             Wire::Http => &self.http,
@@ -80,6 +76,9 @@ impl UpstreamClient {
         client.request(request).await.map_err(|error| {
             if let Some(failure) = own_failure(&error) {
                 return failure.clone();
+            }
+            if let Some(explained) = Trust::explain(&error) {
+                return Failure::unavailable(format_args!("no TLS with the upstream at {upstream}: {explained}"));
             }
             let problem = if error.is_connect() { "is not reachable" } else { "broke off the call" };
             Failure::unavailable(format_args!("the upstream at {upstream} {problem}: {}", chain(&error)))
@@ -98,26 +97,14 @@ fn builder() -> client::Builder {
     builder
 }
 
-fn grpc() -> Client<HttpConnector, Body> {
+fn grpc(connector: Connector) -> Client<Connector, Body> {
     builder()
         .http2_only(true)
         .http2_initial_stream_window_size(http2::LOCAL_STREAM_WINDOW)
         .http2_initial_connection_window_size(http2::LOCAL_CONNECTION_WINDOW)
         .http2_max_frame_size(http2::FRAME_SIZE)
         .http2_max_header_list_size(http2::MAX_HEADER_LIST)
-        .build(connector())
-}
-
-fn connector() -> HttpConnector {
-    let mut connector = HttpConnector::new();
-    connector.set_nodelay(true);
-    connector.set_connect_timeout(Some(CONNECT_TIMEOUT));
-    connector.set_keepalive(Some(KEEP_ALIVE));
-    connector.set_keepalive_interval(Some(KEEP_ALIVE / 2));
-    connector.set_keepalive_retries(Some(2));
-    #[cfg(target_os = "linux")]
-    connector.set_tcp_user_timeout(Some(UNACKNOWLEDGED));
-    connector
+        .build(connector)
 }
 
 /// Whether the response is in the wire's own form: another web server at that port would make a SuperNode stop.

@@ -13,8 +13,9 @@ use tracing::{info, warn};
 
 use super::{Upstream, UpstreamClient, Upstreams};
 use crate::{
+    access::Access,
     forward,
-    protocol::{Api, ApiSet, Failure, Wire, has_grpc_type},
+    protocol::{Api, Failure, Wire, has_grpc_type},
 };
 
 /// Between two looks for an API that nobody serves. A SuperLink takes about 5 s to start; an operator who watches
@@ -64,15 +65,14 @@ type States = HashMap<(Api, Upstream), UpstreamState>;
 #[derive(Clone, Debug)]
 pub(crate) struct Probe {
     upstreams: Arc<Upstreams>,
-    /// The APIs that somebody may call.
-    offered: ApiSet,
+    access: Access,
     states: watch::Sender<States>,
     doubt: Arc<Notify>,
 }
 
 impl Probe {
-    pub(crate) fn new(upstreams: Arc<Upstreams>, offered: ApiSet) -> Self {
-        Self { upstreams, offered, states: watch::Sender::new(States::new()), doubt: Arc::default() }
+    pub(crate) fn new(upstreams: Arc<Upstreams>, access: Access) -> Self {
+        Self { upstreams, access, states: watch::Sender::new(States::new()), doubt: Arc::default() }
     }
 
     pub(crate) fn state(&self, api: Api, upstream: &Upstream) -> UpstreamState {
@@ -86,7 +86,7 @@ impl Probe {
 
     /// What was found, for every API that somebody may call.
     pub(crate) fn found(&self) -> Vec<(Api, Upstream, UpstreamState)> {
-        self.rows().map(|(api, upstream)| (api, upstream.clone(), self.state(api, upstream))).collect()
+        self.rows().into_iter().map(|(api, upstream)| (api, upstream.clone(), self.state(api, upstream))).collect()
     }
 
     /// A call met something else than was found: looks again soon.
@@ -103,10 +103,10 @@ impl Probe {
 
     /// Waits for the first look at every upstream, but not for one that is slow to answer.
     pub(crate) async fn looked(&self) {
-        let all = self.rows().count();
+        let all = self.rows().len();
         let mut states = self.states.subscribe();
         // The sender lives as long as self, and whoever was not seen in time is unknown.
-        let _ = timeout(FIRST_LOOK, states.wait_for(|states| states.len() == all)).await;
+        let _ = timeout(FIRST_LOOK, states.wait_for(|states| states.len() >= all)).await;
     }
 
     /// Looks again and again, for ever.
@@ -114,7 +114,8 @@ impl Probe {
         let mut served = HashMap::new();
         for round in 0_u32.. {
             let all = round.is_multiple_of(LOOKS_FOR_ONE);
-            let due: Vec<_> = self.rows().filter(|(api, _)| all || !self.is_served(*api)).collect();
+            let mut due = self.rows();
+            due.retain(|(api, _)| all || !self.is_served(*api));
             let looks = join_all(due.iter().map(|(api, upstream)| look(&client, *api, upstream))).await;
             let mut details = HashMap::<Api, Vec<String>>::new();
             self.states.send_modify(|states| {
@@ -131,8 +132,10 @@ impl Probe {
         }
     }
 
-    fn rows(&self) -> impl Iterator<Item = (Api, &Upstream)> {
-        self.upstreams.rows().filter(|(api, _)| self.offered.contains(*api))
+    /// The upstreams of the APIs that somebody may call now, or could after an enrolment.
+    fn rows(&self) -> Vec<(Api, &Upstream)> {
+        let offered = self.access.offered();
+        self.upstreams.rows().filter(|(api, _)| offered.contains(*api)).collect()
     }
 
     fn is_served(&self, api: Api) -> bool {

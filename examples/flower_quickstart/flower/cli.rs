@@ -1,12 +1,12 @@
 //! The `flwr` command, pointed at one SuperLink.
 
-use std::net::SocketAddr;
 use std::path::Path;
 use std::process::ExitStatus;
 use std::time::Duration;
 
 use serde_json::Value;
 
+use super::dial::Dial;
 use super::error::{Context, Error, Result};
 use super::home::Home;
 use super::output::Lines;
@@ -41,17 +41,16 @@ pub struct Answer {
 pub struct Cli {
     venv: Venv,
     home: Home,
-    control: SocketAddr,
+    control: Dial,
 }
 
 impl Cli {
     /// A command that dials `control`.
-    pub fn new(venv: &Venv, control: SocketAddr) -> Result<Self> {
+    pub fn new(venv: &Venv, control: impl Into<Dial>) -> Result<Self> {
+        let control = control.into();
         let home = Home::create()?;
-        let config = format!(
-            "[superlink]\ndefault = \"{CONNECTION}\"\n\n[superlink.{CONNECTION}]\naddress = \"{control}\"\n\
-             insecure = true\n"
-        );
+        let config =
+            format!("[superlink]\ndefault = \"{CONNECTION}\"\n\n[superlink.{CONNECTION}]\n{}", control.settings());
         std::fs::write(home.path().join("config.toml"), config).context(|| "cannot write config.toml".into())?;
         Ok(Self { venv: venv.clone(), home, control })
     }
@@ -111,7 +110,7 @@ impl Cli {
     async fn output(&self, name: &str, arguments: &[&str], limit: Duration) -> Result<String> {
         let (process, status) = self.end_of(name, arguments, limit).await?;
         if !status.success() {
-            return Err(process.error(&format!("failed ({status}), dialling {}", self.control)));
+            return Err(process.error(&format!("failed ({status}), dialling {}", self.control.addr)));
         }
         printed(&process)
     }

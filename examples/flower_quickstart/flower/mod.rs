@@ -17,8 +17,10 @@
 
 mod cli;
 mod descendants;
+mod dial;
 mod error;
 mod home;
+mod keys;
 mod outcome;
 mod output;
 mod poll;
@@ -33,7 +35,9 @@ mod venv;
 mod version;
 
 pub use self::cli::{Answer, Cli, LogMode};
+pub use self::dial::Dial;
 pub use self::error::{Context, Error, Result};
+pub use self::keys::{Certificates, NodeKey};
 pub use self::outcome::{Outcome, Round, Summary};
 pub use self::output::Lines;
 pub use self::process::Process;

@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
-use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
 use tokio::time::{Instant, timeout_at};
 
 use super::cli::{Cli, LogMode};
+use super::dial::Dial;
 use super::error::{Context, Error, Result};
 use super::outcome::Outcome;
 use super::output::Lines;
@@ -83,9 +83,10 @@ pub struct FlowerRun {
 
 impl FlowerRun {
     /// Submits a copy of the app to the SuperLink behind `control`, and waits until it has a run id.
-    pub async fn submit(venv: &Venv, control: SocketAddr, config: &RunConfig) -> Result<Self> {
+    pub async fn submit(venv: &Venv, control: impl Into<Dial>, config: &RunConfig) -> Result<Self> {
         let deadline = Instant::now() + config.timeout;
-        let cli = Cli::new(venv, control)?;
+        let control = control.into();
+        let cli = Cli::new(venv, control.clone())?;
         // Some versions write beside the app.
         let copy = cli.dir().join("app");
         copy_dir(Path::new(APP), &copy).context(|| format!("cannot copy {APP}"))?;
@@ -93,7 +94,7 @@ impl FlowerRun {
         let outcome =
             Outcome { run_id: String::new(), status: "submitted".into(), rounds: BTreeMap::new(), summary: None };
         let mut run = Self { process, lines, outcome, deadline, cli };
-        run.outcome.run_id = run.accepted(control).await?;
+        run.outcome.run_id = run.accepted(&control).await?;
         Ok(run)
     }
 
@@ -154,7 +155,7 @@ impl FlowerRun {
         error.with_log(self.process.log())
     }
 
-    async fn accepted(&mut self, control: SocketAddr) -> Result<String> {
+    async fn accepted(&mut self, control: &Dial) -> Result<String> {
         while let Some(line) = self.next_line().await? {
             // What follows the id, if anything, depends on both versions.
             let id = line.split_once("started run ").and_then(|(_, rest)| rest.split_whitespace().next());
@@ -162,7 +163,7 @@ impl FlowerRun {
                 return Ok(id.to_owned());
             }
         }
-        Err(self.process.error(&format!("could not submit the app, dialling {control}")))
+        Err(self.process.error(&format!("could not submit the app, dialling {}", control.addr)))
     }
 
     async fn final_status(&self) -> Result<String> {

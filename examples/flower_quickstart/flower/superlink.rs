@@ -1,10 +1,12 @@
 //! Flower's server side.
 
+use std::ffi::OsStr;
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 use super::error::{Context, Error, Result};
 use super::home::Home;
+use super::keys::Certificates;
 use super::poll;
 use super::process::Process;
 use super::upstream::{Upstream, Wire, free_addr};
@@ -16,7 +18,7 @@ const START: Duration = Duration::from_secs(120);
 /// A port may be taken between its choice and its use; more than this often is no accident.
 const ATTEMPTS: usize = 3;
 
-/// A running SuperLink that listens on free loopback ports, without TLS.
+/// A running SuperLink that listens on free loopback ports.
 #[derive(Debug)]
 pub struct SuperLink {
     process: Process,
@@ -35,9 +37,18 @@ struct Ports {
 impl SuperLink {
     /// Starts a SuperLink and waits until it listens.
     pub async fn start(venv: &Venv) -> Result<Self> {
+        Self::start_as(venv, None).await
+    }
+
+    /// The same for one with TLS, which takes only SuperNodes whose keys it was told of.
+    pub async fn start_with_tls(venv: &Venv, certificates: &Certificates) -> Result<Self> {
+        Self::start_as(venv, Some(certificates)).await
+    }
+
+    async fn start_as(venv: &Venv, certificates: Option<&Certificates>) -> Result<Self> {
         let mut attempt = 1;
         loop {
-            match Self::start_once(venv).await {
+            match Self::start_once(venv, certificates).await {
                 Err(error) if attempt < ATTEMPTS && error.to_string().contains("already in use") => attempt += 1,
                 result => return result,
             }
@@ -59,16 +70,29 @@ impl SuperLink {
         error.with_log(self.process.log())
     }
 
+    /// What this SuperLink has logged so far, which calls it got among it.
+    pub fn logged(&self) -> Result<String> {
+        std::fs::read_to_string(self.process.log()).context(|| "cannot read the SuperLink's log".into())
+    }
+
     /// Stops the SuperLink and the app processes it started.
     pub async fn stop(self) -> Result<()> {
         self.process.stop().await
     }
 
-    async fn start_once(venv: &Venv) -> Result<Self> {
+    async fn start_once(venv: &Venv, certificates: Option<&Certificates>) -> Result<Self> {
         let home = Home::create()?;
         let (arguments, ports) = layout(venv.version().era()).context(|| "no free port".into())?;
         let mut command = home.command(venv, "flower-superlink");
-        command.arg("--insecure").args(arguments);
+        match certificates {
+            None => command.arg("--insecure"),
+            Some(files) => command
+                .arg("--enable-supernode-auth")
+                .args([OsStr::new("--ssl-ca-certfile"), files.ca.as_os_str()])
+                .args([OsStr::new("--ssl-certfile"), files.certificate.as_os_str()])
+                .args([OsStr::new("--ssl-keyfile"), files.key.as_os_str()]),
+        };
+        command.args(arguments);
         let (process, _) = Process::spawn("flower-superlink", command, &home.log("superlink"))?;
         let mut superlink = Self { process, ports, _home: home };
         superlink.listening().await?;

@@ -1,10 +1,11 @@
 //! Flower's client side.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
+use super::dial::Dial;
 use super::error::{Context, Error, Result};
 use super::home::Home;
+use super::keys::NodeKey;
 use super::output::Lines;
 use super::process::Process;
 use super::upstream::free_addr;
@@ -14,7 +15,7 @@ use super::version::Era;
 /// Time until a SuperNode is known to its SuperLink; it tries again for ever, at most 20 s apart.
 const REGISTRATION: Duration = Duration::from_secs(120);
 
-/// A running SuperNode, without TLS.
+/// A running SuperNode.
 #[derive(Debug)]
 pub struct SuperNode {
     process: Process,
@@ -25,12 +26,36 @@ pub struct SuperNode {
 
 impl SuperNode {
     /// Starts the SuperNode for one of `partitions` parts of the data; it dials `superlink`, from its own port.
-    pub fn start(venv: &Venv, superlink: SocketAddr, partition: usize, partitions: usize) -> Result<Self> {
+    pub fn start(venv: &Venv, superlink: impl Into<Dial>, partition: usize, partitions: usize) -> Result<Self> {
+        Self::spawn(venv, &superlink.into(), None, partition, partitions)
+    }
+
+    /// Starts the SuperNode that signs with `key`, which its SuperLink was told of.
+    pub fn start_with_key(
+        venv: &Venv,
+        superlink: impl Into<Dial>,
+        key: &NodeKey,
+        partition: usize,
+        partitions: usize,
+    ) -> Result<Self> {
+        Self::spawn(venv, &superlink.into(), Some(key), partition, partitions)
+    }
+
+    fn spawn(
+        venv: &Venv,
+        superlink: &Dial,
+        key: Option<&NodeKey>,
+        partition: usize,
+        partitions: usize,
+    ) -> Result<Self> {
         let home = Home::create()?;
         let name = format!("supernode-{partition}");
         let runtime = free_addr().context(|| "no free port".into())?;
         let mut command = home.command(venv, "flower-supernode");
-        command.args(["--insecure", "--superlink", &superlink.to_string()]);
+        command.args(superlink.options());
+        if let Some(key) = key {
+            command.arg("--auth-supernode-private-key").arg(&key.private);
+        }
         command.args(["--node-config", &format!("partition-id={partition} num-partitions={partitions}")]);
         match venv.version().era() {
             Era::Grpc => command.args(["--clientappio-api-address", &runtime.to_string()]),

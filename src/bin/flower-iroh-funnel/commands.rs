@@ -3,24 +3,35 @@
 mod expose;
 mod failure;
 mod id;
+mod invite;
 mod join;
+mod peers;
+mod relay;
 mod run;
 
 use std::{
     fmt,
     io::{self, Write},
+    path::Path,
 };
 
-use flower_iroh_funnel::{FunnelConfigBuilder, address_lookup::Relay, identity};
+use flower_iroh_funnel::{Api, Exposed, FunnelConfigBuilder, identity, protocol::UnknownApi, roster::RosterFile};
 
 pub(crate) use self::{
     expose::expose,
     failure::{Failure, USAGE},
     id::id,
+    invite::invite,
     join::join,
+    peers::peers,
+    relay::relay,
     run::run,
 };
-use crate::args::Common;
+use crate::args::{self, Common};
+
+/// The roster, unless it is told otherwise, and the audit log: beside the key file, which says whose they are.
+const ROSTER: &str = "peers.toml";
+const AUDIT_LOG: &str = "audit.jsonl";
 
 /// Prints a line for whoever reads stdout. When nobody does, the funnel goes on.
 fn say(line: impl fmt::Display) {
@@ -37,13 +48,33 @@ fn with_options(mut builder: FunnelConfigBuilder, common: &Common) -> FunnelConf
             Err(error) => builder.mistake(format_args!("--bind {bind}: {error}; write ADDRESS:PORT")),
         };
     }
-    if let Some(relay) = &common.relay {
-        builder = match relay.parse::<Relay>() {
-            Ok(relay) => builder.relay_mode(relay.into_mode()),
-            Err(error) => builder.mistake(format_args!("--relay {error}")),
-        };
+    if !common.relay.is_empty() {
+        builder = builder.relays(&common.relay, "--relay");
     }
-    builder
+    common.relay_ca.iter().fold(builder, FunnelConfigBuilder::relay_ca_file)
+}
+
+/// What is exposed, with the roster and the audit log that stand beside the key unless something else was said.
+fn with_state(mut exposed: Exposed, key_file: &Path) -> Exposed {
+    if !exposed.has_roster() {
+        exposed = exposed.roster(RosterFile::new(key_file.with_file_name(ROSTER)));
+    }
+    if !exposed.has_audit_log() {
+        exposed = exposed.audit_log(key_file.with_file_name(AUDIT_LOG));
+    }
+    exposed
+}
+
+/// The roster that a command is about.
+fn roster(common: &Common, named: args::Roster) -> Result<RosterFile, Failure> {
+    let key_file = common.key_file.clone().or_else(identity::default_key_file);
+    let path = named.file.or_else(|| Some(key_file?.with_file_name(ROSTER)));
+    path.map(RosterFile::new)
+        .ok_or_else(|| Failure::usage("no home folder is known for the roster; name it with --roster"))
+}
+
+fn parse_apis<'a>(names: impl IntoIterator<Item = &'a str>) -> Result<Vec<Api>, String> {
+    names.into_iter().map(|name| name.parse().map_err(|error: UnknownApi| error.to_string())).collect()
 }
 
 fn with_key(builder: FunnelConfigBuilder, common: &Common) -> FunnelConfigBuilder {

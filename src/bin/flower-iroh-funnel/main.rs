@@ -49,6 +49,9 @@ fn run(args: Args) -> Result<(), Failure> {
             Command::Expose(expose) => commands::expose(&args.common, expose).await,
             Command::Join(join) => commands::join(&args.common, join).await,
             Command::Run(run) => commands::run(&args.common, run).await,
+            Command::Invite(invite) => commands::invite(&args.common, invite),
+            Command::Peers(peers) => commands::peers(&args.common, peers),
+            Command::Relay(relay) => commands::relay(&args.common, relay).await,
         }
     });
     runtime.shutdown_timeout(NAME_LOOKUPS);

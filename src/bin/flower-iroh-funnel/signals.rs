@@ -10,15 +10,22 @@ const INTERRUPTED: i32 = 130;
 
 /// The first signal drains the funnel, the second ends the process.
 pub(crate) fn drain_on_signal(funnel: Funnel) {
+    on_signal(move || {
+        info!("stopping: calls under way are finished; signal again to stop at once");
+        funnel.shutdown();
+    });
+}
+
+/// The first signal calls `stop`, the second ends the process.
+pub(crate) fn on_signal(stop: impl FnOnce() + Send + 'static) {
     let signals = Signals::listen();
     tokio::spawn(async move {
         let mut signals = match signals {
             Ok(signals) => signals,
-            Err(error) => return warn!(%error, "cannot listen for signals: they end the funnel at once"),
+            Err(error) => return warn!(%error, "cannot listen for signals: they end the process at once"),
         };
         signals.next().await;
-        info!("stopping: calls under way are finished; signal again to stop at once");
-        funnel.shutdown();
+        stop();
         signals.next().await;
         warn!("stopped at once");
         process::exit(INTERRUPTED);

@@ -6,11 +6,12 @@ use tracing_subscriber::EnvFilter;
 
 use crate::args::LogFormat;
 
-/// `RUST_LOG` overrides the verbosity.
+/// `RUST_LOG` overrides the verbosity. A relay's library warns of every attempt of a refused client; the line of our own
+/// comes once for each.
 pub(crate) fn init(format: LogFormat, verbose: u8) {
     let level = match verbose {
-        0 => "warn,flower_iroh_funnel=info",
-        1 => "warn,flower_iroh_funnel=debug",
+        0 => "warn,iroh_relay::server=error,flower_iroh_funnel=info",
+        1 => "warn,iroh_relay::server=error,flower_iroh_funnel=debug",
         2 => "info,flower_iroh_funnel=trace,iroh=debug",
         _ => "trace",
     };

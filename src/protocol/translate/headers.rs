@@ -163,3 +163,55 @@ mod tests {
         assert!(to_grpc(&headers).is_err());
     }
 }
+
+#[cfg(test)]
+mod properties {
+    use proptest::{collection::vec, prelude::*};
+
+    use super::*;
+
+    fn headers() -> impl Strategy<Value = HeaderMap> {
+        let name = prop_oneof![
+            "(flwr-public-key|flwr-signature|authorization|flwr-oidc-access-token|te|grpc-status|content-length)",
+            "(flwr-signature-bin|flwr-public-key-bin|x-[a-z]{1,3}-bin)",
+            "[a-z][a-z0-9-]{0,12}",
+        ];
+        let value = prop_oneof![
+            vec(any::<u8>(), 0..20).prop_map(|bytes| BASE64_STANDARD.encode(bytes).into_bytes()),
+            "Bearer [a-z0-9.]{0,10}".prop_map(String::into_bytes),
+            vec(any::<u8>(), 0..12),
+        ];
+        vec((name, value), 0..6).prop_map(|headers| {
+            let header = |(name, value): (String, Vec<u8>)| {
+                Some((HeaderName::try_from(name).ok()?, HeaderValue::try_from(value).ok()?))
+            };
+            headers.into_iter().filter_map(header).collect()
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn what_passes_into_grpc_is_what_grpc_may_carry(headers in headers()) {
+            let Ok(metadata) = to_grpc(&headers) else { return Ok(()) };
+            for (name, value) in &metadata {
+                prop_assert!(!OF_THE_WIRE.contains(name) && !name.as_str().starts_with(OF_GRPC), "{}", name);
+                prop_assert!(value.as_bytes().iter().all(|byte| matches!(byte, b' '..=b'~')), "{:?}", value);
+            }
+        }
+
+        #[test]
+        fn what_was_translated_once_is_the_same_after_a_way_there_and_back(headers in headers()) {
+            let Ok(metadata) = to_grpc(&headers) else { return Ok(()) };
+            let http = to_http(&metadata).expect("what gRPC carries passes back");
+            let again = to_http(&to_grpc(&http).expect("and there again")).unwrap();
+            prop_assert_eq!(http, again);
+        }
+
+        #[test]
+        fn bytes_are_the_same_bytes_in_either_wire(bytes in vec(any::<u8>(), 0..100)) {
+            let value = HeaderValue::try_from(BASE64_STANDARD.encode(bytes)).unwrap();
+            let http: HeaderMap = [(BINARY[1].0.clone(), value)].into_iter().collect();
+            prop_assert_eq!(to_http(&to_grpc(&http).unwrap()).unwrap(), http);
+        }
+    }
+}

@@ -311,6 +311,9 @@ where
 }
 
 #[cfg(test)]
+mod properties;
+
+#[cfg(test)]
 mod tests {
     use futures_util::stream;
     use http_body_util::{BodyExt, StreamBody};
@@ -319,13 +322,19 @@ mod tests {
 
     const TEXTS: [&[u8]; 3] = [b"first", b"", b"the third"];
 
-    fn framed(framing: Framing, texts: &[&[u8]]) -> Vec<u8> {
+    pub(super) fn framed(framing: Framing, texts: &[&[u8]]) -> Vec<u8> {
         let framed = |text: &&[u8]| [&framing.header(text.len() as u64).unwrap_or_default()[..], text].concat();
         texts.iter().flat_map(framed).collect()
     }
 
     /// What comes out when `input` comes in pieces: bytes and whether they ended well.
-    fn translated(direction: Direction, from: Framing, to: Framing, single: bool, pieces: &[&[u8]]) -> (Vec<u8>, bool) {
+    pub(super) fn translated(
+        direction: Direction,
+        from: Framing,
+        to: Framing,
+        single: bool,
+        pieces: &[&[u8]],
+    ) -> (Vec<u8>, bool) {
         let data = pieces.iter().map(|piece| Ok(Frame::data(Bytes::copy_from_slice(piece))));
         let ok: HeaderMap = [("grpc-status".parse().unwrap(), HeaderValue::from_static("0"))].into_iter().collect();
         let frames: Vec<Result<_, BoxError>> = data.chain([Ok(Frame::trailers(ok))]).collect();

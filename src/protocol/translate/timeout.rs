@@ -54,3 +54,33 @@ mod tests {
         }
     }
 }
+
+#[cfg(test)]
+mod properties {
+    use proptest::{collection::vec, prelude::*};
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn what_is_read_has_the_grammars_form_and_nothing_else_is(text in vec(any::<u8>(), 0..12)) {
+            let Ok(value) = HeaderValue::try_from(text.clone()) else { return Ok(()) };
+            let is_timeout = match text.split_last() {
+                Some((unit, digits)) => {
+                    b"HMSmun".contains(unit) && (1..=8).contains(&digits.len()) && digits.iter().all(u8::is_ascii_digit)
+                }
+                None => false,
+            };
+            prop_assert_eq!(parse(&value).is_some(), is_timeout);
+        }
+
+        #[test]
+        fn every_number_is_read_in_its_unit(number in 0..100_000_000u32, (unit, nanos) in prop_oneof![
+            Just(("H", 3_600_000_000_000u128)), Just(("M", 60_000_000_000)), Just(("S", 1_000_000_000)),
+            Just(("m", 1_000_000)), Just(("u", 1_000)), Just(("n", 1)),
+        ]) {
+            let value = HeaderValue::try_from(format!("{number}{unit}")).unwrap();
+            prop_assert_eq!(parse(&value).unwrap().as_nanos(), u128::from(number) * nanos);
+        }
+    }
+}

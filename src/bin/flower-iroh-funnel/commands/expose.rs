@@ -3,21 +3,29 @@
 use std::{fs, io, path::Path, pin::pin};
 
 use flower_iroh_funnel::{
-    Api, EndpointId, Exposed, Funnel, FunnelConfig, FunnelConfigBuilder, Upstream, UpstreamState,
+    Api, EndpointId, Exposed, Funnel, FunnelConfig, FunnelConfigBuilder, Security, Upstream, UpstreamState,
+    roster::RosterFile,
 };
 use iroh_tickets::endpoint::EndpointTicket;
 
-use super::{Failure, say, with_options};
+use super::{Failure, parse_apis, say, with_options, with_state};
 use crate::{
     args::{self, Common},
     signals,
 };
 
+/// Stands beside the APIs in `--allow`, and is none.
+const PASSTHROUGH: &str = "passthrough";
+
 pub(crate) async fn expose(common: &Common, args: args::Expose) -> Result<(), Failure> {
     let mut builder = with_options(FunnelConfig::builder(), common);
-    let mut exposed = Exposed::new();
+    let mut exposed = match &args.superlink_ca {
+        Some(path) => Exposed::new().superlink_ca(path),
+        None => Exposed::new(),
+    };
     (builder, exposed) = upstreams(builder, exposed, &args);
     (builder, exposed) = access(builder, exposed, &args);
+    exposed = state(exposed, &args, builder.key_file_path());
     let funnel = Funnel::new(builder.expose(exposed).build()?).await?;
     signals::drain_on_signal(funnel.clone());
     let mut serving = pin!(funnel.serve());
@@ -37,15 +45,16 @@ fn upstreams(
     mut exposed: Exposed,
     args: &args::Expose,
 ) -> (FunnelConfigBuilder, Exposed) {
+    let default = exposed.default_security();
     for text in &args.upstream {
-        match parse_upstream(text) {
+        match parse_upstream(text, default) {
             Ok((api, upstreams)) => {
                 exposed = upstreams.into_iter().fold(exposed, |exposed, upstream| exposed.upstream(api, upstream));
             }
             Err(mistake) => builder = builder.mistake(format_args!("--upstream {text}: {mistake}")),
         }
     }
-    match args.superlink.as_deref().map(Upstream::candidates) {
+    match args.superlink.as_deref().map(|text| Upstream::candidates(text, default)) {
         Some(Ok(superlinks)) => exposed = superlinks.into_iter().fold(exposed, Exposed::superlink),
         Some(Err(mistake)) => builder = builder.mistake(format_args!("--superlink: {mistake}")),
         None if args.upstream.is_empty() => exposed = exposed.local_superlink(),
@@ -61,31 +70,54 @@ fn access(
 ) -> (FunnelConfigBuilder, Exposed) {
     for text in &args.allow {
         match parse_allow(text) {
-            Ok((peer, apis)) => exposed = exposed.allow(peer, apis),
+            Ok((peer, apis, Passes::Calls)) => exposed = exposed.allow(peer, apis),
+            Ok((peer, apis, Passes::BytesToo)) => exposed = exposed.allow(peer, apis).allow_passthrough(peer),
             Err(mistake) => builder = builder.mistake(format_args!("--allow {text}: {mistake}")),
         }
     }
     if args.allow_any {
         exposed = exposed.allow_any([Api::Fleet]);
     }
+    match args.passthrough.as_deref().map(str::parse) {
+        Some(Ok(target)) => exposed = exposed.passthrough(target),
+        Some(Err(error)) => builder = builder.mistake(format_args!("--passthrough: {error}")),
+        None => {}
+    }
     (builder, exposed)
 }
 
-fn parse_upstream(text: &str) -> Result<(Api, Vec<Upstream>), String> {
+fn state(mut exposed: Exposed, args: &args::Expose, key_file: Option<&Path>) -> Exposed {
+    if let Some(roster) = &args.roster.file {
+        exposed = exposed.roster(RosterFile::new(roster));
+    }
+    if let Some(path) = &args.audit_log {
+        exposed = exposed.audit_log(path);
+    }
+    key_file.into_iter().fold(exposed, with_state)
+}
+
+fn parse_upstream(text: &str, default: Security) -> Result<(Api, Vec<Upstream>), String> {
     let (api, url) = text.split_once('=').ok_or("write API=ADDR, for instance fleet=127.0.0.1:9092")?;
     let api = api.parse::<Api>().map_err(|error| error.to_string())?;
-    let upstreams = Upstream::candidates(url).map_err(|error| error.to_string())?;
+    let upstreams = Upstream::candidates(url, default).map_err(|error| error.to_string())?;
     Ok((api, upstreams))
 }
 
-fn parse_allow(text: &str) -> Result<(EndpointId, Vec<Api>), String> {
-    let (id, apis) = match text.split_once('=') {
-        Some((id, apis)) => (id, apis.split(',').map(str::parse).collect::<Result<_, _>>()),
-        None => (text, Ok(vec![Api::Fleet])),
-    };
+/// What a peer is granted besides APIs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Passes {
+    Calls,
+    BytesToo,
+}
+
+fn parse_allow(text: &str) -> Result<(EndpointId, Vec<Api>, Passes), String> {
+    let (id, names) = text.split_once('=').unwrap_or((text, Api::Fleet.name()));
+    let (passthrough, names): (Vec<_>, Vec<_>) = names.split(',').partition(|name| *name == PASSTHROUGH);
+    let passes = if passthrough.is_empty() { Passes::Calls } else { Passes::BytesToo };
+    let apis = parse_apis(names);
     let id =
         id.parse().map_err(|_| "write the id that the other side prints with: flower-iroh-funnel id".to_owned())?;
-    Ok((id, apis.map_err(|error: flower_iroh_funnel::protocol::UnknownApi| error.to_string())?))
+    Ok((id, apis?, passes))
 }
 
 async fn announce(funnel: &Funnel, ticket_file: Option<&Path>) -> Result<(), Failure> {

@@ -4,7 +4,7 @@ use std::{fs, net::SocketAddr, path::PathBuf, pin::pin};
 
 use directories::ProjectDirs;
 use flower_iroh_funnel::{
-    EndpointAddr, Funnel, FunnelConfig, Hello, PeerConfig, PeerConn,
+    Funnel, FunnelConfig, Hello, PeerConfig, PeerConn,
     address_lookup::{InvalidPeer, parse_peer},
 };
 
@@ -17,34 +17,39 @@ use crate::{
 pub(crate) async fn join(common: &Common, args: args::Join) -> Result<(), Failure> {
     let mut builder = with_options(FunnelConfig::builder(), common);
     match find_peer(&args) {
-        Ok(addr) => builder = builder.peer(PeerConfig::new(addr)),
+        Ok(peer) if args.passthrough => builder = builder.peer(peer.passthrough()),
+        Ok(peer) => builder = builder.peer(peer),
         Err(mistake) => builder = builder.mistake(mistake),
     }
     match args.listen.parse() {
         Ok(listen) => builder = builder.flower_grpc_addr(listen),
         Err(error) => builder = builder.mistake(format_args!("--listen {}: {error}; write ADDRESS:PORT", args.listen)),
     }
+    if args.tls {
+        builder = builder.local_tls();
+    }
     let config = builder.build()?;
     let peer = config.peers[0].id();
+    let next = Next::of(&config);
     let funnel = Funnel::new(config).await?;
     signals::drain_on_signal(funnel.clone());
     let mut serving = pin!(funnel.serve());
     tokio::select! {
         served = &mut serving => return Ok(served?),
-        () = announce(funnel.peer(peer), funnel.local_addrs()[0]) => {}
+        () = announce(funnel.peer(peer), funnel.local_addrs()[0], &next) => {}
     }
     Ok(serving.await?)
 }
 
-fn find_peer(args: &args::Join) -> Result<EndpointAddr, String> {
+fn find_peer(args: &args::Join) -> Result<PeerConfig, String> {
     match parse_peer(&args.peer) {
-        Ok(addr) => Ok(addr),
+        Ok(peer) => Ok(peer),
         Err(error) if error.may_be_name() => find_name(args, &error),
         Err(error) => Err(error.to_string()),
     }
 }
 
-fn find_name(args: &args::Join, no_ticket: &InvalidPeer) -> Result<EndpointAddr, String> {
+fn find_name(args: &args::Join, no_ticket: &InvalidPeer) -> Result<PeerConfig, String> {
     let Some(path) = args.config.clone().or_else(default_config) else { return Err(no_ticket.to_string()) };
     let text = match fs::read_to_string(&path) {
         Ok(text) => text,
@@ -53,30 +58,61 @@ fn find_name(args: &args::Join, no_ticket: &InvalidPeer) -> Result<EndpointAddr,
     };
     let file = FunnelConfig::from_toml(&text);
     let named = file.peers().iter().find(|peer| peer.has_name(&args.peer));
-    named.map(|peer| peer.addr().clone()).ok_or_else(|| format!("{no_ticket}, nor a peer's name in {}", path.display()))
+    // Where it listens there is for `run`; here the command line says it.
+    named.map(PeerConfig::without_listen).ok_or_else(|| format!("{no_ticket}, nor a peer's name in {}", path.display()))
 }
 
 fn default_config() -> Option<PathBuf> {
     Some(ProjectDirs::from("", "", "flower-iroh-funnel")?.config_dir().join("funnel.toml"))
 }
 
-async fn announce(peer: PeerConn, listen: SocketAddr) {
+async fn announce(peer: PeerConn, listen: SocketAddr, next: &Next) {
     say(format_args!("waiting: dialling {}", peer.peer().fmt_short()));
     let hello = peer.ready(|failure| say(format_args!("waiting: {failure}"))).await;
-    say(next_steps(&hello, listen));
+    say(next_steps(&hello, listen, next));
     say(format_args!("ready listening on {listen} for {}: {hello}", peer.peer().fmt_short()));
 }
 
+/// How Flower is to speak with the local port.
+enum Next {
+    Plain,
+    /// By this CA.
+    Tls(PathBuf),
+    /// As with the SuperLink itself.
+    Passthrough,
+}
+
+impl Next {
+    fn of(config: &FunnelConfig) -> Self {
+        match &config.local_tls {
+            _ if config.peers[0].is_passthrough() => Self::Passthrough,
+            Some(tls) => Self::Tls(tls.root_certificates().to_owned()),
+            None => Self::Plain,
+        }
+    }
+}
+
 /// The lines to run next, as far as this side may use them.
-fn next_steps(hello: &Hello, listen: SocketAddr) -> String {
+fn next_steps(hello: &Hello, listen: SocketAddr, next: &Next) -> String {
+    let (option, setting) = match next {
+        Next::Plain => ("--insecure".to_owned(), "insecure = true".to_owned()),
+        Next::Tls(ca) => (format!("--root-certificates {}", ca.display()), format!("root-certificates = {ca:?}")),
+        Next::Passthrough => {
+            return format!(
+                "run a SuperNode: flower-supernode --root-certificates CA_OF_THE_SUPERLINK --superlink {listen}; the \
+                 SuperLink's certificate must be for {}",
+                listen.ip()
+            );
+        }
+    };
     let mut lines = Vec::new();
     if hello.offers("fleet") {
-        lines.push(format!("run a SuperNode: flower-supernode --insecure --superlink {listen}"));
+        lines.push(format!("run a SuperNode: flower-supernode {option} --superlink {listen}"));
     }
     if hello.offers("control") {
         lines.push(format!(
             "run flwr: in $FLWR_HOME/config.toml (default ~/.flwr) set [superlink.funnel] address = \"{listen}\", \
-             insecure = true; then: flwr run APP funnel"
+             {setting}; then: flwr run APP funnel"
         ));
     }
     lines.join("\n")

@@ -2,10 +2,10 @@
 
 use std::{fs, pin::pin};
 
-use flower_iroh_funnel::{Funnel, FunnelConfig};
+use flower_iroh_funnel::{Funnel, FunnelConfig, LocalTls};
 use iroh_tickets::endpoint::EndpointTicket;
 
-use super::{Failure, say, with_options};
+use super::{Failure, say, with_options, with_state};
 use crate::{
     args::{self, Common},
     signals,
@@ -15,25 +15,37 @@ pub(crate) async fn run(common: &Common, args: args::Run) -> Result<(), Failure>
     let path = args.config.display();
     let text = fs::read_to_string(&args.config)
         .map_err(|error| Failure::usage(format_args!("cannot read --config {path}: {error}")))?;
-    let config = with_options(FunnelConfig::from_toml(&text), common).build();
+    let mut builder = with_options(FunnelConfig::from_toml(&text), common);
+    if let (Some(exposed), Some(key_file)) = (builder.exposed().cloned(), builder.key_file_path()) {
+        let exposed = with_state(exposed, key_file);
+        builder = builder.expose(exposed);
+    }
+    let config = builder.build();
     let config = config.map_err(|error| Failure::usage(format_args!("{path}: {error}")))?;
     if config.exposed.is_none() && config.peers.is_empty() {
         return Err(Failure::usage(format_args!("{path}: nothing to do: add [expose] or [[peer]]")));
     }
     let exposes = config.exposed.is_some();
+    let local_tls = config.local_tls.clone();
     let funnel = Funnel::new(config).await?;
     signals::drain_on_signal(funnel.clone());
     let mut serving = pin!(funnel.serve());
     tokio::select! {
         served = &mut serving => return Ok(served?),
-        () = announce(&funnel, exposes) => {}
+        () = announce(&funnel, exposes, local_tls.as_ref()) => {}
     }
     Ok(serving.await?)
 }
 
-async fn announce(funnel: &Funnel, exposes: bool) {
+async fn announce(funnel: &Funnel, exposes: bool, local_tls: Option<&LocalTls>) {
     if exposes {
         say(format_args!("ticket {}", EndpointTicket::new(funnel.endpoint_addr().await)));
+    }
+    if let Some(local_tls) = local_tls {
+        say(format_args!(
+            "clients of this machine need: --root-certificates {}",
+            local_tls.root_certificates().display()
+        ));
     }
     let listening: Vec<_> = funnel.local_addrs().iter().map(|addr| format!(" listening on {addr}")).collect();
     say(format_args!("ready {}{}", funnel.endpoint_id(), listening.join(",")));

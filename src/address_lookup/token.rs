@@ -1,0 +1,169 @@
+//! The token that a relay lets its clients in with.
+
+use std::{
+    error::Error,
+    fmt,
+    fs::File,
+    io::{self, Read},
+    path::Path,
+    str::FromStr,
+};
+
+use crate::whole_file::{self, Readers};
+
+/// A token, a line end, and room for a mistake that is worth a clear message.
+const MAX_TOKEN_FILE: u64 = 1 << 10;
+/// Longer than any random token, short enough for a header.
+const MAX_TOKEN: usize = 256;
+
+/// A secret between a relay and its clients. It is shown nowhere.
+#[derive(Clone, PartialEq, Eq)]
+pub struct RelayToken(String);
+
+impl RelayToken {
+    /// Reads the token from a file that only its owner can read (Unix).
+    ///
+    /// # Errors
+    /// [`InvalidToken`] for a file that cannot be read, that others can read, or that holds no token.
+    pub fn read(path: impl AsRef<Path>) -> Result<Self, InvalidToken> {
+        let path = path.as_ref();
+        let failed = |problem| InvalidToken { file: Some(path.display().to_string()), problem };
+        let file = File::open(path).map_err(|error| failed(Problem::Io(error)))?;
+        if let Readers::Others { mode } = whole_file::readers(&file).map_err(|error| failed(Problem::Io(error)))? {
+            return Err(failed(Problem::Exposed(mode)));
+        }
+        let mut text = String::new();
+        file.take(MAX_TOKEN_FILE).read_to_string(&mut text).map_err(|error| failed(Problem::Io(error)))?;
+        text.trim().parse().map_err(|InvalidToken { problem, .. }| failed(problem))
+    }
+
+    /// The token itself, for the relay.
+    pub(crate) fn reveal(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether `presented` is this token, in a time that tells nothing about it.
+    #[cfg(feature = "relay")]
+    pub(crate) fn matches(&self, presented: &str) -> Match {
+        use sha2::{Digest, Sha256};
+        use subtle::ConstantTimeEq;
+
+        let (own, presented) = (Sha256::digest(&self.0), Sha256::digest(presented));
+        if bool::from(own.ct_eq(&presented)) { Match::Same } else { Match::Other }
+    }
+}
+
+/// What comparing two tokens found.
+#[cfg(feature = "relay")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub(crate) enum Match {
+    /// They are the same.
+    Same,
+    /// They are not.
+    Other,
+}
+
+impl FromStr for RelayToken {
+    type Err = InvalidToken;
+
+    fn from_str(text: &str) -> Result<Self, InvalidToken> {
+        let is_plain = text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b',');
+        if text.is_empty() || text.len() > MAX_TOKEN || !is_plain {
+            return Err(InvalidToken { file: None, problem: Problem::NoToken });
+        }
+        Ok(Self(text.to_owned()))
+    }
+}
+
+impl fmt::Debug for RelayToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("RelayToken(..)")
+    }
+}
+
+/// A text or a file that holds no token. It does not say what it holds.
+#[derive(Debug)]
+pub struct InvalidToken {
+    file: Option<String>,
+    problem: Problem,
+}
+
+#[derive(Debug)]
+enum Problem {
+    Io(io::Error),
+    Exposed(u32),
+    NoToken,
+}
+
+impl fmt::Display for InvalidToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let file = self.file.as_deref().unwrap_or_default();
+        match &self.problem {
+            Problem::Io(error) => write!(f, "the token file {file} cannot be read: {error}"),
+            Problem::Exposed(mode) => write!(
+                f,
+                "others can read the token file {file} (mode {mode:03o}); run: chmod 600 {file}, and change the token \
+                 if anybody else had access"
+            ),
+            Problem::NoToken if self.file.is_some() => write!(
+                f,
+                "the token file {file} holds no token: one line of 1 to {MAX_TOKEN} visible ASCII characters, without \
+                 commas"
+            ),
+            Problem::NoToken => {
+                write!(f, "that is no token: 1 to {MAX_TOKEN} visible ASCII characters, without commas")
+            }
+        }
+    }
+}
+
+impl Error for InvalidToken {}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    fn file_of(text: &str) -> tempfile::NamedTempFile {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        fs::write(&file, text).unwrap();
+        file
+    }
+
+    #[test]
+    fn a_token_file_is_one_line_and_private() {
+        let file = file_of("opensesame\n");
+        assert_eq!(RelayToken::read(&file).unwrap().reveal(), "opensesame");
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt;
+            fs::set_permissions(&file, fs::Permissions::from_mode(0o640)).unwrap();
+            let error = RelayToken::read(&file).unwrap_err().to_string();
+            assert!(error.contains("mode 640") && error.contains("chmod 600"), "{error}");
+        }
+    }
+
+    #[test]
+    fn no_error_and_no_debug_text_shows_a_token() {
+        for secret in ["two words", "a,comma", "umläut", &"x".repeat(MAX_TOKEN + 1)] {
+            let error = RelayToken::read(file_of(secret)).unwrap_err();
+            assert!(!format!("{error} {error:?}").contains(secret), "{error}");
+            let error = secret.parse::<RelayToken>().unwrap_err();
+            assert!(!format!("{error} {error:?}").contains(secret), "{error}");
+        }
+        let token: RelayToken = "opensesame".parse().unwrap();
+        assert!(!format!("{token:?}").contains("opensesame"));
+    }
+
+    #[cfg(feature = "relay")]
+    #[test]
+    fn only_the_same_token_matches() {
+        let token: RelayToken = "opensesame".parse().unwrap();
+        assert_eq!(token.matches("opensesame"), Match::Same);
+        for other in ["", "opensesam", "opensesame ", "Opensesame", "opensesamee"] {
+            assert_eq!(token.matches(other), Match::Other, "{other:?}");
+        }
+    }
+}

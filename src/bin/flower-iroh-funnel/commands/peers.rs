@@ -1,0 +1,87 @@
+//! `peers`: who is let in.
+
+mod list;
+
+use flower_iroh_funnel::{
+    EndpointId, Timestamp,
+    roster::{Name, Roster, RosterFile},
+};
+
+use self::list::list;
+use super::{Failure, parse_apis, roster, say};
+use crate::args::{self, Common, PeersAction};
+
+pub(crate) fn peers(common: &Common, args: args::Peers) -> Result<(), Failure> {
+    let file = roster(common, args.roster)?;
+    match args.action.unwrap_or(PeersAction::List { json: false }) {
+        PeersAction::List { json } => list(&file, json.into()),
+        PeersAction::Allow { peer, name, apis } => allow(&file, &peer, name.as_deref(), &apis),
+        PeersAction::Deny { peer } => deny(&file, &peer),
+        PeersAction::Rename { peer, name } => rename(&file, &peer, &name),
+        PeersAction::Remove { peer } => remove(&file, &peer),
+    }
+}
+
+fn allow(file: &RosterFile, peer: &str, name: Option<&str>, apis: &[String]) -> Result<(), Failure> {
+    let apis = parse_apis(apis.iter().map(String::as_str)).map_err(Failure::usage)?.into_iter().collect();
+    let name = name.map(parse_name).transpose()?;
+    change(file, |roster| roster.allow(id(roster, peer)?, name, apis).map_err(Failure::usage))?;
+    say(format_args!("{peer} may call: {apis}"));
+    Ok(())
+}
+
+fn deny(file: &RosterFile, peer: &str) -> Result<(), Failure> {
+    change(file, |roster| {
+        roster.deny(id(roster, peer)?);
+        Ok(())
+    })?;
+    say(format_args!("{peer} is shut out; a funnel that runs has ended its links within a second"));
+    Ok(())
+}
+
+fn rename(file: &RosterFile, peer: &str, name: &str) -> Result<(), Failure> {
+    let new = parse_name(name)?;
+    change(file, |roster| {
+        let id = roster.find(peer).ok_or_else(|| unknown(peer))?.id;
+        roster.rename(id, new).map_err(Failure::usage)
+    })?;
+    say(format_args!("{peer} is now {name}"));
+    Ok(())
+}
+
+fn remove(file: &RosterFile, peer: &str) -> Result<(), Failure> {
+    let what = change(file, |roster| match roster.find(peer).map(|member| member.id) {
+        Some(id) => {
+            roster.remove(id);
+            Ok("removed; a funnel that runs has ended its links within a second, unless --allow names it")
+        }
+        None if roster.withdraw(peer) => Ok("the invitation is withdrawn"),
+        None => Err(unknown(peer)),
+    })?;
+    say(format_args!("{peer}: {what}"));
+    Ok(())
+}
+
+fn change<T>(file: &RosterFile, change: impl FnOnce(&mut Roster) -> Result<T, Failure>) -> Result<T, Failure> {
+    let changed = file.update(|roster| {
+        roster.forget_expired(Timestamp::now());
+        change(roster)
+    });
+    changed.map_err(Failure::of)?
+}
+
+/// The peer that an operator means, who need not be on the roster if it is named by its id.
+fn id(roster: &Roster, peer: &str) -> Result<EndpointId, Failure> {
+    let named = || roster.find(peer).map(|member| member.id);
+    peer.parse().ok().or_else(named).ok_or_else(|| unknown(peer))
+}
+
+fn unknown(peer: &str) -> Failure {
+    Failure::usage(format_args!(
+        "{peer:?} is not on the roster; write an endpoint id, or a name that `flower-iroh-funnel peers` lists"
+    ))
+}
+
+fn parse_name(name: &str) -> Result<Name, Failure> {
+    name.parse().map_err(|error| Failure::usage(format_args!("{name:?}: {error}")))
+}

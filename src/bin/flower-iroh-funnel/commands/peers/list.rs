@@ -1,0 +1,118 @@
+//! The roster with what the funnel has seen of its peers.
+
+use flower_iroh_funnel::{
+    Sighting, SightingsFile, Timestamp,
+    protocol::ApiSet,
+    roster::{Member, Pending, RosterFile},
+};
+use serde::Serialize;
+
+use super::super::{Failure, say};
+
+/// Of the list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Form {
+    Table,
+    Json,
+}
+
+impl From<bool> for Form {
+    fn from(json: bool) -> Self {
+        if json { Self::Json } else { Self::Table }
+    }
+}
+
+/// A peer, or an invitation that has no peer yet.
+#[derive(Debug, Default, Serialize)]
+struct Row {
+    name: Option<String>,
+    id: Option<String>,
+    standing: &'static str,
+    apis: Vec<&'static str>,
+    /// When it was last seen, or until when it may come.
+    seen: Option<Timestamp>,
+    expires: Option<Timestamp>,
+    path: Option<String>,
+    sent: u64,
+    received: u64,
+}
+
+pub(super) fn list(file: &RosterFile, form: Form) -> Result<(), Failure> {
+    let roster = file.load().map_err(Failure::of)?;
+    let seen = SightingsFile::of_roster(file.path()).load();
+    let peers = roster.peers().iter().map(|member| Row::of_peer(member, seen.peers.get(&member.id)));
+    let rows: Vec<_> = peers.chain(roster.invitations().iter().map(Row::of_invitation)).collect();
+    match form {
+        Form::Json => say(serde_json::to_string_pretty(&rows).map_err(Failure::of)?),
+        Form::Table => say(table(&rows)),
+    }
+    Ok(())
+}
+
+impl Row {
+    fn of_peer(member: &Member, seen: Option<&Sighting>) -> Self {
+        Self {
+            name: member.name.as_ref().map(ToString::to_string),
+            id: Some(member.id.to_string()),
+            standing: member.standing.name(),
+            apis: names(member.apis),
+            seen: seen.map(|seen| seen.seen),
+            expires: None,
+            path: seen.and_then(|seen| seen.path.clone()),
+            sent: seen.map_or(0, |seen| seen.sent),
+            received: seen.map_or(0, |seen| seen.received),
+        }
+    }
+
+    fn of_invitation(pending: &Pending) -> Self {
+        let is_over = pending.expires <= Timestamp::now();
+        Self {
+            name: Some(pending.name.to_string()),
+            standing: if is_over { "expired" } else { "invited" },
+            apis: names(pending.apis),
+            expires: Some(pending.expires),
+            ..Self::default()
+        }
+    }
+
+    fn cells(&self) -> [String; 8] {
+        let or_dash = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
+        let seen = match self.expires {
+            Some(expires) => format!("until {expires}"),
+            None => self.seen.map_or_else(|| "never".to_owned(), |seen| seen.to_string()),
+        };
+        [
+            or_dash(self.name.clone()),
+            self.standing.to_owned(),
+            self.apis.join(","),
+            seen,
+            mebibytes(self.sent),
+            mebibytes(self.received),
+            or_dash(self.id.clone()),
+            or_dash(self.path.clone()),
+        ]
+    }
+}
+
+fn table(rows: &[Row]) -> String {
+    if rows.is_empty() {
+        return "nobody is on the roster; invite a peer with: flower-iroh-funnel invite NAME".to_owned();
+    }
+    let head = ["NAME", "STANDING", "APIS", "SEEN", "SENT", "RECEIVED", "ID", "PATH"].map(str::to_owned);
+    let lines: Vec<_> = std::iter::once(head).chain(rows.iter().map(Row::cells)).collect();
+    let width = |column: usize| lines.iter().map(|line| line[column].chars().count()).max().unwrap_or_default();
+    let widths: [usize; 8] = std::array::from_fn(width);
+    let line = |cells: &[String; 8]| {
+        let padded = cells.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}"));
+        padded.collect::<Vec<_>>().join("  ").trim_end().to_owned()
+    };
+    lines.iter().map(line).collect::<Vec<_>>().join("\n")
+}
+
+fn mebibytes(bytes: u64) -> String {
+    format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20))
+}
+
+fn names(apis: ApiSet) -> Vec<&'static str> {
+    apis.iter().map(|api| api.name()).collect()
+}

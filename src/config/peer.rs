@@ -1,0 +1,89 @@
+//! Whom local Flower clients reach, and how.
+
+use std::net::SocketAddr;
+
+use iroh::{EndpointAddr, EndpointId};
+
+use crate::invitation::Invitation;
+
+/// A peer that local Flower clients reach.
+#[derive(Clone, Debug)]
+pub struct PeerConfig {
+    pub(crate) name: Option<String>,
+    pub(crate) addr: EndpointAddr,
+    pub(crate) listen: Option<SocketAddr>,
+    pub(crate) invitation: Option<Invitation>,
+    pub(super) carries: Carries,
+}
+
+/// What the local port for a peer takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Carries {
+    Calls,
+    Bytes,
+}
+
+impl PeerConfig {
+    /// The peer at `addr`; an id alone is looked up when it is dialled.
+    pub fn new(addr: impl Into<EndpointAddr>) -> Self {
+        Self { name: None, addr: addr.into(), listen: None, invitation: None, carries: Carries::Calls }
+    }
+
+    /// The peer that made an invitation, which is presented to it if it does not admit this funnel.
+    pub fn invited(invitation: Invitation) -> Self {
+        Self { invitation: Some(invitation.clone()), ..Self::new(invitation.addr().clone()) }
+    }
+
+    /// Its name in the configuration.
+    #[must_use]
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = Some(name.into());
+        self
+    }
+
+    /// Where local Flower clients reach it; if not set,
+    /// [`FunnelConfig::flower_grpc_addr`](super::FunnelConfig::flower_grpc_addr).
+    #[must_use]
+    pub fn listen(mut self, listen: SocketAddr) -> Self {
+        self.listen = Some(listen);
+        self
+    }
+
+    /// Carries bytes to it rather than calls, for TLS from Flower to Flower. The peer has to grant it:
+    /// [`Exposed::allow_passthrough`](super::Exposed::allow_passthrough).
+    #[must_use]
+    pub fn passthrough(mut self) -> Self {
+        self.carries = Carries::Bytes;
+        self
+    }
+
+    /// Whether it carries bytes.
+    pub fn is_passthrough(&self) -> bool {
+        self.carries == Carries::Bytes
+    }
+
+    /// The same peer, reached at [`FunnelConfig::flower_grpc_addr`](super::FunnelConfig::flower_grpc_addr).
+    #[must_use]
+    pub fn without_listen(&self) -> Self {
+        Self { listen: None, ..self.clone() }
+    }
+
+    /// The peer's id.
+    pub fn id(&self) -> EndpointId {
+        self.addr.id
+    }
+
+    /// The peer's address.
+    pub fn addr(&self) -> &EndpointAddr {
+        &self.addr
+    }
+
+    /// Whether it was given this name.
+    pub fn has_name(&self, name: &str) -> bool {
+        self.name.as_deref() == Some(name)
+    }
+
+    pub(super) fn label(&self) -> String {
+        self.name.clone().unwrap_or_else(|| self.addr.id.fmt_short().to_string())
+    }
+}

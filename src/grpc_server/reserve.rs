@@ -1,0 +1,26 @@
+//! File descriptors kept for when there are no others.
+
+use std::io::{PipeReader, PipeWriter, pipe};
+
+use futures_util::FutureExt;
+use tokio::net::TcpListener;
+
+/// With it, a connection is still taken and closed. One that is left waiting is silent, and a SuperNode hangs on it.
+pub(super) struct Reserve(Option<(PipeReader, PipeWriter)>);
+
+impl Reserve {
+    pub(super) fn new() -> Self {
+        // Without it, connections wait until there are descriptors again.
+        Self(pipe().ok())
+    }
+
+    /// Closes the connections that wait, and tells how many they were.
+    pub(super) fn turn_away(&mut self, listener: &TcpListener) -> usize {
+        self.0 = None;
+        // tokio's budget for a task bounds it.
+        let waiting = || matches!(listener.accept().now_or_never(), Some(Ok(_)));
+        let turned_away = std::iter::repeat_with(waiting).take_while(|was_there| *was_there).count();
+        self.0 = pipe().ok();
+        turned_away
+    }
+}

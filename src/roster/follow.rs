@@ -1,0 +1,87 @@
+//! Follows the file while a funnel runs.
+
+use std::{
+    fs::{self, Metadata},
+    time::{Duration, SystemTime},
+};
+
+use tokio::{task::spawn_blocking, time::sleep};
+use tracing::{error, info};
+
+use super::{Roster, RosterFile};
+use crate::forward::chain;
+
+/// Between two looks: an operator who removes a peer should not have to wait.
+const INTERVAL: Duration = Duration::from_millis(500);
+/// File systems tell times apart that are this far from each other; most do far better.
+const TICK: Duration = Duration::from_secs(2);
+
+/// Hands every new roster to `apply`, for ever. A file that cannot be used leaves the last one in force.
+pub(crate) async fn follow(file: RosterFile, mut apply: impl FnMut(Roster)) {
+    let mut seen = Stamp::Unknown;
+    let mut trouble = None;
+    loop {
+        sleep(INTERVAL).await;
+        let (stamp, read) = match look(file.clone(), seen).await {
+            Look::Same => continue,
+            Look::New(stamp, read) => (stamp, read),
+        };
+        // Some editors remove a file before they write it again: once gone is not gone.
+        let is_first_absence = stamp == Stamp::Absent && seen != Stamp::Absent;
+        seen = stamp;
+        match read {
+            Ok(_) if is_first_absence => {}
+            Ok(roster) => {
+                if trouble.take().is_some() {
+                    info!(path = %file.path().display(), "the roster is in force again");
+                }
+                apply(roster);
+            }
+            Err(problem) if trouble.as_ref() == Some(&problem) => {}
+            Err(problem) => {
+                error!("{problem}; the roster before stays in force until this is mended");
+                trouble = Some(problem);
+            }
+        }
+    }
+}
+
+/// By what a changed file is told from an unchanged one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stamp {
+    Unknown,
+    Absent,
+    /// Written so recently that it may change once more without a sign of it.
+    Fresh,
+    Settled {
+        modified: SystemTime,
+        len: u64,
+    },
+}
+
+enum Look {
+    Same,
+    New(Stamp, Result<Roster, String>),
+}
+
+async fn look(file: RosterFile, seen: Stamp) -> Look {
+    let look = spawn_blocking(move || {
+        let stamp = fs::metadata(file.path()).map_or(Stamp::Absent, |metadata| Stamp::of(&metadata));
+        if stamp == seen && matches!(stamp, Stamp::Settled { .. }) {
+            return Look::Same;
+        }
+        Look::New(stamp, file.load().map_err(|error| chain(&error)))
+    });
+    look.await.unwrap_or(Look::Same)
+}
+
+impl Stamp {
+    fn of(metadata: &Metadata) -> Self {
+        let Ok(modified) = metadata.modified() else { return Self::Fresh };
+        match modified.elapsed() {
+            Ok(age) if age > TICK => Self::Settled { modified, len: metadata.len() },
+            // Younger, or from a future that a wrong clock sees.
+            _ => Self::Fresh,
+        }
+    }
+}

@@ -1,0 +1,193 @@
+//! The roster as TOML.
+
+use std::{collections::HashSet, num::NonZeroU32};
+
+use serde::{Deserialize, Serialize};
+
+use super::{Member, Pending, Roster, Standing};
+use crate::{
+    invitation::Digest,
+    protocol::{Api, ApiSet},
+    timestamp::Timestamp,
+};
+
+const HEAD: &str = "\
+# Who may reach this funnel. `flower-iroh-funnel peers` and `invite` write this file; it may be edited as well, and a
+# running funnel follows within a second. Comments are not kept.
+";
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Document {
+    #[serde(default, rename = "peer", skip_serializing_if = "Vec::is_empty")]
+    peers: Vec<Peer>,
+    #[serde(default, rename = "invitation", skip_serializing_if = "Vec::is_empty")]
+    invitations: Vec<Invitation>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Peer {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<String>,
+    id: String,
+    #[serde(default = "allowed")]
+    standing: String,
+    #[serde(default = "fleet")]
+    apis: Vec<String>,
+    #[serde(default = "Timestamp::now")]
+    since: Timestamp,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Invitation {
+    name: String,
+    apis: Vec<String>,
+    uses: NonZeroU32,
+    expires: Timestamp,
+    /// Of the secret, which itself is nowhere.
+    sha256: Digest,
+}
+
+fn allowed() -> String {
+    Standing::Allowed.name().to_owned()
+}
+
+fn fleet() -> Vec<String> {
+    vec![Api::Fleet.name().to_owned()]
+}
+
+pub(super) fn write(roster: &Roster) -> String {
+    let document = Document {
+        peers: roster.peers.iter().map(Peer::of).collect(),
+        invitations: roster.invitations.iter().map(Invitation::of).collect(),
+    };
+    let text = toml::to_string(&document).expect("texts, numbers and lists are TOML");
+    format!("{HEAD}\n{text}")
+}
+
+/// # Errors
+/// What is wrong, where, and what is possible there.
+pub(super) fn read(text: &str) -> Result<Roster, String> {
+    let document: Document = toml::from_str(text).map_err(|error| error.to_string())?;
+    let roster = Roster {
+        peers: document.peers.into_iter().map(Peer::read).collect::<Result<_, _>>()?,
+        invitations: document.invitations.into_iter().map(Invitation::read).collect::<Result<_, _>>()?,
+    };
+    check_unique(&roster)?;
+    Ok(roster)
+}
+
+impl Peer {
+    fn of(member: &Member) -> Self {
+        Self {
+            name: member.name.as_ref().map(ToString::to_string),
+            id: member.id.to_string(),
+            standing: member.standing.name().to_owned(),
+            apis: names(member.apis),
+            since: member.since,
+        }
+    }
+
+    fn read(self) -> Result<Member, String> {
+        let wrong = |problem: String| format!("the peer {}: {problem}", self.name.as_ref().unwrap_or(&self.id));
+        let standing = [Standing::Allowed, Standing::Denied].into_iter().find(|known| known.name() == self.standing);
+        Ok(Member {
+            id: self.id.parse().map_err(|_| wrong("its id is no endpoint id (64 hexadecimal digits)".to_owned()))?,
+            name: self.name.as_deref().map(str::parse).transpose().map_err(|error| wrong(format!("{error}")))?,
+            standing: standing.ok_or_else(|| wrong("its standing must be \"allowed\" or \"denied\"".to_owned()))?,
+            apis: apis(&self.apis).map_err(wrong)?,
+            since: self.since,
+        })
+    }
+}
+
+impl Invitation {
+    fn of(pending: &Pending) -> Self {
+        Self {
+            name: pending.name.to_string(),
+            apis: names(pending.apis),
+            uses: pending.uses,
+            expires: pending.expires,
+            sha256: pending.secret,
+        }
+    }
+
+    fn read(self) -> Result<Pending, String> {
+        let wrong = |problem: String| format!("the invitation {}: {problem}", self.name);
+        Ok(Pending {
+            name: self.name.parse().map_err(|error| wrong(format!("{error}")))?,
+            apis: apis(&self.apis).map_err(wrong)?,
+            uses: self.uses,
+            expires: self.expires,
+            secret: self.sha256,
+        })
+    }
+}
+
+fn names(apis: ApiSet) -> Vec<String> {
+    apis.iter().map(|api| api.name().to_owned()).collect()
+}
+
+fn apis(names: &[String]) -> Result<ApiSet, String> {
+    names.iter().map(|name| name.parse::<Api>().map_err(|error| error.to_string())).collect()
+}
+
+fn check_unique(roster: &Roster) -> Result<(), String> {
+    let mut ids = HashSet::new();
+    if let Some(twice) = roster.peers.iter().find(|peer| !ids.insert(peer.id)) {
+        return Err(format!("the peer {} stands in it twice", twice.id));
+    }
+    let mut taken = HashSet::new();
+    let peers = roster.peers.iter().filter_map(|peer| peer.name.as_ref());
+    let mut all = peers.chain(roster.invitations.iter().map(|pending| &pending.name));
+    match all.find(|name| !taken.insert(*name)) {
+        Some(twice) => Err(format!("the name {twice} stands in it twice")),
+        None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use iroh::SecretKey;
+
+    use super::*;
+
+    #[test]
+    fn a_roster_is_read_as_it_was_written() {
+        let mut roster = Roster::default();
+        assert_eq!(read(&write(&roster)).unwrap(), roster);
+        let (site, stranger) = (SecretKey::generate().public(), SecretKey::generate().public());
+        let both = [Api::Fleet, Api::Control].into_iter().collect();
+        roster.allow(site, Some("st. mary's".parse().unwrap()), both).unwrap();
+        roster.deny(stranger);
+        let (invitation, uses) = (crate::Invitation::new(site.into()), NonZeroU32::new(3).unwrap());
+        roster.invite(&invitation, "charité".parse().unwrap(), both, uses, Timestamp::now()).unwrap();
+        assert_eq!(read(&write(&roster)).unwrap(), roster);
+    }
+
+    #[test]
+    fn a_line_by_hand_is_enough() {
+        let site = SecretKey::generate().public();
+        let roster = read(&format!("[[peer]]\nid = \"{site}\"\n")).unwrap();
+        assert_eq!(roster.peer(site).unwrap().may_call(), Api::Fleet.into());
+    }
+
+    #[test]
+    fn what_is_wrong_is_said_with_its_place() {
+        let id = SecretKey::generate().public();
+        for (text, reason) in [
+            ("peer = 1".to_owned(), "invalid type"),
+            ("colour = 1".to_owned(), "unknown field"),
+            ("[[peer]]\nid = \"x\"\nname = \"site\"".to_owned(), "the peer site: its id"),
+            (format!("[[peer]]\nid = \"{id}\"\napis = [\"simulation\"]"), "\"simulation\" is no Flower API"),
+            (format!("[[peer]]\nid = \"{id}\"\nstanding = \"maybe\""), "\"allowed\" or \"denied\""),
+            (format!("[[peer]]\nid = \"{id}\"\nsince = \"today\""), "2026-01-31T12:00:00Z"),
+            (format!("[[peer]]\nid = \"{id}\"\n[[peer]]\nid = \"{id}\""), "twice"),
+        ] {
+            let error = read(&text).unwrap_err();
+            assert!(error.contains(reason), "{text}: {error}");
+        }
+    }
+}

@@ -1,0 +1,53 @@
+//! What a peer is called.
+
+use std::{error::Error, fmt, str::FromStr};
+
+use iroh::EndpointId;
+
+/// Long enough for a site's full name.
+const MAX_NAME: usize = 64;
+
+/// A name that an operator gives: 1 to 64 characters, none of them a control character.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Name(String);
+
+impl Name {
+    pub(super) fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The same for the peers after the first one, shortened where it would be too long.
+    pub(super) fn numbered(&self, number: u32) -> Self {
+        let end = format!("-{number}");
+        let begin: String = self.0.chars().take(MAX_NAME - end.len()).collect();
+        Self(begin + &end)
+    }
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl FromStr for Name {
+    type Err = InvalidName;
+
+    fn from_str(text: &str) -> Result<Self, InvalidName> {
+        let is_name = !text.is_empty() && text.chars().count() <= MAX_NAME && !text.chars().any(char::is_control);
+        // What is an id is never looked for among the names.
+        if is_name && text.parse::<EndpointId>().is_err() { Ok(Self(text.to_owned())) } else { Err(InvalidName) }
+    }
+}
+
+/// A text that cannot be a peer's name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InvalidName;
+
+impl fmt::Display for InvalidName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "a name has 1 to {MAX_NAME} characters, no control characters, and is not an endpoint id")
+    }
+}
+
+impl Error for InvalidName {}

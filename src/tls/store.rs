@@ -1,0 +1,250 @@
+//! Where the local port's certificate lives: beside the key file, made when there is none that will do.
+//!
+//! `NAME.tls.pem` has all of it and is private; `NAME.ca.pem` is the CA alone, for Flower to read.
+
+use std::{
+    fs::{self, File},
+    io,
+    net::IpAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use time::OffsetDateTime;
+use tokio_rustls::rustls::{
+    RootCertStore,
+    client::{WebPkiServerVerifier, danger::ServerCertVerifier},
+    pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime, pem::PemObject},
+};
+use tracing::info;
+
+use super::{MAX_PEM, Problem, TlsError, authority, provider};
+use crate::whole_file::{self, Readers};
+
+/// A certificate with less time left is replaced when a funnel starts. A funnel may run for so long without a start.
+const RENEWAL: Duration = Duration::from_secs(365 * 24 * 3600);
+
+/// The certificate, its key, and the file with the CA.
+#[derive(Debug)]
+pub(crate) struct Stored {
+    pub(crate) certificate: CertificateDer<'static>,
+    pub(crate) key: PrivateKeyDer<'static>,
+    pub(crate) root_certificates: PathBuf,
+}
+
+/// The certificate beside `key_file`, made anew if there is none for all of `names` with enough time left.
+pub(crate) fn load_or_issue(key_file: &Path, names: &[String], now: OffsetDateTime) -> Result<Stored, TlsError> {
+    let path = key_file.with_extension("tls.pem");
+    let failed = |problem| TlsError { path: path.clone(), problem };
+    let good = |bundle: &Bundle| bundle.will_do(names, now);
+    let bundle = match read(&path).map_err(failed)?.filter(good) {
+        Some(bundle) => bundle,
+        None => replace(&path, names, now, good).map_err(failed)?,
+    };
+    let root_certificates = publish(&path, bundle.ca_text()).map_err(failed)?;
+    Ok(Stored { certificate: bundle.certificate, key: bundle.key, root_certificates })
+}
+
+/// Key, certificate and CA in one file, so that they are always of one make.
+struct Bundle {
+    text: String,
+    key: PrivateKeyDer<'static>,
+    certificate: CertificateDer<'static>,
+    ca: CertificateDer<'static>,
+}
+
+impl Bundle {
+    fn parse(text: String) -> Option<Self> {
+        let key = PrivateKeyDer::from_pem_slice(text.as_bytes()).ok()?;
+        let certificates = CertificateDer::pem_slice_iter(text.as_bytes()).collect::<Result<Vec<_>, _>>().ok()?;
+        let [certificate, ca] = <[_; 2]>::try_from(certificates).ok()?;
+        Some(Self { text, key, certificate, ca })
+    }
+
+    fn ca_text(&self) -> &str {
+        let begin = self.text.rfind("-----BEGIN").expect("it was parsed, and the CA is last");
+        &self.text[begin..]
+    }
+
+    /// Whether clients accept it under each name, now and until the time to renew it.
+    fn will_do(&self, names: &[String], now: OffsetDateTime) -> bool {
+        let mut roots = RootCertStore::empty();
+        if roots.add(self.ca.clone()).is_err() {
+            return false;
+        }
+        let Ok(verifier) = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider()).build() else {
+            return false;
+        };
+        let now = Duration::from_secs(u64::try_from(now.unix_timestamp()).unwrap_or_default());
+        let accepts = |name: &String, at: Duration| {
+            let Ok(name) = ServerName::try_from(name.as_str()) else { return false };
+            let at = UnixTime::since_unix_epoch(at);
+            verifier.verify_server_cert(&self.certificate, &[], &name, &[], at).is_ok()
+        };
+        names.iter().all(|name| accepts(name, now) && accepts(name, now + RENEWAL))
+    }
+}
+
+fn read(path: &Path) -> Result<Option<Bundle>, Problem> {
+    let Some(text) = whole_file::read(path, MAX_PEM)? else { return Ok(None) };
+    if let Readers::Others { mode } = whole_file::readers(&File::open(path)?)? {
+        return Err(Problem::Exposed { mode });
+    }
+    Bundle::parse(text).map(Some).ok_or(Problem::NotOurs)
+}
+
+/// Makes a new one, unless another process has just made one that is as good.
+fn replace(
+    path: &Path,
+    names: &[String],
+    now: OffsetDateTime,
+    good: impl Fn(&Bundle) -> bool,
+) -> Result<Bundle, Problem> {
+    let _lock = whole_file::lock(path)?;
+    if let Some(bundle) = read(path)?.filter(good) {
+        return Ok(bundle);
+    }
+    let issued = authority::issue(names, now).map_err(|error| Problem::Unusable(error.into()))?;
+    let bundle = Bundle::parse(issued.key + &issued.certificate + &issued.ca).ok_or(Problem::NotOurs)?;
+    // Whoever finds the new certificate finds its CA, too.
+    whole_file::replace_public(&ca_file(path)?, bundle.ca_text().as_bytes())?;
+    whole_file::replace(path, bundle.text.as_bytes())?;
+    info!(file = %path.display(), "a new certificate for the local port");
+    Ok(bundle)
+}
+
+/// Sees to it that everybody can read the CA beside `path`, and returns where.
+fn publish(path: &Path, ca: &str) -> Result<PathBuf, Problem> {
+    let published = ca_file(path)?;
+    if !fs::read(&published).is_ok_and(|text| text == ca.as_bytes()) {
+        let _lock = whole_file::lock(path)?;
+        whole_file::replace_public(&published, ca.as_bytes())?;
+    }
+    Ok(published)
+}
+
+/// An absolute path, which `flwr` wants.
+fn ca_file(path: &Path) -> io::Result<PathBuf> {
+    std::path::absolute(path.with_extension("").with_extension("ca.pem"))
+}
+
+/// The names under which clients dial: this machine's own, and an address of the network that was chosen to listen on.
+pub(crate) fn names(listening: impl IntoIterator<Item = IpAddr>) -> Vec<String> {
+    let mut names = ["127.0.0.1", "::1", "localhost"].map(str::to_owned).to_vec();
+    let others = listening.into_iter().filter(|ip| !ip.is_unspecified()).map(|ip| ip.to_string());
+    for other in others {
+        if !names.contains(&other) {
+            names.push(other);
+        }
+    }
+    names
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const YEAR: time::Duration = time::Duration::days(365);
+
+    struct Folder(tempfile::TempDir);
+
+    impl Folder {
+        fn new() -> Self {
+            Self(tempfile::tempdir().unwrap())
+        }
+
+        fn key_file(&self) -> PathBuf {
+            self.0.path().join("secret.key")
+        }
+
+        fn load(&self, names: &[String], now: OffsetDateTime) -> Stored {
+            load_or_issue(&self.key_file(), names, now).unwrap()
+        }
+    }
+
+    fn local() -> Vec<String> {
+        names([])
+    }
+
+    #[test]
+    fn a_certificate_is_made_once_and_only_its_ca_is_for_everybody() {
+        let (folder, now) = (Folder::new(), OffsetDateTime::now_utc());
+        let made = folder.load(&local(), now);
+        assert_eq!(folder.load(&local(), now + YEAR).certificate, made.certificate);
+        let published = fs::read_to_string(&made.root_certificates).unwrap();
+        assert!(made.root_certificates.is_absolute() && !published.contains("PRIVATE"), "{published}");
+        assert_eq!(fs::read_dir(folder.0.path()).unwrap().count(), 3, "more is left than the files and a lock");
+        let bundle = fs::read_to_string(folder.key_file().with_extension("tls.pem")).unwrap();
+        assert_eq!(bundle.matches("PRIVATE KEY-----").count(), 2, "the CA's key is kept");
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt;
+            let mode = fs::metadata(folder.key_file().with_extension("tls.pem")).unwrap().permissions().mode();
+            assert_eq!(mode & 0o777, 0o600);
+        }
+    }
+
+    #[test]
+    fn a_certificate_near_its_end_or_from_the_future_is_replaced_together_with_its_ca() {
+        let now = OffsetDateTime::now_utc();
+        for later in [4 * YEAR + time::Duration::days(1), 6 * YEAR, -YEAR] {
+            let folder = Folder::new();
+            let made = folder.load(&local(), now);
+            let ca = fs::read(&made.root_certificates).unwrap();
+            let renewed = folder.load(&local(), now + later);
+            assert_ne!(renewed.certificate, made.certificate, "{later}");
+            assert_ne!(fs::read(&renewed.root_certificates).unwrap(), ca, "{later}");
+        }
+    }
+
+    #[test]
+    fn an_address_that_was_not_in_it_makes_a_new_one_and_a_missing_ca_file_is_written_again() {
+        let (folder, now) = (Folder::new(), OffsetDateTime::now_utc());
+        let made = folder.load(&local(), now);
+        let wider = folder.load(&names(["10.0.0.5".parse().unwrap()]), now);
+        assert_ne!(wider.certificate, made.certificate);
+        assert_eq!(folder.load(&local(), now).certificate, wider.certificate, "it has more names than are needed");
+        fs::remove_file(&wider.root_certificates).unwrap();
+        assert!(folder.load(&local(), now).root_certificates.exists());
+    }
+
+    #[test]
+    fn two_who_make_one_at_once_leave_a_key_a_certificate_and_a_ca_of_one_make() {
+        let (folder, now) = (Folder::new(), OffsetDateTime::now_utc());
+        std::thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| folder.load(&local(), now));
+            }
+        });
+        let bundle = read(&folder.key_file().with_extension("tls.pem")).unwrap().unwrap();
+        assert!(bundle.will_do(&local(), now));
+        let published = fs::read_to_string(folder.key_file().with_extension("ca.pem")).unwrap();
+        assert!(bundle.text.ends_with(&published), "the published CA is another one's");
+    }
+
+    #[test]
+    fn what_a_funnel_did_not_make_is_never_overwritten() {
+        let folder = Folder::new();
+        let path = folder.key_file().with_extension("tls.pem");
+        for content in ["", "mine", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"] {
+            let _ = fs::remove_file(&path);
+            whole_file::replace(&path, content.as_bytes()).unwrap();
+            let error = load_or_issue(&folder.key_file(), &local(), OffsetDateTime::now_utc()).unwrap_err();
+            assert!(error.to_string().contains("move it away"), "{error}");
+            assert_eq!(fs::read_to_string(&path).unwrap(), content);
+        }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_certificates_key_that_others_can_read_is_refused() {
+        use std::os::unix::fs::PermissionsExt;
+        let (folder, now) = (Folder::new(), OffsetDateTime::now_utc());
+        folder.load(&local(), now);
+        let path = folder.key_file().with_extension("tls.pem");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
+        let error = load_or_issue(&folder.key_file(), &local(), now).unwrap_err().to_string();
+        assert!(error.contains("mode 640") && error.contains("remove it"), "{error}");
+    }
+}

@@ -1,0 +1,76 @@
+//! Opens connections to upstreams: TCP, and TLS where the URI says so.
+
+use std::{
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use http::Uri;
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder, MaybeHttpsStream};
+use hyper_util::{client::legacy::connect::HttpConnector, rt::TokioIo};
+use tokio::{net::TcpStream, time::timeout};
+use tower_service::Service;
+
+use crate::{
+    protocol::{BoxError, Wire},
+    tls::Trust,
+};
+
+/// An upstream stands on this machine or next to it: a second is long.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+/// With TLS's handshake, which a busy Python may be slow at.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// TCP asks an upstream that says nothing whether it is there: after this, and twice more at half of it. HTTP/2 pings
+/// would do as well, but a SuperLink ends connections that ping (its "too many pings").
+const KEEP_ALIVE: Duration = Duration::from_secs(4);
+/// What was sent and not acknowledged for so long is lost.
+#[cfg(target_os = "linux")]
+const UNACKNOWLEDGED: Duration = Duration::from_secs(10);
+
+/// Connects within a bound, and to an `https` URI over TLS or not at all.
+#[derive(Clone, Debug)]
+pub(super) struct Connector(HttpsConnector<HttpConnector>);
+
+impl Connector {
+    pub(super) fn new(wire: Wire, trust: &Trust) -> Self {
+        let builder = HttpsConnectorBuilder::new().with_tls_config(trust.client_config()).https_or_http();
+        Self(match wire {
+            Wire::Http => builder.enable_http1().wrap_connector(tcp()),
+            Wire::Grpc => builder.enable_http2().wrap_connector(tcp()),
+        })
+    }
+}
+
+impl Service<Uri> for Connector {
+    type Response = MaybeHttpsStream<TokioIo<TcpStream>>;
+    type Error = BoxError;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, BoxError>> + Send>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        self.0.poll_ready(cx)
+    }
+
+    fn call(&mut self, uri: Uri) -> Self::Future {
+        let connecting = self.0.call(uri);
+        Box::pin(async move {
+            timeout(HANDSHAKE_TIMEOUT, connecting)
+                .await
+                .unwrap_or_else(|_| Err(format!("no TLS within {HANDSHAKE_TIMEOUT:?}").into()))
+        })
+    }
+}
+
+fn tcp() -> HttpConnector {
+    let mut connector = HttpConnector::new();
+    connector.enforce_http(false);
+    connector.set_nodelay(true);
+    connector.set_connect_timeout(Some(CONNECT_TIMEOUT));
+    connector.set_keepalive(Some(KEEP_ALIVE));
+    connector.set_keepalive_interval(Some(KEEP_ALIVE / 2));
+    connector.set_keepalive_retries(Some(2));
+    #[cfg(target_os = "linux")]
+    connector.set_tcp_user_timeout(Some(UNACKNOWLEDGED));
+    connector
+}
