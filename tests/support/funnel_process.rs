@@ -116,6 +116,18 @@ impl FunnelProcess {
         self.child.id()
     }
 
+    /// The most memory that the process has held, in KiB. Reads `/proc`.
+    ///
+    /// # Panics
+    ///
+    /// If it cannot be read, as outside of Linux.
+    pub fn peak_rss(&self) -> u64 {
+        let path = format!("/proc/{}/status", self.id().expect("it runs"));
+        let status = std::fs::read_to_string(path).expect("a process has a status");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("with its memory");
+        line.trim().trim_end_matches(" kB").parse().expect("in KiB")
+    }
+
     /// What the process has logged so far.
     pub fn stderr(&self) -> String {
         self.stderr.borrow().clone()
@@ -223,18 +235,31 @@ impl FunnelProcess {
     }
 }
 
-/// Runs the binary to its end.
+/// Runs the binary to its end, and gives what it wrote to stderr.
 ///
 /// # Errors
 ///
 /// If it does not end in time.
 pub async fn run(arguments: impl IntoIterator<Item = OsString>) -> Result<(ExitStatus, String), String> {
+    let (status, _, stderr) = run_for_output(arguments).await?;
+    Ok((status, stderr))
+}
+
+/// Runs the binary to its end, and gives what it wrote to stdout and stderr.
+///
+/// # Errors
+///
+/// If it does not end in time.
+pub async fn run_for_output(
+    arguments: impl IntoIterator<Item = OsString>,
+) -> Result<(ExitStatus, String, String), String> {
     let mut command = command(arguments);
     let name = format!("{:?}", command.as_std());
     let output = timeout(PATIENCE, command.kill_on_drop(true).output()).await;
     let output = output.map_err(|_| format!("{name} has not ended within {PATIENCE:?}"))?;
     let output = output.map_err(|error| format!("{name}: {error}"))?;
-    Ok((output.status, String::from_utf8_lossy(&output.stderr).into_owned()))
+    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+    Ok((output.status, text(output.stdout), text(output.stderr)))
 }
 
 /// The endpoint id that belongs to a key file, which is made if it is missing.
@@ -243,14 +268,11 @@ pub async fn run(arguments: impl IntoIterator<Item = OsString>) -> Result<(ExitS
 ///
 /// If the command fails; the text holds its stderr.
 pub async fn endpoint_id(key_file: &Path) -> Result<String, String> {
-    let mut command = command(["id", "--key-file"]);
-    command.arg(key_file).kill_on_drop(true);
-    let output = timeout(PATIENCE, command.output()).await.map_err(|_| "id: no answer".to_owned())?;
-    let output = output.map_err(|error| format!("id: {error}"))?;
-    if !output.status.success() {
-        return Err(format!("id failed ({}): {}", output.status, String::from_utf8_lossy(&output.stderr)));
+    let (status, stdout, stderr) = run_for_output(["id".into(), "--key-file".into(), key_file.into()]).await?;
+    if !status.success() {
+        return Err(format!("id failed ({status}): {stderr}"));
     }
-    Ok(String::from_utf8_lossy(&output.stdout).trim_end().to_owned())
+    Ok(stdout.trim_end().to_owned())
 }
 
 fn command<A: AsRef<OsStr>>(arguments: impl IntoIterator<Item = A>) -> Command {

@@ -5,7 +5,10 @@ use std::{net::UdpSocket, time::Duration};
 use flower_iroh_funnel::transport::{IncomingLimits, IrohIncoming};
 use futures_util::StreamExt;
 use iroh::EndpointAddr;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    task::JoinSet,
+};
 
 use tonic::Status;
 
@@ -131,6 +134,32 @@ fn a_handshake_that_is_never_finished_gives_its_place_back() {
             honest.connector.add_peer(server.addr());
         }
         dial.abort();
+        server.close().await;
+    });
+}
+
+#[test]
+fn addresses_that_answer_nothing_keep_nobody_out() {
+    run(async {
+        let server = TestServer::with(loopback(), limits(|limits| limits.max_handshakes = 8)).await;
+        let one_way = one_way_to(server.addr().ip_addrs().next().copied().unwrap());
+        let mut forged = JoinSet::new();
+        for _ in 0..16 {
+            let client = TestClient::new().await;
+            client.connector.add_peer(EndpointAddr::new(server.id()).with_ip_addr(one_way));
+            let peer = server.id();
+            forged.spawn(async move { client.connector.link(peer).await });
+        }
+        for _ in 0..20 {
+            let honest = TestClient::knowing(&server).await;
+            honest
+                .connector
+                .link(server.id())
+                .await
+                .expect("its address is proven, and half of the places are for such");
+            honest.endpoint.close().await;
+        }
+        drop(forged);
         server.close().await;
     });
 }

@@ -1,0 +1,84 @@
+//! Links without end, strangers, and what QUIC offers besides bi-streams.
+
+use flower_iroh_funnel::transport::Code;
+use futures_util::{future::join_all, poll};
+
+use crate::{attacker::code, honest::Scene, support::guarded};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_peer_that_opens_links_without_end_closes_its_own_oldest_ones() {
+    guarded(async {
+        let mut scene = Scene::start().await;
+        let attacker = scene.attacker().await;
+        let mut links = Vec::new();
+        for _ in 0..20 {
+            links.push(attacker.link().await);
+        }
+        for oldest in links.drain(..16) {
+            let error = oldest.closed().await;
+            assert_eq!(code(&error), Some(Code::OVERLOADED), "{error}");
+        }
+        scene.honest.goes_on().await;
+        assert!(links.iter().all(|link| link.close_reason().is_none()), "the newest stay");
+        scene.end().await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn links_of_many_peers_past_the_limit_are_refused_and_those_who_are_in_go_on() {
+    guarded(async {
+        let mut scene = Scene::with(8, |limits| limits.max_links = 3).await;
+        let mut attackers = Vec::new();
+        for _ in 0..8 {
+            let attacker = scene.attacker().await;
+            attackers.push((attacker.link().await, attacker));
+        }
+        let (within, past) = attackers.split_at(2);
+        for (link, _) in past {
+            assert_eq!(code(&link.closed().await), Some(Code::OVERLOADED));
+        }
+        scene.honest.goes_on().await;
+        assert!(within.iter().all(|(link, _)| link.close_reason().is_none()));
+        scene.end().await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn strangers_who_come_in_crowds_are_refused_one_by_one() {
+    guarded(async {
+        let scene = Scene::start().await;
+        let strangers = join_all((0..8).map(|_| scene.stranger())).await;
+        for _ in 0..25 {
+            let refused = strangers.iter().map(async |stranger| {
+                // Where the refusal comes first, there is no link at all.
+                match stranger.try_link().await {
+                    Ok(link) => code(&link.closed().await),
+                    Err(code) => code,
+                }
+            });
+            for code in join_all(refused).await {
+                assert_eq!(code, Some(Code::REFUSED));
+            }
+        }
+        scene.end().await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_peer_is_offered_no_unidirectional_streams_and_no_datagrams() {
+    guarded(async {
+        let mut scene = Scene::start().await;
+        let attacker = scene.attacker().await;
+        let session = attacker.session().await;
+        assert_eq!(session.link.max_datagram_size(), None);
+        let mut opening = Box::pin(session.link.open_uni());
+        assert!(poll!(&mut opening).is_pending());
+        scene.honest.goes_on().await;
+        assert!(poll!(&mut opening).is_pending());
+        scene.end().await;
+    })
+    .await;
+}
