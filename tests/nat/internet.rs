@@ -1,0 +1,82 @@
+//! The lab: an internet with two public hosts, which run relays, and sites that come and go.
+
+use std::{
+    future::Future,
+    net::{SocketAddr, TcpListener},
+    process::Command,
+};
+
+use nix::unistd::geteuid;
+use patchbay::{Device, Lab};
+
+use crate::{
+    relay::{Authority, Relay},
+    site::{Nat, Site},
+};
+
+/// Network namespaces, which end with it, however the test ends.
+pub(crate) struct Internet {
+    _lab: Lab,
+    /// Hosts that everyone reaches and who filter nothing.
+    pub(crate) hosts: [Device; 2],
+    /// Issues the certificates of all relays.
+    pub(crate) authority: Authority,
+}
+
+impl Internet {
+    /// Sites that behave as asked, which they are asked before anything else. `None` where there are no network namespaces.
+    ///
+    /// All at once: a site that comes later may take its neighbours' packets for a while, since it may change the address
+    /// of the bridge between them.
+    pub(crate) async fn with_sites<const N: usize>(nats: [Nat; N]) -> Option<(Self, [Site; N])> {
+        if let Err(missing) = available() {
+            assert_ne!(std::env::var("CI").as_deref(), Ok("true"), "CI must have network namespaces: {missing}");
+            eprintln!("skipped: no NATs to test: {missing}");
+            return None;
+        }
+        let lab = Lab::builder().allow_real_root().build().await.unwrap();
+        let exchange = lab.add_router("exchange").build().await.unwrap();
+        let host = async |name| lab.add_device(name).iface("eth0", exchange.id()).build().await.unwrap();
+        let hosts = [host("host-a").await, host("host-b").await];
+        let authority = Authority::new(hosts.iter().map(|host| host.ip().unwrap().into()));
+        let mut sites = Vec::new();
+        for nat in nats {
+            sites.push(Site::new(&lab, nat).await);
+        }
+        let internet = Self { _lab: lab, hosts, authority };
+        for site in &sites {
+            assert_eq!(internet.facts(&site.host).await, site.nat.facts(), "the lab is not as asked: {:?}", site.nat);
+        }
+        Some((internet, sites.try_into().unwrap_or_else(|_| unreachable!("there is a site for each NAT"))))
+    }
+
+    /// A relay on each of the public hosts.
+    pub(crate) async fn relays(&self) -> [Relay; 2] {
+        let [first, second] = &self.hosts;
+        [Relay::start(first, &self.authority).await, Relay::start(second, &self.authority).await]
+    }
+}
+
+/// What is missing for the lab.
+fn available() -> Result<(), String> {
+    if !geteuid().is_root() {
+        return Err("they need root, to make network namespaces".into());
+    }
+    match Command::new("nft").arg("--version").output() {
+        Ok(_) => Ok(()),
+        Err(error) => Err(format!("the command nft cannot be run ({error}); install nftables")),
+    }
+}
+
+/// Does `work` on a host: the sockets it opens and the processes it starts are the host's.
+pub(crate) async fn on<T: Send + 'static>(host: &Device, work: impl Future<Output = T> + Send + 'static) -> T {
+    host.spawn(|_| work).expect("the lab runs").await.unwrap()
+}
+
+/// A TCP listener of a host, for the test itself.
+pub(crate) fn listen(host: &Device) -> (tokio::net::TcpListener, SocketAddr) {
+    let listener = host.run_sync(|| Ok(TcpListener::bind("0.0.0.0:0")?)).unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let addr = (host.ip().unwrap(), listener.local_addr().unwrap().port()).into();
+    (tokio::net::TcpListener::from_std(listener).unwrap(), addr)
+}
