@@ -1,5 +1,13 @@
 //! The command as an operator uses it: real processes, their output, exit status, signals and memory.
 
+#[path = "support/certificates.rs"]
+mod certificates;
+#[path = "command/clock.rs"]
+mod clock;
+#[path = "command/descriptors.rs"]
+mod descriptors;
+#[path = "command/disk.rs"]
+mod disk;
 #[path = "command/drain.rs"]
 mod drain;
 #[path = "support/funnel_process.rs"]
@@ -14,7 +22,13 @@ mod memory;
 mod mistakes;
 #[path = "command/offline.rs"]
 mod offline;
+#[path = "command/peers.rs"]
+mod peers;
+#[path = "command/relay.rs"]
+mod relay;
 #[path = "command/sides.rs"]
 mod sides;
 #[path = "command/silence.rs"]
 mod silence;
+#[path = "command/tls.rs"]
+mod tls;

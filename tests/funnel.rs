@@ -5,12 +5,24 @@
 mod access;
 #[path = "funnel/calls.rs"]
 mod calls;
+#[path = "support/certificates.rs"]
+mod certificates;
 #[path = "funnel/faults.rs"]
 mod faults;
+#[path = "funnel/passthrough.rs"]
+mod passthrough;
 #[path = "funnel/paths.rs"]
 mod paths;
+#[path = "support/raw_peer.rs"]
+mod raw_peer;
+#[path = "funnel/roster.rs"]
+mod roster;
+#[path = "funnel/secure.rs"]
+mod secure;
 #[path = "funnel/support.rs"]
 mod support;
+#[path = "funnel/tls.rs"]
+mod tls;
 #[path = "funnel/translation.rs"]
 mod translation;
 #[path = "funnel/wires.rs"]

@@ -13,10 +13,7 @@ use tokio::{
     net::TcpStream,
 };
 
-use crate::{
-    funnel_process::FunnelProcess,
-    sides::{Sides, begin_call, guarded, http_server, read_head, response_head, status},
-};
+use crate::sides::{Sides, begin_call, guarded, http_server, read_head, response_head, status};
 
 const MESSAGE: u64 = 1 << 30;
 /// Enough to show in a memory of 96 MiB.
@@ -99,7 +96,7 @@ async fn superlink(length: u64) -> SocketAddr {
 
 fn assert_small(sides: &Sides) {
     for funnel in [&sides.inbound, &sides.outbound] {
-        let peak = peak_rss(funnel);
+        let peak = funnel.peak_rss();
         assert!(peak < PEAK_RSS, "{peak} KiB at the peak");
         eprintln!("peak RSS {peak} KiB");
     }
@@ -123,10 +120,4 @@ async fn drain(socket: &mut TcpStream, length: u64) -> u64 {
         }
     }
     read
-}
-
-fn peak_rss(funnel: &FunnelProcess) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", funnel.id().unwrap())).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
-    line.trim().trim_end_matches(" kB").parse().unwrap()
 }

@@ -31,7 +31,7 @@ async fn every_mistake_of_a_command_line_is_reported_at_once() {
     let arguments = [
         "expose",
         "--superlink",
-        "https://x:1",
+        "ftp://x:1",
         "--upstream",
         "fleet",
         "--upstream",
@@ -82,7 +82,7 @@ async fn what_names_no_peer_is_refused_with_what_to_do() {
     let id = endpoint_id(Path::new(&key)).await.unwrap();
     for (peer, part) in [
         ("endpointabc", "copy it again"),
-        ("nobody", "neither a ticket nor an endpoint id"),
+        ("nobody", "neither a ticket, an invitation nor an endpoint id"),
         ("@/nonexistent/ticket", "/nonexistent/ticket"),
         (&*id, "that is this funnel itself"),
     ] {

@@ -1,5 +1,8 @@
 //! Two funnel processes that stay on loopback, and servers and clients around them.
 
+// Several test files include this module by path, and each uses a part of it.
+#![allow(dead_code)]
+
 use std::{ffi::OsString, net::SocketAddr, path::Path, time::Duration};
 
 use tempfile::TempDir;
@@ -30,16 +33,22 @@ pub(crate) struct Sides {
 
 impl Sides {
     pub(crate) async fn start(superlink: SocketAddr) -> Self {
+        Self::allowing(superlink, &[]).await
+    }
+
+    /// With more peers that are let in.
+    pub(crate) async fn allowing(superlink: SocketAddr, others: &[String]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let file = |name: &str| folder.path().join(name).into_os_string();
         let (ticket, key) = (file("ticket"), file("join.key"));
         let id = endpoint_id(Path::new(&key)).await.unwrap();
-        let inbound = FunnelProcess::start(words(
-            &["expose", "--superlink", &format!("http://{superlink}"), "--allow", &id],
-            &[("--key-file", &file("expose.key")), ("--ticket-file", &ticket)],
-        ))
-        .await
-        .unwrap();
+        let superlink = format!("http://{superlink}");
+        let allowed = others.iter().chain([&id]).flat_map(|id| ["--allow", id]);
+        let expose: Vec<_> = ["expose", "--superlink", &superlink].into_iter().chain(allowed).collect();
+        let inbound =
+            FunnelProcess::start(words(&expose, &[("--key-file", &file("expose.key")), ("--ticket-file", &ticket)]))
+                .await
+                .unwrap();
         let at_ticket = format!("@{}", ticket.to_str().unwrap());
         let outbound =
             FunnelProcess::start(words(&["join", &at_ticket, "--listen", "127.0.0.1:0"], &[("--key-file", &key)]))

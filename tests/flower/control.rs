@@ -118,7 +118,7 @@ fn questions([cli, superlink]: [Wire; 2], run: &str) -> Vec<Question> {
         (format!("log {NO_RUN} --stream"), Ends::Refused, unknown_run),
         ("supernode list --format json".into(), Ends::Well, "\"nodes\": []"),
         ("federation list --format json".into(), Ends::Well, "@none/default"),
-        // It takes a login for nothing but TLS, which a funnel's port does not speak.
+        // It takes a login for nothing but TLS, which this funnel's port does not speak.
         ("login".into(), Ends::Refused, "requires TLS to be enabled"),
     ]
     .map(|(command, ends, prints)| Question { command, ends, prints: prints.to_owned() })

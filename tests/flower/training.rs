@@ -2,12 +2,12 @@
 
 use std::net::SocketAddr;
 
-use crate::flower::{Error, FlowerRun, LogMode, RunConfig, SuperLink, SuperNode, Venv, Version};
+use crate::flower::{Dial, Error, FlowerRun, LogMode, RunConfig, SuperLink, SuperNode, Venv, Version};
 use crate::funnels::Funnels;
 use crate::real_flower::in_turn;
 use crate::versions::{V1_30, V1_39, V1_41, venvs};
 
-const NODES: usize = 2;
+pub(crate) const NODES: usize = 2;
 const ROUNDS: u64 = 3;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -66,10 +66,10 @@ async fn train(superlink: Version, [first, second]: [Version; NODES], cli: Versi
     superlink.stop().await
 }
 
-async fn train_with_nodes(venvs: &[Venv; NODES], cli: &Venv, dial: SocketAddr) -> Result<(), Error> {
+pub(crate) async fn train_with_nodes(venvs: &[Venv; NODES], cli: &Venv, dial: SocketAddr) -> Result<(), Error> {
     let start = |(partition, venv)| SuperNode::start(venv, dial, partition, NODES);
     let mut nodes = venvs.iter().enumerate().map(start).collect::<Result<Vec<_>, _>>()?;
-    let result = train_and_check(cli, dial, &mut nodes).await;
+    let result = train_and_check(cli, &dial.into(), &mut nodes).await;
     result.map_err(|error| nodes.iter().fold(error, |error, node| node.explain(error)))?;
     for node in nodes {
         node.stop().await?;
@@ -77,13 +77,14 @@ async fn train_with_nodes(venvs: &[Venv; NODES], cli: &Venv, dial: SocketAddr) -
     Ok(())
 }
 
-async fn train_and_check(cli: &Venv, dial: SocketAddr, nodes: &mut [SuperNode]) -> Result<(), Error> {
+/// Waits until the nodes are known, and trains with them.
+pub(crate) async fn train_and_check(cli: &Venv, dial: &Dial, nodes: &mut [SuperNode]) -> Result<(), Error> {
     let mut ids = Vec::new();
     for node in nodes {
         ids.push(node.registered().await?);
     }
     let config = RunConfig { rounds: ROUNDS, nodes: NODES, ..RunConfig::default() };
-    let mut run = FlowerRun::submit(cli, dial, &config).await?;
+    let mut run = FlowerRun::submit(cli, dial.clone(), &config).await?;
     let checked = check(&mut run, &ids).await;
     checked.map_err(|error| run.explain(error))
 }

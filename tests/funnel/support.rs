@@ -1,11 +1,14 @@
 //! A pair of funnels, an upstream that records what reaches it, and clients of both wires.
 
+// Several test files include this module by path, and each uses a part of it.
+#![allow(dead_code, unused_imports)]
+
 use std::{convert::Infallible, future::Future, net::SocketAddr, pin::Pin, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use flower_iroh_funnel::{
     Api, EndpointAddr, Exposed, Funnel, FunnelConfig, FunnelConfigBuilder, PeerConfig, RelayMode, SecretKey,
-    protocol::Wire, transport::IrohConnector,
+    protocol::Wire,
 };
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version, header::CONTENT_TYPE};
 use http_body_util::{BodyExt, Full, StreamBody, combinators::BoxBody};
@@ -18,10 +21,11 @@ use hyper_util::{
     rt::{TokioExecutor, TokioIo},
     server::conn::auto,
 };
-use iroh::{Endpoint, endpoint::presets};
 use tokio::{net::TcpListener, sync::mpsc, task::JoinHandle};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::task::AbortOnDropHandle;
+
+pub(crate) use crate::raw_peer::RawPeer;
 
 /// Nothing here takes long: what lasts longer hangs.
 pub(crate) const GUARD: Duration = Duration::from_secs(60);
@@ -229,10 +233,21 @@ impl Pair {
 
     async fn with(inbound: FunnelConfigBuilder, exposed: Exposed, apis: &[Api]) -> Self {
         let key = SecretKey::generate();
+        Self::between(inbound, loopback().secret_key(key.clone()), key, exposed, apis).await
+    }
+
+    /// A pair of these two, of which the outbound one has `key`.
+    pub(crate) async fn between(
+        inbound: FunnelConfigBuilder,
+        outbound: FunnelConfigBuilder,
+        key: SecretKey,
+        exposed: Exposed,
+        apis: &[Api],
+    ) -> Self {
         let exposed = exposed.allow(key.public(), apis.iter().copied());
         let inbound = Running::start(inbound.expose(exposed).build().unwrap()).await;
         let peer = inbound.funnel.endpoint_addr().await;
-        let outbound = join(peer.clone(), key).await;
+        let outbound = Running::start(outbound.peer(PeerConfig::new(peer.clone())).build().unwrap()).await;
         outbound.funnel.connect_to_peer(peer.clone()).await.unwrap();
         let dial = outbound.funnel.local_addrs()[0];
         Self { inbound, outbound, peer, dial }
@@ -305,39 +320,4 @@ pub(crate) async fn detail(response: Response<Incoming>) -> String {
     let body = response.into_body().collect().await.unwrap().to_bytes();
     let json: serde_json::Value = serde_json::from_slice(&body).unwrap();
     json["detail"].as_str().unwrap().to_owned()
-}
-
-/// A peer without a funnel, who can send an inbound funnel whatever he likes.
-pub(crate) struct RawPeer {
-    pub(crate) endpoint: Endpoint,
-    pub(crate) connector: IrohConnector,
-    peer: EndpointAddr,
-}
-
-impl RawPeer {
-    pub(crate) async fn new(key: SecretKey, peer: EndpointAddr, alpn: &[u8]) -> Self {
-        let endpoint = Endpoint::builder(presets::Minimal)
-            .relay_mode(RelayMode::Disabled)
-            .secret_key(key)
-            .clear_ip_transports()
-            .bind_addr("127.0.0.1:0")
-            .unwrap()
-            .bind()
-            .await
-            .unwrap();
-        let connector = IrohConnector::new(endpoint.clone(), alpn);
-        connector.add_peer(peer.clone());
-        Self { endpoint, connector, peer }
-    }
-
-    /// One request on a session of its own.
-    pub(crate) async fn send(&self, mut request: Request<Body>) -> hyper::Result<Response<Incoming>> {
-        let stream = self.connector.open(self.peer.id).await.unwrap();
-        let (mut requests, session) =
-            hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await?;
-        tokio::spawn(session);
-        let uri = format!("http://{}{}", self.peer.id, request.uri().path_and_query().unwrap());
-        *request.uri_mut() = uri.parse().unwrap();
-        requests.send_request(request).await
-    }
 }

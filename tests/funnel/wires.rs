@@ -2,8 +2,9 @@
 
 use std::net::SocketAddr;
 
+use bytes::Bytes;
 use flower_iroh_funnel::{
-    ALPN, Api, Exposed, Hello, SecretKey, Upstream as Address, UpstreamState,
+    ALPN, Api, Exposed, Hello, SecretKey, Security, Upstream as Address, UpstreamState,
     protocol::{HELLO_PATH, Wire},
 };
 use http::{Request, Response, StatusCode};
@@ -58,7 +59,7 @@ async fn over_grpc(dial: SocketAddr) -> String {
 /// What a peer that comes now is told of the Fleet API's upstream in this wire.
 async fn hello(pair: &Pair, wire: Wire) -> String {
     let peer = RawPeer::new(SecretKey::generate(), pair.peer.clone(), ALPN).await;
-    let ask = Request::get(HELLO_PATH).body(Full::default().boxed()).unwrap();
+    let ask = Request::get(HELLO_PATH).body(Full::<Bytes>::default().boxed()).unwrap();
     let body = peer.send(ask).await.unwrap().into_body().collect().await.unwrap().to_bytes();
     peer.endpoint.close().await;
     let hello: Hello = serde_json::from_slice(&body).unwrap();
@@ -71,7 +72,7 @@ async fn the_wire_is_found_and_found_again_when_another_version_starts() {
     guarded(async {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let addr = listener.local_addr().unwrap();
-        let candidates = Address::candidates(&addr.to_string()).unwrap();
+        let candidates = Address::candidates(&addr.to_string(), Security::Plain).unwrap();
         let exposed =
             candidates.into_iter().fold(Exposed::new(), |exposed, upstream| exposed.upstream(Api::Fleet, upstream));
         let pair = Pair::start(exposed.allow_any([Api::Fleet]), &[Api::Fleet]).await;

@@ -1,0 +1,156 @@
+//! Letting peers in and out, with the real command on both sides.
+
+use std::{ffi::OsString, path::PathBuf};
+
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::io::AsyncWriteExt;
+
+use crate::{
+    funnel_process::{FunnelProcess, endpoint_id, run, run_for_output},
+    sides::{begin_call, guarded, http_server, read_head, response_head, status, words},
+};
+
+/// The folder of an operator beside a SuperLink, and what he types there.
+struct Office {
+    folder: TempDir,
+}
+
+impl Office {
+    fn new() -> Self {
+        Self { folder: tempfile::tempdir().unwrap() }
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn words(&self, arguments: &[&str]) -> Vec<OsString> {
+        words(arguments, &[("--key-file", &self.file("secret.key").into_os_string())])
+    }
+
+    /// What a command prints that succeeds.
+    async fn type_in(&self, arguments: &[&str]) -> String {
+        let (status, stdout, stderr) = run_for_output(self.words(arguments)).await.unwrap();
+        assert!(status.success(), "{arguments:?}: {stderr}");
+        stdout
+    }
+
+    /// What a command says that fails, which must be the operator's mistake.
+    async fn mistype(&self, arguments: &[&str]) -> String {
+        let (status, stderr) = run(self.words(arguments)).await.unwrap();
+        assert_eq!(status.code(), Some(64), "{arguments:?}: {stderr}");
+        stderr
+    }
+
+    async fn invite(&self, name: &str) -> String {
+        let printed = self.type_in(&["invite", name]).await;
+        printed.lines().find_map(|line| line.strip_prefix("invitation ")).unwrap().to_owned()
+    }
+
+    async fn peers(&self) -> Vec<Value> {
+        serde_json::from_str(&self.type_in(&["peers", "list", "--json"]).await).unwrap()
+    }
+}
+
+async fn call(site: &FunnelProcess) -> String {
+    let mut socket = begin_call(site.listen_addr().unwrap(), "/v1/fleet/pull-messages", 0).await;
+    status(&read_head(&mut socket).await.unwrap()).to_owned()
+}
+
+#[tokio::test]
+async fn an_operator_invites_lists_shuts_out_lets_in_and_removes_without_a_restart() {
+    guarded(async {
+        let superlink = http_server(|mut socket, _| async move {
+            socket.write_all(response_head(0).as_bytes()).await.unwrap();
+        });
+        let office = Office::new();
+        let site_folder = tempfile::tempdir().unwrap();
+        let site_key = site_folder.path().join("secret.key").into_os_string();
+        let inbound = office.words(&["expose", "-vv", "--superlink", &format!("http://{}", superlink.await)]);
+        let inbound = FunnelProcess::start(inbound).await.unwrap();
+        while !office.file("peers.seen.json").exists() {
+            tokio::task::yield_now().await;
+        }
+        let invitation = office.invite("st. mary").await;
+        assert_eq!(office.peers().await[0]["standing"], "invited");
+        let join = words(&["join", &invitation, "-vv", "--listen", "127.0.0.1:0"], &[("--key-file", &site_key)]);
+        let site = FunnelProcess::start(join).await.unwrap();
+        assert_eq!(call(&site).await, "200");
+        let listed = office.peers().await;
+        assert_eq!(listed.len(), 1);
+        assert_eq!((&listed[0]["name"], &listed[0]["standing"]), (&"st. mary".into(), &"allowed".into()));
+        let id = endpoint_id(site_key.as_ref()).await.unwrap();
+        assert_eq!(listed[0]["id"], *id);
+        while !office.peers().await[0]["path"].as_str().is_some_and(|path| path.starts_with("direct 127.0.0.1")) {
+            tokio::task::yield_now().await;
+        }
+        assert!(office.peers().await[0]["received"].as_u64().unwrap() > 0);
+
+        office.type_in(&["peers", "deny", "st. mary"]).await;
+        inbound.logged("link ended: the roster has changed").await.unwrap();
+        site.logged("closed by the peer: refused").await.unwrap();
+        assert_eq!(call(&site).await, "503");
+        office.type_in(&["peers", "rename", "st. mary", "mary"]).await;
+        office.type_in(&["peers", "allow", "mary"]).await;
+        while call(&site).await != "200" {
+            tokio::task::yield_now().await;
+        }
+        office.type_in(&["peers", "remove", &id]).await;
+        while call(&site).await != "503" {
+            tokio::task::yield_now().await;
+        }
+        assert!(office.type_in(&["peers"]).await.contains("nobody is on the roster"));
+
+        let secret = &invitation["invite".len() + 2..][..48];
+        for log in [inbound.stderr(), site.stderr()] {
+            assert!(!log.contains(secret), "{log}");
+        }
+        site.stop().await.unwrap();
+        inbound.stop().await.unwrap();
+        for file in std::fs::read_dir(office.folder.path()).unwrap() {
+            assert!(!std::fs::read_to_string(file.unwrap().path()).unwrap().contains(secret));
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_an_operator_mistypes_about_peers_is_said_and_changes_nothing() {
+    guarded(async {
+        let office = Office::new();
+        office.invite("site").await;
+        let before = std::fs::read_to_string(office.file("peers.toml")).unwrap();
+        for (arguments, reason) in [
+            (&["invite", "site"][..], "another peer's or invitation's name"),
+            (&["invite", "", "--apis", "fleet"], "1 to 64 characters"),
+            (&["invite", "other", "--apis", "simulation"], "\"simulation\" is no Flower API"),
+            (&["peers", "deny", "nobody"], "\"nobody\" is not on the roster"),
+            (&["peers", "remove", "nobody"], "\"nobody\" is not on the roster"),
+            (&["peers", "rename", "nobody", "somebody"], "\"nobody\" is not on the roster"),
+        ] {
+            let said = office.mistype(arguments).await;
+            assert!(said.contains(reason), "{arguments:?}: {said}");
+        }
+        assert_eq!(std::fs::read_to_string(office.file("peers.toml")).unwrap(), before);
+        office.type_in(&["peers", "remove", "site"]).await;
+        std::fs::write(office.file("peers.toml"), "[[peer").unwrap();
+        assert!(office.mistype(&["expose"]).await.contains("a mistake in the roster"));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_audit_log_that_cannot_be_written_keeps_the_funnel_from_starting() {
+    guarded(async {
+        let office = Office::new();
+        let folder = office.folder.path().to_str().unwrap();
+        let (status, stderr) = run(office.words(&["expose", "--audit-log", folder])).await.unwrap();
+        assert_eq!(status.code(), Some(1), "{stderr}");
+        assert!(stderr.contains("cannot write the audit log"), "{stderr}");
+        let inbound = FunnelProcess::start(office.words(&["expose", "--audit-log", "off"])).await.unwrap();
+        inbound.stop().await.unwrap();
+        assert!(!office.file("audit.jsonl").exists());
+    })
+    .await;
+}

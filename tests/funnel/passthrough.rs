@@ -1,0 +1,256 @@
+//! Bytes that a funnel carries and cannot read: whose they may be, and where they go.
+
+use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
+
+use flower_iroh_funnel::{ALPN, Api, Exposed, PeerConfig, SecretKey, roster::RosterFile};
+use http::{Method, Request, StatusCode};
+use http_body_util::BodyExt;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+    time::timeout,
+};
+
+use super::{
+    certificates::{Ca, LOCAL_NAMES},
+    secure::{Front, connect, roots, send},
+    support::{Body, RawPeer, Running, Upstream, detail, grpc_call, guarded, http_call, loopback},
+};
+
+/// More than all buffers and windows on the way hold.
+const MUCH: usize = 64 << 20;
+
+/// So long that who waits for its end hangs.
+const DRAIN: Duration = Duration::from_secs(600);
+
+/// Two funnels, of which the outbound one passes bytes through to `target`.
+struct Through {
+    inbound: Running,
+    outbound: Running,
+    dial: SocketAddr,
+}
+
+impl Through {
+    async fn start(target: SocketAddr) -> Self {
+        let key = SecretKey::generate();
+        Self::with(exposed(target).allow_passthrough(key.public()), key).await
+    }
+
+    async fn with(exposed: Exposed, key: SecretKey) -> Self {
+        let inbound = Running::start(loopback().drain_timeout(DRAIN).expose(exposed).build().unwrap()).await;
+        let peer = inbound.funnel.endpoint_addr().await;
+        let outbound =
+            loopback().drain_timeout(DRAIN).secret_key(key).peer(PeerConfig::new(peer.clone()).passthrough());
+        let outbound = Running::start(outbound.build().unwrap()).await;
+        outbound.funnel.connect_to_peer(peer).await.unwrap();
+        let dial = outbound.funnel.local_addrs()[0];
+        Self { inbound, outbound, dial }
+    }
+
+    async fn stop(self) {
+        self.outbound.stop().await;
+        self.inbound.stop().await;
+    }
+}
+
+fn exposed(target: SocketAddr) -> Exposed {
+    Exposed::new().superlink("http://127.0.0.1:9".parse().unwrap()).passthrough(target.to_string().parse().unwrap())
+}
+
+#[tokio::test]
+async fn tls_is_spoken_from_end_to_end_in_both_wires() {
+    guarded(async {
+        let (ca, echo) = (Ca::new(), Upstream::echo().await);
+        let front = Front::start(&ca.sign(&LOCAL_NAMES), echo.addr).await;
+        let through = Through::start(front.addr).await;
+        let roots = roots(ca.pem().as_bytes());
+        let stream = connect(through.dial, roots.clone(), "127.0.0.1", b"h2").await.unwrap();
+        let call = grpc_call("/flwr.proto.Control/ListRuns", &b"\0\0\0\0\x01x"[..]);
+        let response = send(stream, call).await;
+        assert_eq!(response.headers()["x-path"], "/flwr.proto.Control/ListRuns");
+        assert_eq!(response.into_body().collect().await.unwrap().trailers().unwrap()["grpc-status"], "0");
+        let stream = connect(through.dial, roots, "localhost", b"http/1.1").await.unwrap();
+        let response = send(stream, http_call("/v1/runtime/pull-messages", "x")).await;
+        assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "x");
+        through.stop().await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_half_close_reaches_the_other_end_and_the_answer_comes_back() {
+    guarded(async {
+        let upstream = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let through = Through::start(upstream.local_addr().unwrap()).await;
+        let mut client = TcpStream::connect(through.dial).await.unwrap();
+        client.write_all(b"asked").await.unwrap();
+        client.shutdown().await.unwrap();
+        let (mut socket, _) = upstream.accept().await.unwrap();
+        let mut asked = String::new();
+        socket.read_to_string(&mut asked).await.unwrap();
+        socket.write_all(b"answered").await.unwrap();
+        drop(socket);
+        let mut answered = String::new();
+        client.read_to_string(&mut answered).await.unwrap();
+        assert_eq!((&*asked, &*answered), ("asked", "answered"));
+        through.stop().await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_reader_that_stalls_holds_back_its_writer_and_nobody_else_and_loses_nothing() {
+    guarded(async {
+        let upstream = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let through = Through::start(upstream.local_addr().unwrap()).await;
+        let mut client = TcpStream::connect(through.dial).await.unwrap();
+        let block: Arc<[u8]> = vec![7; 1 << 20].into();
+        let writing = tokio::spawn({
+            let block = Arc::clone(&block);
+            async move {
+                for _ in 0..MUCH / block.len() {
+                    client.write_all(&block).await.unwrap();
+                }
+            }
+        });
+        let (mut stalled, _) = upstream.accept().await.unwrap();
+        // Another connection goes on meanwhile.
+        let mut other = TcpStream::connect(through.dial).await.unwrap();
+        other.write_all(b"x").await.unwrap();
+        let (mut socket, _) = upstream.accept().await.unwrap();
+        assert_eq!(socket.read_u8().await.unwrap(), b'x');
+        assert!(!writing.is_finished(), "nothing holds back the writer");
+        let (mut received, mut buffer) = (0, vec![0; 1 << 20]);
+        loop {
+            let length = stalled.read(&mut buffer).await.unwrap();
+            if length == 0 {
+                break;
+            }
+            assert!(buffer[..length] == block[..length], "other bytes than were written");
+            received += length;
+        }
+        assert_eq!(received, MUCH);
+        writing.await.unwrap();
+        through.stop().await;
+    })
+    .await;
+}
+
+fn asked_to_connect(authority: &str) -> Request<Body> {
+    let mut request = Request::new(Body::default());
+    *request.method_mut() = Method::CONNECT;
+    *request.uri_mut() = format!("http://{authority}/").parse().unwrap();
+    request
+}
+
+#[tokio::test]
+async fn no_peer_passes_through_without_the_grant_whatever_else_it_may() {
+    guarded(async {
+        let upstream = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let key = SecretKey::generate();
+        let granted = SecretKey::generate().public();
+        let exposed = exposed(upstream.local_addr().unwrap()).allow_passthrough(granted).allow(key.public(), Api::ALL);
+        let through = Through::with(exposed, key.clone()).await;
+        let mut client = TcpStream::connect(through.dial).await.unwrap();
+        assert!(matches!(client.read(&mut [0]).await, Ok(0) | Err(_)), "the connection stays open");
+
+        let peer = RawPeer::new(key, through.inbound.funnel.endpoint_addr().await, ALPN).await;
+        let response = peer.send(asked_to_connect("x:1")).await.unwrap();
+        assert_eq!(response.status(), StatusCode::FORBIDDEN);
+        let told = detail(response).await;
+        assert!(told.contains("=passthrough"), "{told}");
+        assert!(timeout(Duration::ZERO, upstream.accept()).await.is_err(), "the upstream was dialled");
+        through.stop().await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn bytes_go_to_the_upstream_that_is_named_and_never_where_a_peer_says() {
+    guarded(async {
+        let named = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let wished = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let key = SecretKey::generate();
+        let exposed = exposed(named.local_addr().unwrap()).allow_passthrough(key.public());
+        let inbound = Running::start(loopback().expose(exposed).build().unwrap()).await;
+        let peer = RawPeer::new(key, inbound.funnel.endpoint_addr().await, ALPN).await;
+        let wish = wished.local_addr().unwrap().to_string();
+        let response = peer.send(asked_to_connect(&wish)).await.unwrap();
+        assert_eq!(response.status(), StatusCode::OK);
+        named.accept().await.unwrap();
+        assert!(timeout(Duration::ZERO, wished.accept()).await.is_err(), "the peer chose where to");
+        drop(response);
+        inbound.stop().await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_peer_that_is_shut_out_loses_its_pass_through_connection() {
+    guarded(async {
+        let upstream = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let (roster, audit) = (RosterFile::new(folder.path().join("peers.toml")), folder.path().join("audit.jsonl"));
+        let key = SecretKey::generate();
+        let peer = key.public();
+        let exposed = exposed(upstream.local_addr().unwrap()).allow_passthrough(peer);
+        let through = Through::with(exposed.roster(roster.clone()).audit_log(&audit), key).await;
+        let mut client = TcpStream::connect(through.dial).await.unwrap();
+        client.write_all(b"x").await.unwrap();
+        let (mut socket, _) = upstream.accept().await.unwrap();
+        assert_eq!(socket.read_u8().await.unwrap(), b'x');
+        let denied = roster.update(|roster| {
+            roster.deny(peer);
+            Ok::<_, Infallible>(())
+        });
+        denied.unwrap().unwrap();
+        assert!(matches!(client.read(&mut [0]).await, Ok(0) | Err(_)));
+        assert!(matches!(socket.read(&mut [0]).await, Ok(0) | Err(_)));
+        through.stop().await;
+        let audit = std::fs::read_to_string(audit).unwrap();
+        assert!(audit.contains(r#""event":"passthrough","outcome":"allowed""#), "{audit}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_upstream_that_is_gone_closes_the_connection_at_once() {
+    guarded(async {
+        let upstream = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let addr = upstream.local_addr().unwrap();
+        drop(upstream);
+        let through = Through::start(addr).await;
+        let mut client = TcpStream::connect(through.dial).await.unwrap();
+        assert!(matches!(client.read(&mut [0]).await, Ok(0) | Err(_)));
+        through.stop().await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_funnel_that_stops_ends_connections_on_which_nothing_moves() {
+    guarded(async {
+        let upstream = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let through = Through::start(upstream.local_addr().unwrap()).await;
+        let mut client = TcpStream::connect(through.dial).await.unwrap();
+        client.write_all(b"x").await.unwrap();
+        let (mut socket, _) = upstream.accept().await.unwrap();
+        assert_eq!(socket.read_u8().await.unwrap(), b'x');
+        through.stop().await;
+        assert!(matches!(client.read(&mut [0]).await, Ok(0) | Err(_)));
+        assert!(matches!(socket.read(&mut [0]).await, Ok(0) | Err(_)));
+    })
+    .await;
+}
+
+#[test]
+fn a_grant_that_leads_nowhere_or_to_the_funnels_own_port_is_a_mistake() {
+    let peer = SecretKey::generate().public();
+    let granted = Exposed::new().local_superlink().allow_passthrough(peer);
+    let error = loopback().expose(granted.clone()).build().unwrap_err().to_string();
+    assert!(error.contains("where to is not named"), "{error}");
+    let own = "127.0.0.1:19092";
+    let config = loopback().flower_grpc_addr(own.parse().unwrap()).peer(PeerConfig::new(peer));
+    let error = config.expose(granted.passthrough(own.parse().unwrap())).build().unwrap_err().to_string();
+    assert!(error.contains("this funnel's own port"), "{error}");
+}
