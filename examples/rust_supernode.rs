@@ -106,21 +106,21 @@ impl SuperNode {
 }
 
 /// One part of the data: points on a plane that the model must find.
-struct Data {
+pub(crate) struct Data {
     partition: u64,
     x: Array2<f32>,
     y: Array1<f32>,
 }
 
 impl Data {
-    fn new(partition: u64) -> Self {
+    pub(crate) fn new(partition: u64) -> Self {
         let mut random = fastrand::Rng::with_seed(100 + partition);
         let x = Array2::from_shape_simple_fn((64, 4), || 4.0 * random.f32() - 2.0);
         let y = x.dot(&array![1.0, -2.0, 3.0, 0.5]);
         Self { partition, x, y }
     }
 
-    fn answer(&self, message: &Message) -> Result<RecordDict, BoxError> {
+    pub(crate) fn answer(&self, message: &Message) -> Result<RecordDict, BoxError> {
         let arrays = message.content()?.arrays("arrays")?;
         let model = arrays.array("0")?.to_ndarray::<f32>()?.into_dimensionality::<Ix1>()?;
         match message.message_type() {

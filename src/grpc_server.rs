@@ -17,7 +17,7 @@ use std::{
 };
 
 use futures_util::StreamExt;
-use http::{Request, Response};
+use http::{Method, Request, Response};
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
@@ -37,6 +37,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
+pub(crate) use self::calls::PassingPlace;
 use self::{
     calls::{Calls, CallsOfPeer, Counted},
     reserve::Reserve,
@@ -273,10 +274,14 @@ async fn serve_session(
 async fn answer(
     inbound: Inbound,
     peer: EndpointId,
-    request: Request<Incoming>,
+    mut request: Request<Incoming>,
     place: Result<Option<OwnedSemaphorePermit>, Failure>,
 ) -> Response<Counted> {
     match place {
+        Ok(Some(place)) if request.method() == Method::CONNECT => {
+            request.extensions_mut().insert(PassingPlace::new(place));
+            inbound.answer(peer, request).await.map(|body| Counted::new(body, None))
+        }
         Ok(place) => inbound.answer(peer, request).await.map(|body| Counted::new(body, place)),
         Err(failure) => {
             let response = failure.response(Wire::of_request(&request));

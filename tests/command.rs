@@ -30,5 +30,8 @@ mod relay;
 mod sides;
 #[path = "command/silence.rs"]
 mod silence;
+#[cfg(target_os = "linux")]
+#[path = "support/small_disk.rs"]
+mod small_disk;
 #[path = "command/tls.rs"]
 mod tls;

@@ -30,6 +30,18 @@ pub(super) struct CallsOfPeer {
     free: Arc<Semaphore>,
 }
 
+/// What a CONNECT has of its peer's calls, for as long as bytes pass: its response ends at once.
+#[derive(Clone, Debug)]
+pub(crate) struct PassingPlace {
+    _place: Arc<OwnedSemaphorePermit>,
+}
+
+impl PassingPlace {
+    pub(super) fn new(place: OwnedSemaphorePermit) -> Self {
+        Self { _place: Arc::new(place) }
+    }
+}
+
 pin_project! {
     /// A response body that keeps its call's place.
     pub(super) struct Counted {

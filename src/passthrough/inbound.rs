@@ -16,6 +16,7 @@ use tracing::debug;
 use super::{PassthroughTarget, bytes};
 use crate::{
     forward::{self, Body},
+    grpc_server::PassingPlace,
     protocol::Failure,
 };
 
@@ -52,11 +53,12 @@ impl Passing {
             .map_err(|error| Failure::unavailable(format_args!("{target} is not reachable: {error}")))?;
         // Flower's messages must not wait for acknowledgements. It fails only on a dead socket.
         let _ = socket.set_nodelay(true);
-        self.keep(socket, hyper::upgrade::on(&mut request))?;
+        let place = request.extensions_mut().remove();
+        self.keep(socket, hyper::upgrade::on(&mut request), place)?;
         Ok(Response::new(forward::full(Bytes::new())))
     }
 
-    fn keep(&self, socket: TcpStream, upgrade: OnUpgrade) -> Result<(), Failure> {
+    fn keep(&self, socket: TcpStream, upgrade: OnUpgrade, place: Option<PassingPlace>) -> Result<(), Failure> {
         let mut connections = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
         while connections.try_join_next().is_some() {}
         if connections.len() >= MAX_CONNECTIONS {
@@ -64,6 +66,7 @@ impl Passing {
         }
         let stop = self.stop.clone();
         connections.spawn(async move {
+            let _place = place;
             let carried = match upgrade.await {
                 Ok(upgraded) => bytes::exchange(TokioIo::new(upgraded), socket, &stop).await,
                 Err(error) => return debug!(%error, "a pass-through connection did not begin"),

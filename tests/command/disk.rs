@@ -1,36 +1,15 @@
-//! A state folder that is full or cannot be written. Needs root on Linux, `unshare` and `mount`.
+//! A state folder that is full or cannot be written.
 #![cfg(target_os = "linux")]
 
-use std::{
-    ffi::OsString,
-    fs::{self, File},
-    io::{ErrorKind, Write},
-    path::Path,
-};
+use std::{ffi::OsString, fs, path::Path};
 
-use tokio::{io::AsyncWriteExt, process::Command};
+use tokio::io::AsyncWriteExt;
 
 use crate::{
-    funnel_process::{FunnelProcess, endpoint_id},
+    funnel_process::{FunnelProcess, endpoint_id, run_for_output},
     sides::{begin_call, guarded, http_server, read_head, response_head, status, words},
+    small_disk::{Filling, command, is_possible, seen_by, with_disk},
 };
-
-/// A file system of its own at `folder`, for the command line that follows.
-fn with_state(folder: &Path, options: &str) -> Command {
-    let mut command = Command::new("unshare");
-    let script = format!("mount -t tmpfs -o size=64k,mode=700,{options} state \"$0\" && exec \"$@\"");
-    command.args(["--mount", "sh", "-c", &script]).arg(folder);
-    command
-}
-
-async fn is_possible(folder: &Path) -> bool {
-    let possible = with_state(folder, "rw").arg("true").output().await.is_ok_and(|output| output.status.success());
-    if !possible {
-        assert_ne!(std::env::var("CI").as_deref(), Ok("true"), "CI must be able to mount a file system");
-        eprintln!("skipped: needs root, unshare and mount to make a small file system");
-    }
-    possible
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_state_folder_costs_no_call_and_the_audit_log_goes_on_when_there_is_room() {
@@ -49,7 +28,7 @@ async fn a_full_state_folder_costs_no_call_and_the_audit_log_goes_on_when_there_
         let (ticket, key) = (file("ticket"), file("join.key"));
         let joiner = endpoint_id(Path::new(&key)).await.unwrap();
         let expose = expose(&state, &["--superlink", &format!("http://{superlink}"), "--allow", &joiner], &ticket);
-        let inbound = FunnelProcess::start_by(with_state(&state, "rw"), expose).await.unwrap();
+        let inbound = FunnelProcess::start_by(command(&with_disk(&state, "rw")), expose).await.unwrap();
         let join = ["join", &format!("@{}", ticket.to_str().unwrap()), "--listen", "127.0.0.1:0"];
         let outbound = FunnelProcess::start(words(&join, &[("--key-file", &key)])).await.unwrap();
         let dial = outbound.listen_addr().unwrap();
@@ -59,10 +38,8 @@ async fn a_full_state_folder_costs_no_call_and_the_audit_log_goes_on_when_there_
         };
 
         call("pull-messages").await;
-        // The folder as the funnel sees it.
-        let seen = format!("/proc/{}/root{}", inbound.id().unwrap(), state.display());
-        let fill = Path::new(&seen).join("fill");
-        fill_up(&fill);
+        let seen = seen_by(inbound.id().unwrap(), &state);
+        let filling = Filling::new(&seen).unwrap();
         // Each is a line of the audit log, whose last page has room for some.
         for number in 0.. {
             assert!(number < 64, "the audit log is written though there is no room");
@@ -71,12 +48,50 @@ async fn a_full_state_folder_costs_no_call_and_the_audit_log_goes_on_when_there_
                 break;
             }
         }
-        fs::remove_file(fill).unwrap();
+        drop(filling);
         call("activate-node").await;
-        let log = Path::new(&seen).join("audit.jsonl");
+        let log = seen.join("audit.jsonl");
         while !fs::read_to_string(&log).unwrap().contains("activate-node") {
             tokio::task::yield_now().await;
         }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_enrolment_that_a_full_disk_refuses_is_taken_when_there_is_room() {
+    guarded(async {
+        let folder = tempfile::tempdir().unwrap();
+        if !is_possible(folder.path()).await {
+            return;
+        }
+        let superlink = http_server(async |mut socket, _| {
+            let _ = socket.write_all(response_head(0).as_bytes()).await;
+        })
+        .await;
+        let options = ["--superlink", &format!("http://{superlink}")];
+        let expose = expose(folder.path(), &options, &OsString::from("/dev/null"));
+        let inbound = FunnelProcess::start_by(command(&with_disk(folder.path(), "rw")), expose).await.unwrap();
+        let seen = seen_by(inbound.id().unwrap(), folder.path());
+        let key = [("--key-file", &seen.join("secret.key").into_os_string())];
+        // The address of the running funnel is known once it has told it.
+        while !seen.join("peers.seen.json").exists() {
+            tokio::task::yield_now().await;
+        }
+        let (invited, printed, stderr) = run_for_output(words(&["invite", "site"], &key)).await.unwrap();
+        assert!(invited.success(), "{stderr}");
+        let invitation = printed.lines().find_map(|line| line.strip_prefix("invitation ")).unwrap();
+
+        let filling = Filling::new(&seen).unwrap();
+        let site = tempfile::tempdir().unwrap();
+        let join = ["join", invitation, "--listen", "127.0.0.1:0"];
+        let join = words(&join, &[("--key-file", &site.path().join("secret.key").into_os_string())]);
+        let outbound = FunnelProcess::spawn(join).unwrap();
+        outbound.logged("cannot write its roster; the invitation is still good").await.unwrap();
+        drop(filling);
+        let outbound = outbound.ready().await.unwrap();
+        let mut call = begin_call(outbound.listen_addr().unwrap(), "/v1/fleet/pull-messages", 0).await;
+        assert_eq!(status(&read_head(&mut call).await.unwrap()), "200");
     })
     .await;
 }
@@ -89,7 +104,7 @@ async fn a_state_folder_that_cannot_be_written_ends_the_start_with_the_name_of_t
             return;
         }
         let expose = expose(folder.path(), &["--superlink", "http://127.0.0.1:9"], &OsString::from("/dev/null"));
-        let refused = FunnelProcess::start_by(with_state(folder.path(), "ro"), expose).await.unwrap_err();
+        let refused = FunnelProcess::start_by(command(&with_disk(folder.path(), "ro")), expose).await.unwrap_err();
         assert!(refused.contains("Read-only file system") && refused.contains("secret.key"), "{refused}");
     })
     .await;
@@ -98,15 +113,4 @@ async fn a_state_folder_that_cannot_be_written_ends_the_start_with_the_name_of_t
 fn expose(state: &Path, options: &[&str], ticket: &OsString) -> Vec<OsString> {
     let key = state.join("secret.key").into_os_string();
     words(&[&["expose"], options].concat(), &[("--key-file", &key), ("--ticket-file", ticket)])
-}
-
-fn fill_up(path: &Path) {
-    let mut file = File::create(path).unwrap();
-    loop {
-        match file.write(&[0; 512]) {
-            Ok(_) => {}
-            Err(error) if error.kind() == ErrorKind::StorageFull => return,
-            Err(error) => panic!("{error}"),
-        }
-    }
 }

@@ -1,12 +1,21 @@
-//! Two funnel processes that can be killed, frozen and started again, at the same addresses and with the same keys.
+//! Two funnel processes that come to harm and come back, at the same addresses and with the same keys.
 
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
-use std::path::Path;
+use std::{
+    io,
+    net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket},
+    path::{Path, PathBuf},
+};
 
+use lab::{Host, Link};
 use tempfile::TempDir;
 
-use crate::flower::{Context, Error, SuperLink};
-use crate::funnel_process::{FunnelProcess, endpoint_id};
+use crate::{
+    flower::{Context, Error, SuperLink},
+    funnel_process::endpoint_id,
+    place::on,
+    restartable::{Launch, Restartable},
+    small_disk::{seen_by, with_disk},
+};
 
 /// Which of the two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,37 +26,81 @@ pub(crate) enum End {
     Outbound,
 }
 
+/// Where the funnels run, and how.
+#[derive(Debug, Default)]
+pub(crate) struct Setting {
+    /// The SuperLink's site is on the right host, the SuperNodes' site on the left one; both are here without a link.
+    pub(crate) link: Option<Link>,
+    /// The inbound funnel's state folder is a small file system of its own.
+    pub(crate) small_disk: bool,
+    /// The library that turns clocks on the wall: an hour ahead for the inbound funnel, an hour behind for the outbound one.
+    pub(crate) wrong_clocks: Option<String>,
+}
+
+impl Setting {
+    /// The host of the SuperLink and of the inbound funnel.
+    pub(crate) fn superlink(&self) -> Option<&Host> {
+        self.link.as_ref().map(Link::right)
+    }
+
+    /// The host of SuperNodes and of the outbound funnel.
+    pub(crate) fn nodes(&self) -> Option<&Host> {
+        self.link.as_ref().map(Link::left)
+    }
+
+    fn launcher(&self, end: End, state: &Path) -> Vec<String> {
+        let offset = if end == End::Inbound { "+1h" } else { "-1h" };
+        match &self.wrong_clocks {
+            Some(library) => vec![
+                "env".into(),
+                format!("LD_PRELOAD={library}"),
+                format!("FAKETIME={offset}"),
+                "FAKETIME_DONT_FAKE_MONOTONIC=1".into(),
+            ],
+            None if self.small_disk && end == End::Inbound => with_disk(state, "rw"),
+            None => Vec::new(),
+        }
+    }
+}
+
 pub(crate) struct Pair {
-    inbound: Option<FunnelProcess>,
-    outbound: Option<FunnelProcess>,
-    expose: Vec<String>,
-    join: Vec<String>,
+    pub(crate) setting: Setting,
+    inbound: Restartable,
+    outbound: Restartable,
     dial: SocketAddr,
+    state: PathBuf,
     // After the processes: their files go last.
     _dir: TempDir,
 }
 
 impl Pair {
     /// Both ends, around a SuperLink whose Fleet API alone they carry.
-    pub(crate) async fn start(superlink: &SuperLink) -> Result<Self, Error> {
+    pub(crate) async fn start(superlink: &SuperLink, setting: Setting) -> Result<Self, Error> {
         let dir = tempfile::tempdir().context(|| "no temporary directory".into())?;
         let file = |name: &str| dir.path().join(name).to_string_lossy().into_owned();
+        let state = dir.path().join("state");
+        std::fs::create_dir(&state).context(|| "no state folder".into())?;
         let (ticket, joiner_key) = (file("ticket"), file("joiner.key"));
         let joiner = endpoint_id(Path::new(&joiner_key)).await.map_err(Error::new)?;
-        let ports = free_ports().context(|| "no free port".into())?;
+        let no_port = || "no free port".into();
+        let bind = on(setting.superlink(), async { free_ports() }).await.context(no_port)?.udp.port();
+        let bind = SocketAddr::new(setting.superlink().map_or(Ipv4Addr::LOCALHOST.into(), Host::addr), bind);
+        let dial = on(setting.nodes(), async { free_ports() }).await.context(no_port)?.tcp;
+        let from = if setting.link.is_some() { Ipv4Addr::UNSPECIFIED } else { Ipv4Addr::LOCALHOST };
         let expose = format!(
-            "expose --superlink {} --allow {joiner} --key-file {} --ticket-file {ticket} --bind {} --relay off",
+            "expose --superlink {} --allow {joiner} --key-file {} --ticket-file {ticket} --bind {bind} --relay off",
             superlink.fleet().addr,
-            file("secret.key"),
-            ports.udp
+            state.join("secret.key").display(),
         );
-        let join =
-            format!("join @{ticket} --listen {} --key-file {joiner_key} --bind 127.0.0.1:0 --relay off", ports.tcp);
-        let [expose, join] = [expose, join].map(|line| line.split(' ').map(str::to_owned).collect());
-        let mut pair = Self { inbound: None, outbound: None, expose, join, dial: ports.tcp, _dir: dir };
-        pair.start_end(End::Inbound).await?;
-        pair.start_end(End::Outbound).await?;
-        Ok(pair)
+        let join = format!("join @{ticket} --listen {dial} --key-file {joiner_key} --bind {from}:0 --relay off");
+        let launch = |end, line: &str, host: Option<&Host>| Launch {
+            arguments: line.split(' ').map(str::to_owned).collect(),
+            launcher: setting.launcher(end, &state),
+            host: host.cloned(),
+        };
+        let inbound = Restartable::start(launch(End::Inbound, &expose, setting.superlink())).await?;
+        let outbound = Restartable::start(launch(End::Outbound, &join, setting.nodes())).await?;
+        Ok(Self { setting, inbound, outbound, dial, state, _dir: dir })
     }
 
     /// What SuperNodes dial instead of the SuperLink.
@@ -55,69 +108,37 @@ impl Pair {
         self.dial
     }
 
-    /// Kills one end without a word to anybody, and starts it again.
-    pub(crate) async fn kill_and_restart(&mut self, end: End) -> Result<(), Error> {
-        let process = self.end(end).take().ok_or_else(|| Error::new(format!("{end:?} does not run")))?;
-        process.kill().await.map_err(Error::new)?;
-        self.start_end(end).await
-    }
-
-    /// Asks one end to stop, which must end well, and starts it again.
-    pub(crate) async fn stop_and_restart(&mut self, end: End) -> Result<(), Error> {
-        let process = self.end(end).take().ok_or_else(|| Error::new(format!("{end:?} does not run")))?;
-        let status = process.stop().await.map_err(Error::new)?;
-        if !status.success() {
-            return Err(Error::new(format!("{end:?} ended with {status} after SIGTERM")));
-        }
-        self.start_end(end).await
-    }
-
-    /// The process of one end.
-    pub(crate) fn process(&mut self, end: End) -> Result<&FunnelProcess, Error> {
-        self.end(end).as_ref().ok_or_else(|| Error::new(format!("{end:?} does not run")))
-    }
-
-    /// Adds what the funnels have logged since they were last started to an error.
-    pub(crate) fn explain(&self, error: Error) -> Error {
-        let log = |process: &Option<FunnelProcess>| process.as_ref().map(FunnelProcess::stderr).unwrap_or_default();
-        let (inbound, outbound) = (log(&self.inbound), log(&self.outbound));
-        Error::new(format!("{error}\n--- inbound funnel\n{inbound}\n--- outbound funnel\n{outbound}"))
-    }
-
-    pub(crate) async fn stop(mut self) -> Result<(), Error> {
-        for end in [End::Outbound, End::Inbound] {
-            if let Some(process) = self.end(end).take() {
-                process.stop().await.map_err(Error::new)?;
-            }
-        }
-        Ok(())
-    }
-
-    async fn start_end(&mut self, end: End) -> Result<(), Error> {
-        let arguments = match end {
-            End::Inbound => &self.expose,
-            End::Outbound => &self.join,
-        };
-        let process = FunnelProcess::start(arguments).await.map_err(Error::new)?;
-        *self.end(end) = Some(process);
-        Ok(())
-    }
-
-    fn end(&mut self, end: End) -> &mut Option<FunnelProcess> {
+    pub(crate) fn end(&mut self, end: End) -> &mut Restartable {
         match end {
             End::Inbound => &mut self.inbound,
             End::Outbound => &mut self.outbound,
         }
     }
+
+    /// The state folder, as the inbound funnel sees it.
+    pub(crate) fn state(&self) -> Result<PathBuf, Error> {
+        Ok(seen_by(self.inbound.id()?, &self.state))
+    }
+
+    /// Adds what the funnels have logged since they were last started to an error.
+    pub(crate) fn explain(&self, error: Error) -> Error {
+        let (inbound, outbound) = (self.inbound.log(), self.outbound.log());
+        Error::new(format!("{error}\n--- inbound funnel\n{inbound}\n--- outbound funnel\n{outbound}"))
+    }
+
+    pub(crate) async fn stop(mut self) -> Result<(), Error> {
+        self.outbound.stop().await?;
+        self.inbound.stop().await
+    }
 }
 
 /// Ports that were free a moment ago, to be taken again and again.
-struct Ports {
-    udp: SocketAddr,
-    tcp: SocketAddr,
+pub(crate) struct Ports {
+    pub(crate) udp: SocketAddr,
+    pub(crate) tcp: SocketAddr,
 }
 
-fn free_ports() -> std::io::Result<Ports> {
+pub(crate) fn free_ports() -> io::Result<Ports> {
     let (udp, tcp) = (UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?, TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?);
     Ok(Ports { udp: udp.local_addr()?, tcp: tcp.local_addr()? })
 }

@@ -2,113 +2,114 @@
 
 use std::time::Duration;
 
+use lab::Link;
 use tokio::time::sleep;
 
-use crate::flower::{Error, FlowerRun, RunConfig, SuperLink, SuperNode, Venv, Version};
-use crate::pair::{End, Pair};
-use crate::real_flower::in_turn;
-use crate::versions::{V1_39, V1_41, venvs};
+use crate::{
+    flower::{Context, Error, FlowerRun, RunConfig, SuperLink, SuperNode, Venv, Version},
+    pair::{End, Pair, Setting},
+    place::on,
+    restartable::Harm,
+    small_disk::Filling,
+    versions::venvs,
+};
 
-const NODES: usize = 2;
-/// 8 MB, two of Flower's chunks: it takes long enough for a fault to meet it.
-const ARRAY_ELEMS: u64 = 2_000_000;
+/// Between two looks at what tells nobody that it changed.
+const LOOK: Duration = Duration::from_millis(5);
+/// About a megabyte.
+const UPLOADED_PACKETS: u64 = 800;
 
-/// What happens when a round has begun.
+/// What happens in a round.
 #[derive(Clone, Copy, Debug)]
-enum Fault {
-    /// A round without one, in which everything finds its place.
+pub(crate) enum Fault {
+    /// Nothing: everything finds its place.
     None,
-    /// SIGKILL, and a start anew.
-    Killed(End),
-    /// SIGTERM, and a start anew.
-    Stopped(End),
-    /// SIGSTOP, and SIGCONT after so many seconds.
-    Frozen(End, u64),
+    /// One funnel comes to harm when the round has begun.
+    Harm(End, Harm),
+    /// The same in the middle of an upload.
+    HarmInUpload(End, Harm),
+    /// Nothing passes between the sites for so many seconds.
+    Cut(u64),
+    /// The SuperNodes' site loses its address in the middle of an upload, and gets another.
+    Moved,
+    /// The inbound funnel's disk is full for so many seconds.
+    FullDisk(u64),
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn training_over_http_outlives_funnels_that_are_killed_stopped_and_frozen() -> Result<(), Error> {
-    let faults = [
-        Fault::None,
-        Fault::Killed(End::Outbound),
-        Fault::Killed(End::Inbound),
-        Fault::Frozen(End::Inbound, 5),
-        Fault::Frozen(End::Outbound, 10),
-        Fault::Stopped(End::Inbound),
-        Fault::Stopped(End::Outbound),
-    ];
-    in_turn(train(V1_41, &faults)).await
+/// What is trained, and how much of it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Training {
+    pub(crate) version: Version,
+    pub(crate) nodes: usize,
+    /// Of four bytes each; they travel to every node and back in every round.
+    pub(crate) elems: u64,
+    /// One for each round.
+    pub(crate) faults: &'static [Fault],
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn training_over_grpc_outlives_funnels_that_are_killed_and_frozen() -> Result<(), Error> {
-    let faults = [
-        Fault::None,
-        Fault::Killed(End::Outbound),
-        Fault::Killed(End::Inbound),
-        Fault::Frozen(End::Inbound, 10),
-        Fault::Stopped(End::Inbound),
-    ];
-    in_turn(train(V1_39, &faults)).await
-}
-
-async fn train(version: Version, faults: &[Fault]) -> Result<(), Error> {
-    let Some([venv]) = venvs([version]).await? else { return Ok(()) };
-    let superlink = SuperLink::start(&venv).await?;
-    let mut pair = Pair::start(&superlink).await?;
-    let trained = train_through(&mut pair, &superlink, &venv, faults).await;
-    trained.map_err(|error| pair.explain(superlink.explain(error)))?;
-    pair.stop().await?;
-    superlink.stop().await
-}
-
-async fn train_through(pair: &mut Pair, superlink: &SuperLink, venv: &Venv, faults: &[Fault]) -> Result<(), Error> {
-    let start = |partition| SuperNode::start(venv, pair.dial(), partition, NODES);
-    let mut nodes = (0..NODES).map(start).collect::<Result<Vec<_>, _>>()?;
-    let trained = train_with(pair, superlink, venv, &mut nodes, faults).await;
-    trained.map_err(|error| nodes.iter().fold(error, |error, node| node.explain(error)))?;
-    for node in nodes {
-        node.stop().await?;
+impl Training {
+    pub(crate) async fn run(self, setting: Setting) -> Result<(), Error> {
+        let Some([venv]) = venvs([self.version]).await? else { return Ok(()) };
+        let superlink = on(setting.superlink(), SuperLink::start(&venv)).await?;
+        let mut pair = Pair::start(&superlink, setting).await?;
+        let trained = self.through(&mut pair, &superlink, &venv).await;
+        trained.map_err(|error| pair.explain(superlink.explain(error)))?;
+        pair.stop().await?;
+        superlink.stop().await
     }
-    Ok(())
-}
 
-async fn train_with(
-    pair: &mut Pair,
-    superlink: &SuperLink,
-    venv: &Venv,
-    nodes: &mut [SuperNode],
-    faults: &[Fault],
-) -> Result<(), Error> {
-    let mut ids = Vec::new();
-    for node in nodes {
-        ids.push(node.registered().await?);
-    }
-    let rounds = faults.len() as u64;
-    let config = RunConfig {
-        rounds,
-        nodes: NODES,
-        array_elems: ARRAY_ELEMS,
-        train_sleep: Duration::from_secs(1),
-        evaluate: false,
-        ..RunConfig::default()
-    };
-    // The run's log comes straight from the SuperLink: it tells when to do harm, and is none of the harmed.
-    let mut run = FlowerRun::submit(venv, superlink.control().addr, &config).await?;
-    let outcome = async {
-        for (fault, round) in faults.iter().zip(1..) {
-            begun(&mut run, &format!("[ROUND {round}/{rounds}]")).await?;
-            let harmed = harm(pair, *fault).await;
-            harmed.map_err(|error| Error::new(format!("round {round}, {fault:?}: {error}")))?;
+    async fn through(self, pair: &mut Pair, superlink: &SuperLink, venv: &Venv) -> Result<(), Error> {
+        let dial = pair.dial();
+        let start = async { (0..self.nodes).map(|part| SuperNode::start(venv, dial, part, self.nodes)).collect() };
+        let started: Result<Vec<_>, _> = on(pair.setting.nodes(), start).await;
+        let mut nodes = started?;
+        let trained = self.with(pair, superlink, venv, &mut nodes).await;
+        trained.map_err(|error| nodes.iter().fold(error, |error, node| node.explain(error)))?;
+        for node in nodes {
+            node.stop().await?;
         }
-        run.finish().await?.verify(rounds, &ids)
-    };
-    let outcome = outcome.await;
-    outcome.map_err(|error| run.explain(Error::new(format!("{faults:?}, one in each round: {error}"))))
+        Ok(())
+    }
+
+    async fn with(
+        self,
+        pair: &mut Pair,
+        superlink: &SuperLink,
+        venv: &Venv,
+        nodes: &mut [SuperNode],
+    ) -> Result<(), Error> {
+        let mut ids = Vec::new();
+        for node in &mut *nodes {
+            ids.push(node.registered().await?);
+        }
+        let rounds = self.faults.len() as u64;
+        let config = RunConfig {
+            rounds,
+            nodes: self.nodes,
+            array_elems: self.elems,
+            train_sleep: Duration::from_secs(1),
+            evaluate: false,
+            timeout: Duration::from_secs(600),
+            ..RunConfig::default()
+        };
+        // The run's log comes straight from the SuperLink: it tells when to do harm, and is none of the harmed.
+        let control = superlink.control().addr;
+        let mut run = on(pair.setting.superlink(), FlowerRun::submit(venv, control, &config)).await?;
+        let outcome = async {
+            for (fault, round) in self.faults.iter().zip(1..) {
+                begun(&mut run, &format!("[ROUND {round}/{rounds}]")).await?;
+                let harmed = harm(pair, nodes, *fault).await;
+                harmed.map_err(|error| Error::new(format!("round {round}, {fault:?}: {error}")))?;
+            }
+            on(pair.setting.superlink(), run.finish()).await?.verify(rounds, &ids)
+        };
+        let outcome = outcome.await;
+        outcome.map_err(|error| run.explain(Error::new(format!("{:?}, one in each round: {error}", self.faults))))
+    }
 }
 
 /// Waits for a line of the run's log.
-async fn begun(run: &mut FlowerRun, text: &str) -> Result<(), Error> {
+pub(crate) async fn begun(run: &mut FlowerRun, text: &str) -> Result<(), Error> {
     while let Some(line) = run.next_line().await? {
         if line.contains(text) {
             return Ok(());
@@ -117,16 +118,51 @@ async fn begun(run: &mut FlowerRun, text: &str) -> Result<(), Error> {
     Err(Error::new(format!("the log ended before {text}")))
 }
 
-async fn harm(pair: &mut Pair, fault: Fault) -> Result<(), Error> {
+async fn harm(pair: &mut Pair, nodes: &[SuperNode], fault: Fault) -> Result<(), Error> {
     match fault {
         Fault::None => Ok(()),
-        Fault::Killed(end) => pair.kill_and_restart(end).await,
-        Fault::Stopped(end) => pair.stop_and_restart(end).await,
-        Fault::Frozen(end, seconds) => {
-            pair.process(end)?.freeze().map_err(Error::new)?;
+        Fault::Harm(end, harm) => pair.end(end).suffer(harm).await,
+        Fault::HarmInUpload(end, harm) => {
+            uploading(nodes, pair.setting.link.as_ref()).await?;
+            pair.end(end).suffer(harm).await
+        }
+        Fault::Cut(seconds) => {
+            let link = pair.setting.link.as_ref().ok_or_else(|| Error::new("there is no link to cut"))?;
+            link.cut();
             // The fault itself, and no waiting for an event.
             sleep(Duration::from_secs(seconds)).await;
-            pair.process(end)?.thaw().map_err(Error::new)
+            link.restore();
+            Ok(())
+        }
+        Fault::Moved => {
+            uploading(nodes, pair.setting.link.as_ref()).await?;
+            let link = pair.setting.link.as_ref().ok_or_else(|| Error::new("there is no link to move"))?;
+            link.readdress_left().map(drop).context(|| "no other address".into())
+        }
+        Fault::FullDisk(seconds) => {
+            let filling = Filling::new(&pair.state()?).context(|| "the disk is not filled".into())?;
+            sleep(Duration::from_secs(seconds)).await;
+            drop(filling);
+            Ok(())
         }
     }
+}
+
+/// Waits until one of the nodes sends a model, and a good part of it has crossed the link, if there is one.
+async fn uploading(nodes: &[SuperNode], link: Option<&Link>) -> Result<(), Error> {
+    let is_sending = |node: &SuperNode| {
+        let logged = node.logged()?;
+        Ok::<_, Error>(logged.matches("Sending: ").count() > logged.matches("Sent successfully").count())
+    };
+    // A file tells nobody that it grew.
+    while !nodes.iter().map(is_sending).collect::<Result<Vec<_>, _>>()?.contains(&true) {
+        sleep(LOOK).await;
+    }
+    let Some(link) = link else { return Ok(()) };
+    let carried = || link.counts()[0].delivered;
+    let before = carried();
+    while carried() < before + UPLOADED_PACKETS {
+        sleep(LOOK).await;
+    }
+    Ok(())
 }

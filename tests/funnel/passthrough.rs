@@ -20,6 +20,9 @@ use super::{
 /// More than all buffers and windows on the way hold.
 const MUCH: usize = 64 << 20;
 
+/// As `http2::MAX_CALLS_OF_PEER`.
+const MAX_CALLS: usize = 256;
+const MAX_CONNECTIONS_OF_SESSION: usize = 64;
 /// So long that who waits for its end hangs.
 const DRAIN: Duration = Duration::from_secs(600);
 
@@ -161,6 +164,35 @@ async fn no_peer_passes_through_without_the_grant_whatever_else_it_may() {
         assert!(told.contains("=passthrough"), "{told}");
         assert!(timeout(Duration::ZERO, upstream.accept()).await.is_err(), "the upstream was dialled");
         through.stop().await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn connections_count_among_the_calls_of_their_peer_until_they_end() {
+    guarded(async {
+        let upstream = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let key = SecretKey::generate();
+        let exposed = exposed(upstream.local_addr().unwrap()).allow_passthrough(key.public());
+        let inbound = Running::start(loopback().expose(exposed).build().unwrap()).await;
+        let peer = RawPeer::new(key, inbound.funnel.endpoint_addr().await, ALPN).await;
+        let (mut connections, mut upstreams) = (Vec::new(), Vec::new());
+        let mut requests = peer.session().await.unwrap();
+        for connection in 0..MAX_CALLS {
+            if connection % MAX_CONNECTIONS_OF_SESSION == 0 {
+                requests = peer.session().await.unwrap();
+            }
+            let response = peer.send_on(&mut requests, asked_to_connect("x:1")).await.unwrap();
+            assert_eq!(response.status(), StatusCode::OK);
+            connections.push(hyper::upgrade::on(response).await.unwrap());
+            upstreams.push(upstream.accept().await.unwrap());
+        }
+        let response = peer.send(asked_to_connect("x:1")).await.unwrap();
+        assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert!(detail(response).await.contains("calls under way"));
+        drop((connections, upstreams));
+        while peer.send(asked_to_connect("x:1")).await.unwrap().status() != StatusCode::OK {}
+        inbound.stop().await;
     })
     .await;
 }

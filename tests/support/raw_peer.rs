@@ -7,7 +7,7 @@ use std::error::Error;
 
 use flower_iroh_funnel::{EndpointAddr, RelayMode, SecretKey, transport::IrohConnector};
 use http::{Request, Response};
-use hyper::body::Incoming;
+use hyper::{body::Incoming, client::conn::http2::SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use iroh::{Endpoint, endpoint::presets};
 
@@ -35,14 +35,32 @@ impl RawPeer {
     }
 
     /// One request on a session of its own, with the authority that it names, or else the peer's.
-    pub(crate) async fn send<B>(&self, mut request: Request<B>) -> hyper::Result<Response<Incoming>>
+    pub(crate) async fn send<B>(&self, request: Request<B>) -> hyper::Result<Response<Incoming>>
+    where
+        B: hyper::body::Body<Data: Send, Error: Into<Box<dyn Error + Send + Sync>>> + Send + Unpin + 'static,
+    {
+        self.send_on(&mut self.session().await?, request).await
+    }
+
+    pub(crate) async fn session<B>(&self) -> hyper::Result<SendRequest<B>>
     where
         B: hyper::body::Body<Data: Send, Error: Into<Box<dyn Error + Send + Sync>>> + Send + Unpin + 'static,
     {
         let stream = self.connector.open(self.peer.id).await.unwrap();
-        let (mut requests, session) =
+        let (requests, session) =
             hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await?;
         tokio::spawn(session);
+        Ok(requests)
+    }
+
+    pub(crate) async fn send_on<B>(
+        &self,
+        requests: &mut SendRequest<B>,
+        mut request: Request<B>,
+    ) -> hyper::Result<Response<Incoming>>
+    where
+        B: hyper::body::Body<Data: Send, Error: Into<Box<dyn Error + Send + Sync>>> + Send + Unpin + 'static,
+    {
         let authority = request.uri().authority().map_or(self.peer.id.to_string(), ToString::to_string);
         let uri = format!("http://{authority}{}", request.uri().path_and_query().unwrap());
         *request.uri_mut() = uri.parse().unwrap();

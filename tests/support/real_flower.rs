@@ -14,15 +14,20 @@ const TEST_TIMEOUT: Duration = Duration::from_secs(40 * 60);
 
 /// Does the work of a test when no other one is at work, within a bound.
 pub(crate) async fn in_turn(work: impl Future<Output = Result<(), Error>>) -> Result<(), Error> {
+    in_turn_for(TEST_TIMEOUT, work).await
+}
+
+/// The same within a bound of its own.
+pub(crate) async fn in_turn_for(limit: Duration, work: impl Future<Output = Result<(), Error>>) -> Result<(), Error> {
     let _turn = TURN.lock().await;
     let finished = tokio::select! {
-        finished = tokio::time::timeout(TEST_TIMEOUT, work) => finished,
+        finished = tokio::time::timeout(limit, work) => finished,
         _ = flower::interrupted() => {
             // By now the processes of the other branch are gone; libtest itself would leave them behind.
             std::process::exit(130)
         }
     };
-    finished.unwrap_or_else(|_| Err(Error::new(format!("no result after {TEST_TIMEOUT:?}"))))
+    finished.unwrap_or_else(|_| Err(Error::new(format!("no result after {limit:?}"))))
 }
 
 /// The environment with `version`, or `None` where a missing Python lets the test skip.

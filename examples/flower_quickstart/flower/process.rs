@@ -77,9 +77,15 @@ impl Process {
     pub async fn stop(mut self) -> Result<()> {
         self.note_detached();
         self.terminate();
-        if poll::until(GRACE, || self.poll_gone().then_some(())).await.is_some() {
-            return Ok(());
+        match poll::until(GRACE, || self.poll_gone().then_some(())).await {
+            Some(()) => Ok(()),
+            None => self.kill_and_wait().await,
         }
+    }
+
+    /// Kills the process group and all it started, without asking, and waits until all of it is gone.
+    pub async fn kill_and_wait(&mut self) -> Result<()> {
+        self.note_detached();
         self.kill();
         match poll::until(REAP, || self.poll_gone().then_some(())).await {
             Some(()) => Ok(()),

@@ -1,6 +1,6 @@
 //! Flower's server side.
 
-use std::ffi::OsStr;
+use std::ffi::OsString;
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
@@ -23,8 +23,10 @@ const ATTEMPTS: usize = 3;
 pub struct SuperLink {
     process: Process,
     ports: Ports,
+    venv: Venv,
+    arguments: Vec<OsString>,
     // After the process: the directory goes last.
-    _home: Home,
+    home: Home,
 }
 
 /// Where the two APIs that remote parties call are served.
@@ -37,18 +39,29 @@ struct Ports {
 impl SuperLink {
     /// Starts a SuperLink and waits until it listens.
     pub async fn start(venv: &Venv) -> Result<Self> {
-        Self::start_as(venv, None).await
+        Self::start_as(venv, Vec::new()).await
+    }
+
+    /// The same for one that keeps nodes and runs in a file, so that it knows them when it is started again.
+    pub async fn start_with_database(venv: &Venv) -> Result<Self> {
+        Self::start_as(venv, ["--database", "state.db"].map(OsString::from).into()).await
     }
 
     /// The same for one with TLS, which takes only SuperNodes whose keys it was told of.
     pub async fn start_with_tls(venv: &Venv, certificates: &Certificates) -> Result<Self> {
-        Self::start_as(venv, Some(certificates)).await
+        let files = [("--ssl-ca-certfile", &certificates.ca), ("--ssl-certfile", &certificates.certificate)];
+        let files = files.into_iter().chain([("--ssl-keyfile", &certificates.key)]);
+        let files = files.flat_map(|(option, file)| [OsString::from(option), file.into()]);
+        Self::start_as(venv, [OsString::from("--enable-supernode-auth")].into_iter().chain(files).collect()).await
     }
 
-    async fn start_as(venv: &Venv, certificates: Option<&Certificates>) -> Result<Self> {
+    async fn start_as(venv: &Venv, mut options: Vec<OsString>) -> Result<Self> {
+        if !options.iter().any(|option| option == "--ssl-certfile") {
+            options.push("--insecure".into());
+        }
         let mut attempt = 1;
         loop {
-            match Self::start_once(venv, certificates).await {
+            match Self::start_once(venv, options.clone()).await {
                 Err(error) if attempt < ATTEMPTS && error.to_string().contains("already in use") => attempt += 1,
                 result => return result,
             }
@@ -75,26 +88,24 @@ impl SuperLink {
         std::fs::read_to_string(self.process.log()).context(|| "cannot read the SuperLink's log".into())
     }
 
+    /// Kills the SuperLink and the app processes it started, and starts it again at the same addresses.
+    pub async fn kill_and_restart(&mut self) -> Result<()> {
+        self.process.kill_and_wait().await?;
+        self.process = spawn(&self.home, &self.venv, &self.arguments)?;
+        self.listening().await
+    }
+
     /// Stops the SuperLink and the app processes it started.
     pub async fn stop(self) -> Result<()> {
         self.process.stop().await
     }
 
-    async fn start_once(venv: &Venv, certificates: Option<&Certificates>) -> Result<Self> {
+    async fn start_once(venv: &Venv, mut arguments: Vec<OsString>) -> Result<Self> {
         let home = Home::create()?;
-        let (arguments, ports) = layout(venv.version().era()).context(|| "no free port".into())?;
-        let mut command = home.command(venv, "flower-superlink");
-        match certificates {
-            None => command.arg("--insecure"),
-            Some(files) => command
-                .arg("--enable-supernode-auth")
-                .args([OsStr::new("--ssl-ca-certfile"), files.ca.as_os_str()])
-                .args([OsStr::new("--ssl-certfile"), files.certificate.as_os_str()])
-                .args([OsStr::new("--ssl-keyfile"), files.key.as_os_str()]),
-        };
-        command.args(arguments);
-        let (process, _) = Process::spawn("flower-superlink", command, &home.log("superlink"))?;
-        let mut superlink = Self { process, ports, _home: home };
+        let (addresses, ports) = layout(venv.version().era()).context(|| "no free port".into())?;
+        arguments.extend(addresses.into_iter().map(OsString::from));
+        let process = spawn(&home, venv, &arguments)?;
+        let mut superlink = Self { process, ports, venv: venv.clone(), arguments, home };
         superlink.listening().await?;
         Ok(superlink)
     }
@@ -111,6 +122,13 @@ impl SuperLink {
             None => Err(self.process.error(&format!("does not listen on {addrs:?} after {} s", START.as_secs()))),
         }
     }
+}
+
+fn spawn(home: &Home, venv: &Venv, arguments: &[OsString]) -> Result<Process> {
+    let mut command = home.command(venv, "flower-superlink");
+    command.args(arguments);
+    let (process, _) = Process::spawn("flower-superlink", command, &home.log("superlink"))?;
+    Ok(process)
 }
 
 fn accepts(addr: &SocketAddr) -> bool {

@@ -88,6 +88,11 @@ impl SuperNode {
         self.process.check_running()
     }
 
+    /// What this SuperNode has logged so far.
+    pub fn logged(&self) -> Result<String> {
+        std::fs::read_to_string(self.process.log()).context(|| "cannot read the SuperNode's log".into())
+    }
+
     /// Adds the end of this SuperNode's log to an error.
     pub fn explain(&self, error: Error) -> Error {
         error.with_log(self.process.log())

@@ -1,0 +1,218 @@
+//! Real Flower trains without pause while funnels come to harm at random: nothing may be lost, and nothing may grow.
+//!
+//! It is short unless told otherwise:
+//!
+//! SOAK_PEERS=64 SOAK_MINUTES=120 cargo test --release --test faults -- soak --nocapture
+
+use std::{
+    env,
+    fmt::{self, Display},
+    str::FromStr,
+    time::Duration,
+};
+
+use tokio::time::{Instant, sleep, sleep_until};
+
+use crate::{
+    figures::Figures,
+    flower::{Error, FlowerRun, RunConfig, SuperLink, SuperNode, Venv},
+    nodes::{self, RustNode},
+    real_flower::in_turn_for,
+    restartable::Harm,
+    sites::Sites,
+    versions::{V1_41, venvs},
+};
+
+/// Of all nodes, so many are Python's SuperNodes, each of which starts a Python process in each round.
+const PYTHON_NODES: usize = 2;
+const ROUNDS: u64 = 5;
+/// 400 kB each way for each node and round.
+const ARRAY_ELEMS: u64 = 100_000;
+/// Above the time for a run of fifty nodes on two busy cores.
+const RUN_TIMEOUT: Duration = Duration::from_secs(30 * 60);
+
+/// What is asked for.
+#[derive(Clone, Copy, Debug)]
+struct Plan {
+    /// A power of two: only then is the mean of the models exact.
+    peers: usize,
+    duration: Duration,
+    /// Between two faults, on average.
+    pause: Duration,
+    seed: u64,
+}
+
+impl Plan {
+    fn read() -> Self {
+        let duration = Duration::from_secs(60 * number("SOAK_MINUTES", 2));
+        let pause = Duration::from_secs(number("SOAK_PAUSE_S", 5));
+        Self { peers: number("SOAK_PEERS", 4), duration, pause, seed: number("SOAK_SEED", 1) }
+    }
+}
+
+fn number<T: FromStr<Err: Display>>(name: &str, default: T) -> T {
+    let Ok(text) = env::var(name) else { return default };
+    text.parse().unwrap_or_else(|error| panic!("{name}={text}: {error}"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn soak() -> Result<(), Error> {
+    let plan = Plan::read();
+    in_turn_for(plan.duration + RUN_TIMEOUT, async {
+        let Some([venv]) = venvs([V1_41]).await? else { return Ok(()) };
+        println!("{plan:?}");
+        let superlink = SuperLink::start(&venv).await?;
+        let sites = Sites::start(&superlink, plan.peers).await?;
+        let soaked = Soak { plan, venv: &venv, superlink: &superlink, sites }.run().await;
+        soaked.map_err(|error| superlink.explain(error))?;
+        superlink.stop().await
+    })
+    .await
+}
+
+struct Soak<'a> {
+    plan: Plan,
+    venv: &'a Venv,
+    superlink: &'a SuperLink,
+    sites: Sites,
+}
+
+impl Soak<'_> {
+    async fn run(mut self) -> Result<(), Error> {
+        let mut python = Vec::new();
+        let mut ids = Vec::new();
+        for (partition, site) in self.sites.outbound.iter().enumerate().take(PYTHON_NODES) {
+            python.push(SuperNode::start(self.venv, site.dial, partition, self.plan.peers)?);
+        }
+        for node in &mut python {
+            ids.push(node.registered().await?);
+        }
+        let mut rust = Vec::new();
+        for (partition, site) in self.sites.outbound.iter().enumerate().skip(PYTHON_NODES) {
+            rust.push(RustNode::register(site.dial, partition).await?);
+        }
+        ids.extend(rust.iter().map(RustNode::id));
+
+        let until = Instant::now() + self.plan.duration;
+        let soaked = {
+            let (training, harming) =
+                (train(self.venv, self.superlink, &ids, until), harm(self.plan, &mut self.sites, until));
+            tokio::select! {
+                soaked = async { tokio::try_join!(training, harming) } => soaked,
+                ended = nodes::serve(&rust) => Err(ended),
+            }
+        };
+        let soaked = soaked.map_err(|error| python.iter().fold(error, |error, node| node.explain(error)));
+        let ((), harmed) =
+            soaked.map_err(|error| Error::new(format!("{error}\n--- inbound\n{}", self.sites.inbound.log())))?;
+        println!("{harmed}");
+        for node in rust {
+            node.close().await?;
+        }
+        for node in python {
+            node.stop().await?;
+        }
+        self.sites.stop().await?;
+        harmed.figures.check()
+    }
+}
+
+/// One run after the other, in each round of which every node must take part.
+async fn train(venv: &Venv, superlink: &SuperLink, ids: &[String], until: Instant) -> Result<(), Error> {
+    let config = RunConfig {
+        rounds: ROUNDS,
+        nodes: ids.len(),
+        array_elems: ARRAY_ELEMS,
+        evaluate: false,
+        timeout: RUN_TIMEOUT,
+        ..RunConfig::default()
+    };
+    let mut runs = 0;
+    while Instant::now() < until {
+        let mut run = FlowerRun::submit(venv, superlink.control().addr, &config).await?;
+        let outcome = run.finish().await?;
+        outcome
+            .verify(ROUNDS, ids)
+            .map_err(|error| run.explain(Error::new(format!("after {runs} good runs: {error}"))))?;
+        runs += 1;
+        println!("{runs} runs of {ROUNDS} rounds with {} nodes, all complete and exact", ids.len());
+    }
+    Ok(())
+}
+
+/// Harms one funnel after the other. The inbound one is killed and stopped in the first quarter only, and the first half of
+/// the sites is never: they show whether anything grows.
+async fn harm(plan: Plan, sites: &mut Sites, until: Instant) -> Result<Harmed, Error> {
+    let mut random = fastrand::Rng::with_seed(plan.seed);
+    let steady_from = Instant::now() + plan.duration / 4;
+    let mut harmed = Harmed::default();
+    let mut sample_at = steady_from;
+    while Instant::now() < until {
+        sleep(plan.pause.mul_f64(0.5 + random.f64())).await;
+        let steady = plan.peers / 2;
+        let (funnel, harm) = if random.u8(0..5) == 0 {
+            (&mut sites.inbound, of_inbound(&mut random, Instant::now() < steady_from))
+        } else {
+            let site = random.usize(0..plan.peers);
+            (&mut sites.outbound[site].funnel, of_outbound(&mut random, site >= steady))
+        };
+        let suffered = funnel.suffer(harm).await;
+        suffered.map_err(|error| Error::new(format!("{harm:?}, after {harmed}: {error}\n{}", funnel.log())))?;
+        harmed.count(harm);
+        if Instant::now() >= sample_at {
+            harmed.figures.sample(&sites.inbound, sites.outbound[..steady].iter().map(|site| &site.funnel))?;
+            sample_at = Instant::now() + plan.duration / 100;
+        }
+    }
+    sleep_until(until).await;
+    Ok(harmed)
+}
+
+fn of_inbound(random: &mut fastrand::Rng, may_end: bool) -> Harm {
+    match random.u8(0..6) {
+        0 | 1 if may_end => Harm::Killed,
+        2 if may_end => Harm::Stopped,
+        3 => Harm::WithoutDescriptors(random.u64(1..4)),
+        _ => Harm::Frozen(random.u64(1..8)),
+    }
+}
+
+fn of_outbound(random: &mut fastrand::Rng, may_end: bool) -> Harm {
+    match random.u8(0..8) {
+        0..=4 if may_end => Harm::Killed,
+        5 if may_end => Harm::Stopped,
+        6 => Harm::WithoutDescriptors(random.u64(1..4)),
+        _ => Harm::Frozen(random.u64(1..10)),
+    }
+}
+
+/// What was done.
+#[derive(Debug, Default)]
+struct Harmed {
+    killed: u32,
+    stopped: u32,
+    frozen: u32,
+    without_descriptors: u32,
+    figures: Figures,
+}
+
+impl Harmed {
+    fn count(&mut self, harm: Harm) {
+        *match harm {
+            Harm::Killed => &mut self.killed,
+            Harm::Stopped => &mut self.stopped,
+            Harm::Frozen(_) => &mut self.frozen,
+            Harm::WithoutDescriptors(_) => &mut self.without_descriptors,
+        } += 1;
+    }
+}
+
+impl fmt::Display for Harmed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { killed, stopped, frozen, without_descriptors, figures } = self;
+        write!(
+            f,
+            "{killed} killed, {stopped} stopped, {frozen} frozen, {without_descriptors} without descriptors\n{figures}"
+        )
+    }
+}

@@ -1,0 +1,64 @@
+//! A small file system of one's own for a process, which can be filled up. Needs root on Linux, `unshare` and `mount`.
+
+use std::{
+    fs::{self, File},
+    io::{self, ErrorKind, Write},
+    path::{Path, PathBuf},
+};
+
+use tokio::process::Command;
+
+/// The words before a command line whose process finds such a file system at `folder`, mounted with `options`.
+pub(crate) fn with_disk(folder: &Path, options: &str) -> Vec<String> {
+    let script = format!("mount -t tmpfs -o size=64k,mode=700,{options} state \"$0\" && exec \"$@\"");
+    let folder = folder.to_str().expect("a temporary folder has a plain name");
+    ["unshare", "--mount", "sh", "-c", &script, folder].map(str::to_owned).into()
+}
+
+/// The same as a command to which the command line is added.
+pub(crate) fn command(words: &[String]) -> Command {
+    let mut command = Command::new(&words[0]);
+    command.args(&words[1..]);
+    command
+}
+
+/// Whether there can be one here; CI must.
+pub(crate) async fn is_possible(folder: &Path) -> bool {
+    let output = command(&with_disk(folder, "rw")).arg("true").output().await;
+    let possible = output.is_ok_and(|output| output.status.success());
+    if !possible {
+        assert_ne!(std::env::var("CI").as_deref(), Ok("true"), "CI must be able to mount a file system");
+        eprintln!("skipped: needs root, unshare and mount to make a small file system");
+    }
+    possible
+}
+
+/// `folder` as the process sees it.
+pub(crate) fn seen_by(process: u32, folder: &Path) -> PathBuf {
+    PathBuf::from(format!("/proc/{process}/root{}", folder.display()))
+}
+
+/// A file that takes all the room there is, until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Filling(PathBuf);
+
+impl Filling {
+    pub(crate) fn new(folder: &Path) -> io::Result<Self> {
+        let filling = Self(folder.join("filling"));
+        let mut file = File::create(&filling.0)?;
+        loop {
+            match file.write(&[0; 512]) {
+                Ok(_) => {}
+                Err(error) if error.kind() == ErrorKind::StorageFull => return Ok(filling),
+                Err(error) => return Err(error),
+            }
+        }
+    }
+}
+
+impl Drop for Filling {
+    fn drop(&mut self) {
+        // Gone with the process, otherwise.
+        let _ = fs::remove_file(&self.0);
+    }
+}
