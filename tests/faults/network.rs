@@ -34,7 +34,7 @@ async fn setting() -> Result<Option<Setting>, Error> {
 async fn training_over_http_outlives_a_network_that_fails_and_a_disk_that_is_full() -> Result<(), Error> {
     let Some(setting) = setting().await? else { return Ok(()) };
     let faults = &[Fault::None, Fault::Cut(10), Fault::Moved, Fault::FullDisk(5), Fault::Cut(40), Fault::None];
-    in_turn(Training { version: V1_41, nodes: 2, elems: 4_000_000, faults }.run(setting)).await
+    in_turn(Training { version: V1_41, nodes: 2, elems: 2_000_000, faults }.run(setting)).await
 }
 
 #[tokio::test(flavor = "multi_thread")]

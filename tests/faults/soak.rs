@@ -44,7 +44,7 @@ struct Plan {
 
 impl Plan {
     fn read() -> Self {
-        let duration = Duration::from_secs(60 * number("SOAK_MINUTES", 2));
+        let duration = Duration::from_secs(60 * number("SOAK_MINUTES", 1));
         let pause = Duration::from_secs(number("SOAK_PAUSE_S", 5));
         Self { peers: number("SOAK_PEERS", 4), duration, pause, seed: number("SOAK_SEED", 1) }
     }

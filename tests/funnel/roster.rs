@@ -8,7 +8,7 @@ use flower_iroh_funnel::{
     transport::Code,
 };
 use http_body_util::BodyExt;
-use hyper::body::Frame;
+use hyper::body::{Frame, Incoming};
 use tokio::{io::AsyncWriteExt, sync::mpsc};
 
 use super::support::{LocalClient, RawPeer, Running, Upstream, guarded, http_call, join, loopback, piecewise};
@@ -77,6 +77,16 @@ async fn status(outbound: &Running, path: &str) -> u16 {
     client.send(http_call(path, "x")).await.unwrap().status().as_u16()
 }
 
+/// A call under way: its answer's body, of which the first piece has come, and what keeps it from ending.
+async fn call_under_way(site: &Running, path: &str) -> (Incoming, impl Sized + use<>) {
+    let (pieces, body) = piecewise();
+    pieces.send(Ok(Frame::data("x".into()))).await.unwrap();
+    let client = LocalClient::http(site.funnel.local_addrs()[0]);
+    let mut body = client.send(http_call(path, "").map(|_| body)).await.unwrap().into_body();
+    assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), "x");
+    (body, (pieces, client))
+}
+
 #[tokio::test]
 async fn an_invitation_lets_its_bearer_in_for_good_and_nobody_after_it() {
     guarded(async {
@@ -136,13 +146,7 @@ async fn a_peer_that_is_shut_out_loses_its_link_and_the_call_under_way() {
         let key = SecretKey::generate();
         let site = join(inviting.addr.clone(), key.clone()).await;
         site.funnel.peer(inviting.addr.id).ready(|_| {}).await;
-        let (pieces, body) = piecewise();
-        pieces.send(Ok(Frame::data("x".into()))).await.unwrap();
-        let client = LocalClient::http(site.funnel.local_addrs()[0]);
-        let response = client.send(http_call("/v1/fleet/push-object", "").map(|_| body)).await.unwrap();
-        let mut body = response.into_body();
-        assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), "x");
-
+        let (mut body, _calling) = call_under_way(&site, "/v1/fleet/push-object").await;
         inviting.change(|roster| roster.deny(key.public()));
         assert!(body.frame().await.unwrap().is_err());
         trouble(&site, inviting.addr.id, "does not admit this funnel").await;
@@ -167,12 +171,7 @@ async fn a_peer_that_loses_an_api_loses_its_calls_there_and_keeps_the_others() {
         let site = join(inviting.addr.clone(), key.clone()).await;
         let conn = site.funnel.peer(inviting.addr.id);
         assert!(conn.ready(|_| {}).await.offers("control"));
-        let (pieces, body) = piecewise();
-        pieces.send(Ok(Frame::data("x".into()))).await.unwrap();
-        let client = LocalClient::http(site.funnel.local_addrs()[0]);
-        let mut logs = client.send(http_call("/v1/control/stream-logs", "").map(|_| body)).await.unwrap().into_body();
-        assert!(logs.frame().await.unwrap().is_ok());
-
+        let (mut logs, _calling) = call_under_way(&site, "/v1/control/stream-logs").await;
         inviting.allow(key.public(), [Api::Fleet]);
         assert!(logs.frame().await.unwrap().is_err());
         while conn.ready(|_| {}).await.offers("control") {
