@@ -17,7 +17,7 @@ use std::{
 };
 
 use futures_util::StreamExt;
-use http::{Method, Request, Response};
+use http::{Request, Response};
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
@@ -30,14 +30,14 @@ use iroh::EndpointId;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
-    sync::{OwnedSemaphorePermit, Semaphore},
+    sync::Semaphore,
     task::JoinSet,
     time::{Instant, sleep},
 };
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
-pub(crate) use self::calls::PassingPlace;
+pub(crate) use self::calls::Place;
 use self::{
     calls::{Calls, CallsOfPeer, Counted},
     reserve::Reserve,
@@ -275,13 +275,12 @@ async fn answer(
     inbound: Inbound,
     peer: EndpointId,
     mut request: Request<Incoming>,
-    place: Result<Option<OwnedSemaphorePermit>, Failure>,
+    place: Result<Option<Place>, Failure>,
 ) -> Response<Counted> {
+    if let Ok(Some(place)) = &place {
+        request.extensions_mut().insert(place.clone());
+    }
     match place {
-        Ok(Some(place)) if request.method() == Method::CONNECT => {
-            request.extensions_mut().insert(PassingPlace::new(place));
-            inbound.answer(peer, request).await.map(|body| Counted::new(body, None))
-        }
         Ok(place) => inbound.answer(peer, request).await.map(|body| Counted::new(body, place)),
         Err(failure) => {
             let response = failure.response(Wire::of_request(&request));

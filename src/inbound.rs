@@ -20,8 +20,10 @@ use crate::{
     config::Exposed,
     exchange::exchange,
     forward::{self, Body, Received},
+    grpc_server::Place,
     passthrough::{Passing, PassthroughTarget},
     protocol::{Api, Failure, FlowerError, MAX_ERROR_BODY, Method, Route, Status, Translation, Wire},
+    redelivery::Redelivery,
     tunnel::{ApiReport, Hello, WireReport},
     upstream::{Probe, Upstream, UpstreamClient, UpstreamState, Upstreams},
 };
@@ -48,6 +50,7 @@ struct Shared {
     upstreams: Arc<Upstreams>,
     passthrough: Option<PassthroughTarget>,
     probe: Probe,
+    redelivery: Redelivery,
     news: Mutex<HashSet<(Api, String)>>,
     warned: Mutex<HashMap<Api, Instant>>,
 }
@@ -58,8 +61,8 @@ impl Inbound {
         let Exposed { upstreams, trust, passthrough, .. } = exposed;
         let upstreams = Arc::new(upstreams);
         let probe = Probe::new(Arc::clone(&upstreams), access.clone());
-        let (news, warned) = (Mutex::default(), Mutex::default());
-        let shared = Shared { access, audit, upstreams, passthrough, probe, news, warned };
+        let (redelivery, news, warned) = Default::default();
+        let shared = Shared { access, audit, upstreams, passthrough, probe, redelivery, news, warned };
         Self { shared: Arc::new(shared), client: UpstreamClient::new(&trust), passing: Passing::default() }
     }
 
@@ -120,8 +123,27 @@ impl Inbound {
             Route::Passthrough => return self.pass_through(request).await,
             Route::Call { api, wire, method } => (api, wire, method),
         };
-        let request = received(request);
+        let place = request.extensions().get::<Place>().cloned();
+        let (request, once) = self.shared.redelivery.watch(peer, (api, &method), called, received(request));
         self.notice(api, &method);
+        match once {
+            None => self.hand_on(api, &method, called, wire, request).await,
+            Some(once) => {
+                let this = self.clone();
+                once.carry(async move { this.hand_on(api, &method, called, wire, request).await }, place).await
+            }
+        }
+    }
+
+    /// Hands on a call to the upstream that serves it.
+    async fn hand_on(
+        &self,
+        api: Api,
+        method: &str,
+        called: Wire,
+        wire: Wire,
+        request: Request<Body>,
+    ) -> Result<Response<Body>, Failure> {
         let upstream = self.shared.probe.select(api, called)?;
         if self.shared.probe.state(api, upstream) == UpstreamState::NotServed {
             return Err(not_served(api, upstream));
@@ -129,7 +151,7 @@ impl Inbound {
         let carried = if upstream.wire() == called {
             self.carry(api, upstream, request, wire).await
         } else {
-            let translation = Translation::of(api, &method, request.uri().path(), called)?;
+            let translation = Translation::of(api, method, request.uri().path(), called)?;
             self.translate(api, upstream, request, translation).await
         };
         carried.inspect_err(|failure| {

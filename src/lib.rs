@@ -89,6 +89,8 @@ mod peer_conn;
 pub mod proto;
 #[cfg(feature = "funnel")]
 pub mod protocol;
+#[cfg(feature = "funnel")]
+mod redelivery;
 #[cfg(feature = "relay")]
 pub mod relay;
 #[cfg(feature = "funnel")]

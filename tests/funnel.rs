@@ -15,6 +15,8 @@ mod passthrough;
 mod paths;
 #[path = "support/raw_peer.rs"]
 mod raw_peer;
+#[path = "funnel/redelivery.rs"]
+mod redelivery;
 #[path = "funnel/roster.rs"]
 mod roster;
 #[path = "funnel/secure.rs"]

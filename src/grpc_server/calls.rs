@@ -30,16 +30,10 @@ pub(super) struct CallsOfPeer {
     free: Arc<Semaphore>,
 }
 
-/// What a CONNECT has of its peer's calls, for as long as bytes pass: its response ends at once.
+/// What a call has of its peer's, until its last clone is gone. It goes with the request, for what outlives the response.
 #[derive(Clone, Debug)]
-pub(crate) struct PassingPlace {
-    _place: Arc<OwnedSemaphorePermit>,
-}
-
-impl PassingPlace {
-    pub(super) fn new(place: OwnedSemaphorePermit) -> Self {
-        Self { _place: Arc::new(place) }
-    }
+pub(crate) struct Place {
+    _permit: Arc<OwnedSemaphorePermit>,
 }
 
 pin_project! {
@@ -47,7 +41,7 @@ pin_project! {
     pub(super) struct Counted {
         #[pin]
         body: Body,
-        place: Option<OwnedSemaphorePermit>,
+        place: Option<Place>,
     }
 }
 
@@ -69,19 +63,20 @@ impl CallsOfPeer {
     ///
     /// # Errors
     /// An unavailable [`Failure`] when the peer has too many calls under way.
-    pub(super) fn take(&self, path: &str) -> Result<Option<OwnedSemaphorePermit>, Failure> {
+    pub(super) fn take(&self, path: &str) -> Result<Option<Place>, Failure> {
         if path == HELLO_PATH {
             return Ok(None);
         }
-        Arc::clone(&self.free).try_acquire_owned().map(Some).map_err(|_| {
+        let permit = Arc::clone(&self.free).try_acquire_owned().map_err(|_| {
             let peer = self.peer.fmt_short();
             Failure::unavailable(format_args!("peer {peer} has {MAX_CALLS_OF_PEER} calls under way here, and not more"))
-        })
+        })?;
+        Ok(Some(Place { _permit: Arc::new(permit) }))
     }
 }
 
 impl Counted {
-    pub(super) fn new(body: Body, place: Option<OwnedSemaphorePermit>) -> Self {
+    pub(super) fn new(body: Body, place: Option<Place>) -> Self {
         Self { body, place }
     }
 }

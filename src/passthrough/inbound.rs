@@ -16,7 +16,7 @@ use tracing::debug;
 use super::{PassthroughTarget, bytes};
 use crate::{
     forward::{self, Body},
-    grpc_server::PassingPlace,
+    grpc_server::Place,
     protocol::Failure,
 };
 
@@ -58,7 +58,7 @@ impl Passing {
         Ok(Response::new(forward::full(Bytes::new())))
     }
 
-    fn keep(&self, socket: TcpStream, upgrade: OnUpgrade, place: Option<PassingPlace>) -> Result<(), Failure> {
+    fn keep(&self, socket: TcpStream, upgrade: OnUpgrade, place: Option<Place>) -> Result<(), Failure> {
         let mut connections = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
         while connections.try_join_next().is_some() {}
         if connections.len() >= MAX_CONNECTIONS {

@@ -35,6 +35,11 @@ impl Method {
         self.is_bulk
     }
 
+    /// As gRPC spells it.
+    pub(crate) fn name(&self) -> &'static str {
+        self.name
+    }
+
     /// The path of a call.
     pub fn path(&self, wire: Wire) -> String {
         match wire {

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use flower_iroh_funnel::node::{Node, NodeKey};
 use futures_util::{StreamExt, stream::FuturesUnordered};
 use tonic::transport::{Channel, Endpoint};
+use tracing::{Instrument, info_span};
 
 use crate::{
     flower::{Context, Error},
@@ -29,7 +30,8 @@ impl RustNode {
     }
 
     async fn serve(&self) -> Error {
-        let Err(error) = self.node.serve(async |message| self.data.answer(&message)).await;
+        let span = info_span!("node", id = self.id());
+        let Err(error) = self.node.serve(async |message| self.data.answer(&message)).instrument(span).await;
         Error::new(format!("the Rust node {} ended: {error}", self.id()))
     }
 

@@ -12,6 +12,7 @@ use std::{
 };
 
 use tokio::time::{Instant, sleep, sleep_until};
+use tracing_subscriber::EnvFilter;
 
 use crate::{
     figures::Figures,
@@ -61,6 +62,8 @@ async fn soak() -> Result<(), Error> {
     in_turn_for(plan.duration + RUN_TIMEOUT, async {
         let Some([venv]) = venvs([V1_41]).await? else { return Ok(()) };
         println!("{plan:?}");
+        // What the Rust nodes say, if RUST_LOG asks for it.
+        let _ = tracing_subscriber::fmt().with_env_filter(EnvFilter::from_default_env()).try_init();
         let superlink = SuperLink::start(&venv).await?;
         let sites = Sites::start(&superlink, plan.peers).await?;
         let soaked = Soak { plan, venv: &venv, superlink: &superlink, sites }.run().await;
@@ -99,12 +102,10 @@ impl Soak<'_> {
                 (train(self.venv, self.superlink, &ids, until), harm(self.plan, &mut self.sites, until));
             tokio::select! {
                 soaked = async { tokio::try_join!(training, harming) } => soaked,
-                ended = nodes::serve(&rust) => Err(ended),
+                ended = nodes::serve(&rust) => Err(ended.into()),
             }
         };
-        let soaked = soaked.map_err(|error| python.iter().fold(error, |error, node| node.explain(error)));
-        let ((), harmed) =
-            soaked.map_err(|error| Error::new(format!("{error}\n--- inbound\n{}", self.sites.inbound.log())))?;
+        let ((), harmed) = soaked.map_err(|failure| self.explain(failure))?;
         println!("{harmed}");
         for node in rust {
             node.close().await?;
@@ -115,10 +116,29 @@ impl Soak<'_> {
         self.sites.stop().await?;
         harmed.figures.check()
     }
+
+    fn explain(&self, Failure { error, sites }: Failure) -> Error {
+        let logs = sites.iter().map(|site| (format!("site {site}"), &self.sites.outbound[*site].funnel));
+        let logs = logs.chain([("the SuperLink's site".to_owned(), &self.sites.inbound)]);
+        let logs = logs.map(|(name, funnel)| format!("\n--- funnel of {name}\n{}", funnel.log()));
+        Error::new(format!("{error}{}", logs.collect::<String>()))
+    }
 }
 
-/// One run after the other, in each round of which every node must take part.
-async fn train(venv: &Venv, superlink: &SuperLink, ids: &[String], until: Instant) -> Result<(), Error> {
+/// What ended a soak, and the sites that it was about.
+struct Failure {
+    error: Error,
+    sites: Vec<usize>,
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self { error, sites: Vec::new() }
+    }
+}
+
+/// One run after the other, in each round of which every node must take part. The ids are in the order of the sites.
+async fn train(venv: &Venv, superlink: &SuperLink, ids: &[String], until: Instant) -> Result<(), Failure> {
     let config = RunConfig {
         rounds: ROUNDS,
         nodes: ids.len(),
@@ -131,18 +151,21 @@ async fn train(venv: &Venv, superlink: &SuperLink, ids: &[String], until: Instan
     while Instant::now() < until {
         let mut run = FlowerRun::submit(venv, superlink.control().addr, &config).await?;
         let outcome = run.finish().await?;
-        outcome
-            .verify(ROUNDS, ids)
-            .map_err(|error| run.explain(Error::new(format!("after {runs} good runs: {error}"))))?;
+        if let Err(error) = outcome.verify(ROUNDS, ids) {
+            let is_lost = |id: &String| outcome.rounds.values().any(|round| !round.nodes.contains(id));
+            let sites = (0..ids.len()).filter(|site| is_lost(&ids[*site])).collect();
+            return Err(Failure { error: run.explain(Error::new(format!("after {runs} good runs: {error}"))), sites });
+        }
         runs += 1;
-        println!("{runs} runs of {ROUNDS} rounds with {} nodes, all complete and exact", ids.len());
+        let seconds: Vec<_> = outcome.rounds.values().map(|round| round.seconds).collect();
+        println!("run {runs}, with {} nodes: all rounds complete and exact, in {seconds:?} s", ids.len());
     }
     Ok(())
 }
 
 /// Harms one funnel after the other. The inbound one is killed and stopped in the first quarter only, and the first half of
 /// the sites is never: they show whether anything grows.
-async fn harm(plan: Plan, sites: &mut Sites, until: Instant) -> Result<Harmed, Error> {
+async fn harm(plan: Plan, sites: &mut Sites, until: Instant) -> Result<Harmed, Failure> {
     let mut random = fastrand::Rng::with_seed(plan.seed);
     let steady_from = Instant::now() + plan.duration / 4;
     let mut harmed = Harmed::default();
@@ -156,8 +179,9 @@ async fn harm(plan: Plan, sites: &mut Sites, until: Instant) -> Result<Harmed, E
             let site = random.usize(0..plan.peers);
             (&mut sites.outbound[site].funnel, of_outbound(&mut random, site >= steady))
         };
-        let suffered = funnel.suffer(harm).await;
-        suffered.map_err(|error| Error::new(format!("{harm:?}, after {harmed}: {error}\n{}", funnel.log())))?;
+        if let Err(error) = funnel.suffer(harm).await {
+            return Err(Error::new(format!("{harm:?}, after {harmed}: {error}\n{}", funnel.log())).into());
+        }
         harmed.count(harm);
         if Instant::now() >= sample_at {
             harmed.figures.sample(&sites.inbound, sites.outbound[..steady].iter().map(|site| &site.funnel))?;
