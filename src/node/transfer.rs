@@ -24,6 +24,8 @@ use crate::proto::{
 
 /// As many as Flower transfers at a time.
 const CONCURRENT_OBJECTS: usize = 2;
+/// How often to push a reply whose objects the SuperLink does not store.
+const MAX_PUSHES: u32 = 5;
 /// How often to ask for an object that its sender has not pushed yet; with the waits below, more than an hour.
 const MAX_PULLS: usize = 500;
 /// The longest wait between two such attempts.
@@ -63,7 +65,8 @@ impl<S: Channel> Node<S> {
         }
     }
 
-    /// Pushes a reply: first its outline, then those of its objects that the SuperLink lacks.
+    /// Pushes a reply: first its outline, then those of its objects that the SuperLink lacks. When it says of one that it is
+    /// not stored, it may have been: an answer that got lost said so. Then it is asked again what it lacks.
     ///
     /// # Errors
     /// [`NodeError::is_run_stopped`] and [`NodeError::is_too_late`] tell that nobody waits for it any more.
@@ -201,19 +204,30 @@ impl<S: Channel> Session<S> {
             message_object_trees: vec![reply.objects.tree],
             clientapp_runtime_list: vec![reply.runtime],
         };
-        let pushed = self
-            .fleet
-            .call("PushMessages", request, |mut client, request| async move { client.push_messages(request).await });
-        let pushed = pushed.await.map_err(|error| error.in_run(run_id))?;
-        // The reply itself is an object that cannot be there already.
-        if pushed.objects_to_push.is_empty() {
-            return Err(NodeError::too_late("the message has expired, or has been answered already"));
+        let mut attempt = 1;
+        loop {
+            let request = request.clone();
+            let pushed = self.fleet.call("PushMessages", request, |mut client, request| async move {
+                client.push_messages(request).await
+            });
+            let pushed = pushed.await.map_err(|error| error.in_run(run_id))?;
+            match (pushed.objects_to_push.is_empty(), attempt) {
+                // The reply itself is an object that cannot be there already.
+                (true, 1) => {
+                    return Err(NodeError::too_late("the message has expired, or has been answered already"));
+                }
+                (true, _) => return Ok(()),
+                (false, _) => {}
+            }
+            let wanted: HashSet<_> = pushed.objects_to_push.into_iter().collect();
+            let objects = reply.objects.objects.values().filter(|object| wanted.contains(&object.id)).cloned();
+            let session_id = pushed.session_id;
+            let pushes = objects.map(|object| Arc::clone(self).push_object(run_id, session_id.clone(), object));
+            match stream::iter(pushes).buffer_unordered(CONCURRENT_OBJECTS).try_collect().await {
+                Err(error) if error.is_not_stored() && attempt < MAX_PUSHES => attempt += 1,
+                done => return done,
+            }
         }
-        let wanted: HashSet<_> = pushed.objects_to_push.into_iter().collect();
-        let objects = reply.objects.objects.into_values().filter(|object| wanted.contains(&object.id));
-        let session_id = pushed.session_id;
-        let pushes = objects.map(|object| Arc::clone(self).push_object(run_id, session_id.clone(), object));
-        stream::iter(pushes).buffer_unordered(CONCURRENT_OBJECTS).try_collect().await
     }
 
     async fn push_object(self: Arc<Self>, run_id: u64, session_id: String, object: Object) -> Result<(), NodeError> {

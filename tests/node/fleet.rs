@@ -78,6 +78,8 @@ pub(crate) struct State {
     pub(crate) takes_no_reply: bool,
     /// The session of a push is over.
     pub(crate) stores_nothing: bool,
+    /// Each object once, and the answer that says so gets lost; of an object that is stored it says "not stored".
+    pub(crate) stores_once: bool,
     /// Heartbeats come from a node that is not known.
     pub(crate) knows_no_heartbeat: bool,
     public_key: Vec<u8>,
@@ -330,6 +332,9 @@ impl fleet_server::Fleet for Fleet {
         if !state.takes_no_reply {
             collect(&request.get_ref().message_object_trees[0], &mut objects_to_push);
             objects_to_push.retain(|id| !state.present.contains(id));
+            if state.stores_once {
+                objects_to_push.retain(|id| !state.pushed.contains_key(id));
+            }
         }
         let session_id = SESSION.to_owned();
         Ok(Response::new(PushMessagesResponse { objects_to_push, session_id, ..Default::default() }))
@@ -350,8 +355,11 @@ impl fleet_server::Fleet for Fleet {
         let mut state = self.enter("PushObject", Call::PushObject { id: id.clone(), session_id }, &request)?;
         let content = request.into_inner().object_content;
         assert_eq!(object_id(&content), id);
-        let stored = !state.stores_nothing;
-        state.pushed.insert(id, content);
+        let is_stored = state.pushed.insert(id, content).is_some();
+        let stored = !state.stores_nothing && !(state.stores_once && is_stored);
+        if state.stores_once && !is_stored {
+            return Err(Status::unavailable("stored, and the answer is lost"));
+        }
         Ok(Response::new(PushObjectResponse { stored }))
     }
 

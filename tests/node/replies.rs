@@ -139,6 +139,19 @@ fn a_reply_that_is_too_late_says_so() {
 }
 
 #[test]
+fn a_reply_gets_through_though_the_answers_to_its_objects_get_lost() {
+    Lab::run(async |lab| {
+        let node = lab.node().await;
+        lab.offer(small_message());
+        let message = node.pull_message().await.unwrap();
+        lab.state().stores_once = true;
+        node.push_reply(message.reply(content())).await.unwrap();
+        assert_eq!(lab.state().pushed.len(), 6);
+        lab.stop().await;
+    });
+}
+
+#[test]
 fn a_reply_gets_through_once_the_superlink_is_back() {
     Lab::run(async |lab| {
         let node = lab.node().await;
