@@ -65,13 +65,18 @@ async fn connections_that_never_say_whose_they_are_are_closed() {
     guarded(async {
         let lab = Lab::new();
         let relay = lab.relay("--http --listen 127.0.0.1:0 --open").await;
+        let with_tls = lab.relay("--tls-local 127.0.0.1 --listen 127.0.0.1:0 --quic-port 0 --open").await;
+        let mut sockets = vec![Begin::Nothing.connect(addr(&with_tls)).await];
         for begin in [Begin::Nothing, Begin::HalfARequest, Begin::AnUpgrade] {
-            let mut socket = begin.connect(addr(&relay)).await;
+            sockets.push(begin.connect(addr(&relay)).await);
+        }
+        for mut socket in sockets {
             // Its end, however it comes.
             let _ = socket.read_to_end(&mut Vec::new()).await;
         }
         assert_eq!(get(addr(&relay), "/ping").await.split(' ').nth(1), Some("200"));
         relay.stop().await.unwrap();
+        with_tls.stop().await.unwrap();
     })
     .await;
 }
@@ -159,7 +164,7 @@ impl Begin {
 }
 
 fn addr(relay: &FunnelProcess) -> SocketAddr {
-    url(relay).strip_prefix("http://").unwrap().parse().unwrap()
+    url(relay).split_once("://").unwrap().1.parse().unwrap()
 }
 
 async fn get(server: SocketAddr, path: &str) -> String {
