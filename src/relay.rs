@@ -4,38 +4,55 @@
 //! nothing of anybody outside.
 
 mod access;
+mod arrivals;
 mod config;
 mod tls;
 
 use std::{
-    net::{Ipv4Addr, SocketAddr},
+    convert::Infallible,
+    net::SocketAddr,
     path::{Path, PathBuf},
     sync::Arc,
 };
 
+use http::{HeaderMap, Method, Request, Response, StatusCode, response::Builder};
+use http_body_util::Empty;
+use hyper::body::Incoming;
 use iroh::RelayUrl;
-use iroh_relay::server::{
-    CertConfig, ClientRateLimit, QuicConfig, RelayConfig, Server, ServerConfig, TlsConfig as ServerTls,
+use iroh_metrics::{Registry, service::MetricsServer};
+use iroh_relay::{
+    KeyCache,
+    defaults::DEFAULT_KEY_CACHE_CAPACITY,
+    http::RELAY_PROBE_PATH,
+    server::{
+        ClientRateLimit, DynAccessControl, QuicConfig, RelayMetrics, Server, ServerConfig,
+        http_server::{BytesBody, Handlers, HyperResult, RelayService},
+    },
 };
+use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
 use tokio_util::task::AbortOnDropHandle;
-use tracing::info;
 
-use self::{access::Door, tls::Certificate};
+use self::{access::Door, arrivals::Arrivals, tls::Certificate};
 pub use self::{
     access::RelayAccess,
     config::{DEFAULT_MAX_CLIENTS, DEFAULT_QUIC_PORT, RelayServerConfig, RelayServerConfigBuilder, RelayTls},
 };
 use crate::{
     error::Error,
+    protocol::BoxError,
     roster::{self, Roster, RosterFile},
 };
 
 /// A running relay. Dropped, it ends at once.
 #[derive(Debug)]
 pub struct RelayServer {
-    server: Server,
     url: RelayUrl,
     ca_file: Option<PathBuf>,
+    service: RelayService,
+    accepting: AbortOnDropHandle<Infallible>,
+    discovery: Option<Server>,
+    _metrics: Option<MetricsServer>,
     _following: Option<AbortOnDropHandle<()>>,
 }
 
@@ -49,24 +66,44 @@ impl RelayServer {
     /// Outside a tokio runtime.
     pub async fn start(config: RelayServerConfig) -> Result<Self, Error> {
         let listen = config.listen;
-        let failed = |error| Error::relay(listen, error);
-        let certificate = Certificate::of(&config.tls).await.map_err(failed)?;
-        let ca_file = certificate.as_ref().and_then(|certificate| certificate.ca_file.clone());
-        let (host, roster) = (config.host.clone(), config.access.roster_file().cloned());
+        let roster = config.access.roster_file().cloned();
         let listed = roster.as_ref().map_or(Ok(Roster::default()), RosterFile::load).map_err(Error::roster)?;
         let door = Arc::new(Door::new(config.access.clone(), listed, config.max_clients));
-        let server = Server::spawn(server_config(config, Arc::clone(&door), certificate)).await;
-        let server = server.map_err(|error| failed(error.into()))?;
-        let url = url(host.as_deref(), &server);
-        let following = roster.zip(server.relay_service().cloned()).map(|(file, service)| {
-            tokio::spawn(roster::follow(file, move |roster| {
-                for client in door.follow(roster) {
-                    info!(peer = %client, "cut: the roster does not let it in any more");
-                    service.clients().disconnect(client, None);
-                }
+        let mut relay = Self::serve(config, Arc::clone(&door)).await.map_err(|error| Error::relay(listen, error))?;
+        let service = relay.service.clone();
+        relay._following = roster.map(|file| {
+            spawn(roster::follow(file, move |roster| {
+                door.follow(roster);
+                door.cut(service.clients());
             }))
         });
-        Ok(Self { server, url, ca_file, _following: following.map(AbortOnDropHandle::new) })
+        Ok(relay)
+    }
+
+    async fn serve(config: RelayServerConfig, door: Arc<Door>) -> Result<Self, BoxError> {
+        let certificate = Certificate::of(&config.tls).await?;
+        let listener = TcpListener::bind(config.listen).await?;
+        let url = url(&config, listener.local_addr()?);
+        let discovery = match &certificate {
+            Some(certificate) => Some(discovery(&config, certificate).await?),
+            None => None,
+        };
+        let metrics = discovery.as_ref().map(|server| server.metrics().clone()).unwrap_or_default();
+        let service = service(&config, Arc::<Door>::clone(&door), &metrics);
+        let (tls, ca_file) = match certificate {
+            Some(Certificate { server_config, ca_file }) => (Some(TlsAcceptor::from(Arc::new(server_config))), ca_file),
+            None => (None, None),
+        };
+        let arrivals = Arrivals { tls, service: service.clone(), door };
+        Ok(Self {
+            url,
+            ca_file,
+            service,
+            accepting: spawn(arrivals.accept(listener)),
+            discovery,
+            _metrics: serve_metrics(config.metrics, &metrics).await?,
+            _following: None,
+        })
     }
 
     /// Under which funnels use it: `--relay URL`.
@@ -81,7 +118,7 @@ impl RelayServer {
 
     /// The UDP address of QUIC address discovery, by which funnels learn their public addresses.
     pub fn quic_addr(&self) -> Option<SocketAddr> {
-        self.server.quic_addr()
+        self.discovery.as_ref()?.quic_addr()
     }
 
     /// Waits until the relay has ended by itself, which it should not.
@@ -89,10 +126,19 @@ impl RelayServer {
     /// # Cancel safety
     /// Dropping the future changes nothing.
     pub async fn ended(&mut self) -> Error {
-        match self.server.join().await {
-            Ok(Ok(())) => Error::relay_ended(None),
-            Ok(Err(error)) => Error::relay_ended(Some(error.into())),
-            Err(error) => Error::relay_ended(Some(error.into())),
+        let discovery = async {
+            match &mut self.discovery {
+                Some(discovery) => discovery.join().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            Err(error) = &mut self.accepting => Error::relay_ended(Some(error.into())),
+            ended = discovery => match ended {
+                Ok(Ok(())) => Error::relay_ended(None),
+                Ok(Err(error)) => Error::relay_ended(Some(error.into())),
+                Err(error) => Error::relay_ended(Some(error.into())),
+            },
         }
     }
 
@@ -101,35 +147,106 @@ impl RelayServer {
     /// # Errors
     /// A part of the server failed while it ended.
     pub async fn shutdown(self) -> Result<(), Error> {
-        self.server.shutdown().await.map_err(|error| Error::relay_ended(Some(error.into())))
+        self.accepting.abort();
+        self.service.shutdown().await;
+        match self.discovery {
+            Some(discovery) => discovery.shutdown().await.map_err(|error| Error::relay_ended(Some(error.into()))),
+            None => Ok(()),
+        }
     }
 }
 
-fn server_config(config: RelayServerConfig, door: Arc<Door>, certificate: Option<Certificate>) -> ServerConfig {
-    // With TLS this is the port of iroh's test for captive portals, which nobody but this machine needs.
-    let plain = if certificate.is_some() { (Ipv4Addr::LOCALHOST, 0).into() } else { config.listen };
-    let mut relay = RelayConfig::new(plain);
-    relay.access = door;
-    relay.limits.client_rx = config.client_rate.map(ClientRateLimit::new);
+fn spawn<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> AbortOnDropHandle<T> {
+    AbortOnDropHandle::new(tokio::spawn(work))
+}
+
+/// QUIC address discovery, which proves itself by the relay's certificate.
+async fn discovery(config: &RelayServerConfig, certificate: &Certificate) -> Result<Server, BoxError> {
+    let mut quic = QuicConfig::new((config.listen.ip(), config.quic_port));
+    quic.server_config = Some(certificate.server_config.clone());
     let mut server = ServerConfig::default();
-    if let Some(certificate) = certificate {
-        let cert = CertConfig::Manual { server_config: certificate.server_config };
-        relay.tls = Some(ServerTls::new(config.listen, cert));
-        server.quic = Some(QuicConfig::new((config.listen.ip(), config.quic_port)));
-    }
-    server.relay = Some(relay);
-    server.metrics_addr = config.metrics;
-    server
+    server.quic = Some(quic);
+    Ok(Server::spawn(server).await?)
 }
 
-fn url(host: Option<&str>, server: &Server) -> RelayUrl {
-    let (scheme, addr) = match (server.https_addr(), server.http_addr()) {
-        (Some(addr), _) => ("https", addr),
-        (None, addr) => ("http", addr.expect("a relay that runs has an address")),
-    };
-    let url = match host {
-        Some(host) => format!("{scheme}://{host}:{}", addr.port()),
+/// What answers on the TCP port: the relay's protocol, and to who asks for it a sign of life.
+fn service(config: &RelayServerConfig, access: Arc<dyn DynAccessControl>, metrics: &RelayMetrics) -> RelayService {
+    let mut handlers = Handlers::default();
+    for path in [RELAY_PROBE_PATH, "/healthz"] {
+        handlers.insert((Method::GET, path), Box::new(alive));
+    }
+    let rate = config.client_rate.map(ClientRateLimit::new);
+    let keys = KeyCache::new(DEFAULT_KEY_CACHE_CAPACITY);
+    RelayService::new(handlers, HeaderMap::new(), rate, keys, access, Arc::clone(&metrics.server))
+}
+
+fn alive(_: Request<Incoming>, response: Builder) -> HyperResult<Response<BytesBody>> {
+    let nothing: BytesBody = Box::new(Empty::new());
+    Ok(response.status(StatusCode::OK).body(nothing)?)
+}
+
+async fn serve_metrics(addr: Option<SocketAddr>, metrics: &RelayMetrics) -> Result<Option<MetricsServer>, BoxError> {
+    let Some(addr) = addr else { return Ok(None) };
+    let mut registry = Registry::default();
+    registry.register_all(metrics);
+    Ok(Some(MetricsServer::spawn(addr, Arc::new(registry)).await?))
+}
+
+fn url(config: &RelayServerConfig, addr: SocketAddr) -> RelayUrl {
+    let scheme = if matches!(config.tls, RelayTls::Plain) { "http" } else { "https" };
+    let url = match &config.host {
+        Some(host) => format!("{scheme}://{}:{}", config::authority(host), addr.port()),
         None => format!("{scheme}://{addr}"),
     };
     url.parse().expect("the configuration has checked the host")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use iroh::{Endpoint, EndpointId, RelayMode, Watcher, endpoint::presets};
+    use iroh_relay::server::{Access, AccessControl, ClientRequest, ConnectionId, clients::Clients};
+    use tokio::time::timeout;
+
+    use super::*;
+
+    /// Lets a client in, and denies it by the roster before it is registered.
+    #[derive(Debug)]
+    struct Fickle(Arc<Door>);
+
+    impl AccessControl for Fickle {
+        async fn on_connect(&self, request: &ClientRequest) -> Access {
+            let access = AccessControl::on_connect(&*self.0, request).await;
+            let mut roster = Roster::default();
+            roster.deny(request.endpoint_id());
+            self.0.follow(roster);
+            self.0.cut(&Clients::default());
+            access
+        }
+
+        fn on_disconnect(&self, peer: EndpointId, connection: ConnectionId) {
+            AccessControl::on_disconnect(&*self.0, peer, connection);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_client_that_is_removed_while_it_connects_is_cut() {
+        let access = RelayAccess::nobody().everybody();
+        let config = RelayServerConfig::builder(RelayTls::Plain).access(access.clone()).build().unwrap();
+        let door = Arc::new(Door::new(access, Roster::default(), config.max_clients));
+        let service = service(&config, Arc::new(Fickle(Arc::clone(&door))), &RelayMetrics::default());
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url: RelayUrl = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
+        let _accepting = spawn(Arrivals { tls: None, service, door }.accept(listener));
+        let client = Endpoint::builder(presets::Minimal).relay_mode(RelayMode::custom([url])).bind().await.unwrap();
+        let mut statuses = client.home_relay_status();
+        let refused = async {
+            while statuses.get().iter().all(|status| status.auth_denied_reason().is_none()) {
+                statuses.updated().await.unwrap();
+            }
+        };
+        timeout(Duration::from_secs(60), refused).await.expect("it was cut, and refused when it came again");
+        client.close().await;
+    }
 }

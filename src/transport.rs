@@ -51,12 +51,15 @@ mod places;
 mod pool;
 mod quic;
 mod read_ahead;
+mod seldom;
 mod stream;
 mod target;
 mod urgency;
 
 #[cfg(feature = "funnel")]
 pub(crate) use self::quic::sessions_only;
+#[cfg(feature = "relay")]
+pub(crate) use self::seldom::Seldom;
 pub use self::{
     codes::Code,
     connecting::Connecting,

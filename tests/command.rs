@@ -26,6 +26,14 @@ mod offline;
 mod peers;
 #[path = "command/relay.rs"]
 mod relay;
+#[path = "command/relay/access.rs"]
+mod relay_access;
+#[path = "command/relay/lab.rs"]
+mod relay_lab;
+#[path = "command/relay/limits.rs"]
+mod relay_limits;
+#[path = "command/relay/secrets.rs"]
+mod relay_secrets;
 #[path = "command/sides.rs"]
 mod sides;
 #[path = "command/silence.rs"]

@@ -10,17 +10,27 @@ mod cells;
 mod changes;
 #[path = "nat/facts.rs"]
 mod facts;
+#[path = "../examples/flower_quickstart/flower/mod.rs"]
+mod flower;
 #[path = "support/funnel_process.rs"]
 mod funnel_process;
 #[path = "nat/funnels.rs"]
 mod funnels;
 #[path = "nat/internet.rs"]
 mod internet;
+#[path = "nat/parties.rs"]
+mod parties;
 #[path = "support/raw_peer.rs"]
 mod raw_peer;
+#[path = "support/real_flower.rs"]
+mod real_flower;
 #[path = "nat/relay.rs"]
 mod relay;
 #[path = "nat/site.rs"]
 mod site;
 #[path = "funnel/support.rs"]
 mod support;
+#[path = "nat/training.rs"]
+mod training;
+#[path = "flower/versions.rs"]
+mod versions;

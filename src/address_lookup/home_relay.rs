@@ -56,7 +56,8 @@ fn tell(status: &RelayStatus, told: &mut HashMap<RelayUrl, Standing>) -> Look {
         Standing::Refused(reason) => warn!(
             %relay,
             ?reason,
-            "the relay refuses this funnel: give its token (--relay URL,@FILE), or have this funnel's id allowed there"
+            "the relay refuses this funnel: unless it is full, give its token (--relay URL,@FILE), or have this funnel's id \
+             allowed there"
         ),
         Standing::Lost => {
             let error = status.last_error().map(|error| format!("{error:#}"));

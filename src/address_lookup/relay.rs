@@ -60,7 +60,10 @@ impl FromStr for Relay {
             (url, _) if url.starts_with("https://") || url.starts_with("http://") => {}
             _ => return Err(invalid(Problem::NoRelay)),
         }
-        let url = name.parse().map_err(|_| invalid(Problem::NoRelay))?;
+        let url: RelayUrl = name.parse().map_err(|_| invalid(Problem::NoRelay))?;
+        if url.scheme() == "https" && url.host_str().is_some_and(|host| host.starts_with('[')) {
+            return Err(invalid(Problem::Ipv6));
+        }
         let token = match token.map(|token| (token.strip_prefix('@'), token)) {
             Some((Some(file), _)) => Some(RelayToken::read(file)),
             Some((None, token)) => Some(token.parse()),
@@ -82,6 +85,8 @@ pub struct InvalidRelay {
 #[derive(Debug)]
 enum Problem {
     NoRelay,
+    /// iroh 1.4 takes the brackets for a part of the name.
+    Ipv6,
     Token(InvalidToken),
     Beside,
 }
@@ -100,6 +105,11 @@ impl fmt::Display for InvalidRelay {
                 f,
                 "{name:?} names no relay: write default, off, or an https:// URL, with ,@FILE after it if the relay \
                  wants a token"
+            ),
+            Problem::Ipv6 => write!(
+                f,
+                "{name:?}: iroh 1.4 cannot check a certificate for an IPv6 address; write the relay's name, which may stand \
+                 for that address"
             ),
             Problem::Token(error) => write!(f, "{name:?}: {error}"),
             Problem::Beside => write!(f, "{name:?} stands alone or not at all, and another relay is named beside it"),
@@ -121,6 +131,9 @@ mod tests {
         for text in ["", "on", "relay.example.org", "https://", "off,token", "https://relay.example.org,"] {
             assert!(text.parse::<Relay>().is_err(), "{text}");
         }
+        assert!("http://[2001:db8::1]:80".parse::<Relay>().is_ok());
+        let error = "https://[2001:db8::1]".parse::<Relay>().unwrap_err().to_string();
+        assert!(error.contains("IPv6"), "{error}");
     }
 
     #[test]

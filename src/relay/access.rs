@@ -4,19 +4,22 @@ use std::{
     collections::{HashMap, HashSet},
     fmt,
     num::NonZeroUsize,
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
 };
 
 use iroh::EndpointId;
-use iroh_relay::server::{Access, AccessControl, ClientRequest, ConnectionId};
-use tracing::{debug, warn};
+use iroh_relay::server::{Access, AccessControl, ClientRequest, ConnectionId, clients::Clients};
+use tracing::{debug, info, warn};
 
 use crate::{
     access::Verdict,
     address_lookup::{Match, RelayToken},
     roster::{Roster, RosterFile, Standing},
     strangers::Strangers,
+    transport::Seldom,
 };
+
+const NOT_ALLOWED: &str = "this endpoint id is not allowed here";
 
 /// Who may use a relay: those on a list or a roster, those with the token, or everybody; but nobody whom the roster denies.
 #[derive(Clone, Default)]
@@ -88,12 +91,22 @@ impl RelayAccess {
         Verdict::from(self.everybody || has_token || is_member || self.peers.contains(&peer))
     }
 
-    /// What a client that is not let in has to do.
-    fn refusal(&self, presented: Option<&str>) -> &'static str {
+    /// What a client that is not let in is told. Whom the roster denies learns nothing of the token.
+    fn refusal(&self, roster: &Roster, peer: EndpointId, presented: Option<&str>) -> &'static str {
+        let is_denied = roster.peer(peer).is_some_and(|member| member.standing == Standing::Denied);
         match (&self.token, presented) {
+            _ if is_denied => NOT_ALLOWED,
             (Some(_), None) => "this relay wants a token, and none came",
             (Some(_), Some(_)) => "the token is not the one of this relay",
-            (None, _) => "this endpoint id is not allowed here",
+            (None, _) => NOT_ALLOWED,
+        }
+    }
+
+    /// What the operator has to run to let `peer` in.
+    fn remedy(&self, peer: EndpointId) -> String {
+        match &self.roster {
+            Some(file) => format!("run: flower-iroh-funnel peers --roster {} allow {peer}", file.path().display()),
+            None => format!("start it with: --allow {peer}"),
         }
     }
 }
@@ -113,10 +126,19 @@ impl fmt::Debug for RelayAccess {
 #[derive(Debug)]
 pub(super) struct Door {
     access: RelayAccess,
-    roster: Mutex<Roster>,
     max_clients: NonZeroUsize,
-    inside: Mutex<HashMap<ConnectionId, Client>>,
+    room: Mutex<Room>,
     strangers: Strangers,
+    full: Seldom,
+}
+
+/// Who is inside, and by which roster.
+#[derive(Debug, Default)]
+struct Room {
+    roster: Roster,
+    inside: HashMap<ConnectionId, Client>,
+    /// Those inside whom the roster does not let in any more.
+    outcasts: HashMap<ConnectionId, EndpointId>,
 }
 
 /// A client inside, and what it showed.
@@ -128,55 +150,88 @@ struct Client {
 
 impl Door {
     pub(super) fn new(access: RelayAccess, roster: Roster, max_clients: NonZeroUsize) -> Self {
-        let roster = Mutex::new(roster);
-        Self { access, roster, max_clients, inside: Mutex::default(), strangers: Strangers::default() }
+        let room = Mutex::new(Room { roster, ..Room::default() });
+        Self { access, max_clients, room, strangers: Strangers::default(), full: Seldom::default() }
     }
 
-    /// Puts another roster in force, and tells who inside is not let in by it.
-    pub(super) fn follow(&self, roster: Roster) -> HashSet<EndpointId> {
-        *self.roster.lock().unwrap_or_else(PoisonError::into_inner) = roster;
-        let inside = self.inside.lock().unwrap_or_else(PoisonError::into_inner);
-        let denied = |client: &&Client| {
-            self.admits(client.peer, client.presented.as_ref().map(RelayToken::reveal)) == Verdict::Denied
+    /// Puts another roster in force. Who is inside and not let in by it is to be [`cut`](Self::cut).
+    pub(super) fn follow(&self, roster: Roster) {
+        let mut room = self.room();
+        let denied = |client: &Client| {
+            let presented = client.presented.as_ref().map(RelayToken::reveal);
+            self.access.admits(&roster, client.peer, presented) == Verdict::Denied
         };
-        inside.values().filter(denied).map(|client| client.peer).collect()
+        let outcasts = room.inside.iter().filter(|(_, client)| denied(client));
+        room.outcasts = outcasts.map(|(connection, client)| (*connection, client.peer)).collect();
+        room.roster = roster;
     }
 
-    fn admits(&self, peer: EndpointId, presented: Option<&str>) -> Verdict {
-        self.access.admits(&self.roster.lock().unwrap_or_else(PoisonError::into_inner), peer, presented)
-    }
-
-    fn enter(&self, connection: ConnectionId, client: Client) -> Verdict {
-        let mut inside = self.inside.lock().unwrap_or_else(PoisonError::into_inner);
-        let has_room = inside.len() < self.max_clients.get();
-        if has_room {
-            inside.insert(connection, client);
+    /// Ends the connections of those whom the roster does not let in any more. One that is not registered yet stays: it is
+    /// to be tried again when it is.
+    pub(super) fn cut(&self, clients: &Clients) {
+        let outcasts = self.room().outcasts.clone();
+        for (connection, peer) in outcasts {
+            if clients.disconnect(peer, Some(connection)) {
+                self.room().outcasts.remove(&connection);
+                info!(%peer, "cut: the roster does not let it in any more");
+            }
         }
-        Verdict::from(has_room)
     }
+
+    /// Decides and enters at once, so that no change of the roster falls in between.
+    fn enter(&self, connection: ConnectionId, peer: EndpointId, token: Option<String>) -> Entry {
+        let mut room = self.room();
+        if self.access.admits(&room.roster, peer, token.as_deref()) == Verdict::Denied {
+            return Entry::Refused(self.access.refusal(&room.roster, peer, token.as_deref()));
+        }
+        if room.inside.len() >= self.max_clients.get() {
+            return Entry::Full;
+        }
+        let presented = token.and_then(|token| token.parse().ok());
+        room.inside.insert(connection, Client { peer, presented });
+        Entry::Inside
+    }
+
+    fn room(&self) -> MutexGuard<'_, Room> {
+        self.room.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What has come of a client that wants to enter.
+#[derive(Debug)]
+#[must_use]
+enum Entry {
+    Inside,
+    Full,
+    Refused(&'static str),
 }
 
 impl AccessControl for Door {
     async fn on_connect(&self, request: &ClientRequest) -> Access {
-        let (peer, token) = (request.endpoint_id(), request.auth_token());
-        if self.admits(peer, token.as_deref()) == Verdict::Denied {
-            let reason = self.access.refusal(token.as_deref());
-            self.strangers.notice(peer, || {
-                warn!(%peer, reason, "refused; to let it use this relay, start it with: --allow {peer}");
-            });
-            return Access::Deny { reason: Some(reason.to_owned()) };
-        }
-        let client = Client { peer, presented: token.and_then(|token| token.parse().ok()) };
-        if self.enter(request.connection_id(), client) == Verdict::Denied {
-            warn!(%peer, max_clients = self.max_clients, "refused: the relay has no room for more clients");
-            return Access::Deny { reason: Some("this relay has no room for more clients".to_owned()) };
-        }
-        debug!(%peer, "client let in");
-        Access::Allow
+        let peer = request.endpoint_id();
+        let reason = match self.enter(request.connection_id(), peer, request.auth_token()) {
+            Entry::Inside => {
+                debug!(%peer, "client let in");
+                return Access::Allow;
+            }
+            Entry::Full => {
+                let max_clients = self.max_clients;
+                self.full.tell(|| warn!(%peer, max_clients, "refused: the relay has no room for more clients"));
+                "this relay has no room for more clients"
+            }
+            Entry::Refused(reason) => {
+                let remedy = || self.access.remedy(peer);
+                self.strangers.notice(peer, || warn!(%peer, reason, "refused; to let it use this relay, {}", remedy()));
+                reason
+            }
+        };
+        Access::Deny { reason: Some(reason.to_owned()) }
     }
 
     fn on_disconnect(&self, peer: EndpointId, connection: ConnectionId) {
-        self.inside.lock().unwrap_or_else(PoisonError::into_inner).remove(&connection);
+        let mut room = self.room();
+        room.inside.remove(&connection);
+        room.outcasts.remove(&connection);
         debug!(%peer, "client gone");
     }
 }
@@ -211,5 +266,22 @@ mod tests {
         assert_eq!(access.admits(&roster, stranger, None), Verdict::Allowed);
         roster.deny(stranger);
         assert_eq!(access.everybody().admits(&roster, stranger, Some("opensesame")), Verdict::Denied);
+    }
+
+    #[test]
+    fn a_refusal_says_what_is_true_and_tells_whom_the_roster_denies_nothing_of_the_token() {
+        let (denied, stranger) = (SecretKey::generate().public(), SecretKey::generate().public());
+        let access = RelayAccess::nobody().token("opensesame".parse().unwrap());
+        let mut roster = Roster::default();
+        roster.deny(denied);
+        for presented in [None, Some("opensesame"), Some("opensesam")] {
+            assert_eq!(access.refusal(&roster, denied, presented), NOT_ALLOWED);
+        }
+        assert!(access.refusal(&roster, stranger, None).contains("wants a token"));
+        assert!(access.refusal(&roster, stranger, Some("opensesam")).contains("the token is not"));
+        assert_eq!(RelayAccess::nobody().refusal(&roster, stranger, Some("opensesame")), NOT_ALLOWED);
+        assert_eq!(access.remedy(stranger), format!("start it with: --allow {stranger}"));
+        let remedy = access.roster(RosterFile::new("peers.toml")).remedy(stranger);
+        assert_eq!(remedy, format!("run: flower-iroh-funnel peers --roster peers.toml allow {stranger}"));
     }
 }

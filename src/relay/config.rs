@@ -2,7 +2,7 @@
 
 use std::{
     fmt,
-    net::{Ipv4Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     num::{NonZeroU32, NonZeroUsize},
     path::PathBuf,
 };
@@ -43,9 +43,11 @@ pub enum RelayTls {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct RelayServerConfig {
-    /// The TCP address for clients. Default: every IPv4 interface, port 443, without TLS 80.
+    /// The TCP address for clients. Default: every IPv4 interface, or every interface where the host is an IPv6 address;
+    /// port 443, without TLS 80.
     pub listen: SocketAddr,
-    /// The name or address by which clients know it. Default: the address it listens on.
+    /// The name or address by which clients know it. Default: the address it listens on. With TLS a name or an IPv4
+    /// address: iroh 1.4 cannot check a certificate for an IPv6 address.
     pub host: Option<String>,
     /// Its certificate.
     pub tls: RelayTls,
@@ -53,8 +55,8 @@ pub struct RelayServerConfig {
     pub quic_port: u16,
     /// Who may use it. Default: nobody.
     pub access: RelayAccess,
-    /// The most connections of clients at once. Default 1024. What has not said who it is within 30 s is closed, and not
-    /// counted.
+    /// The most connections of clients at once. Default 1024. Those that have not said who they are have a limit of their
+    /// own, 128, and 10 s.
     pub max_clients: NonZeroUsize,
     /// How many bytes a second one client may send. Default: as many as it can.
     pub client_rate: Option<NonZeroU32>,
@@ -78,6 +80,7 @@ impl RelayServerConfig {
     pub fn builder(tls: RelayTls) -> RelayServerConfigBuilder {
         let port = if matches!(tls, RelayTls::Plain) { 80 } else { 443 };
         RelayServerConfigBuilder {
+            listen: None,
             config: Self {
                 listen: (Ipv4Addr::UNSPECIFIED, port).into(),
                 host: None,
@@ -93,10 +96,36 @@ impl RelayServerConfig {
     }
 }
 
+impl RelayServerConfig {
+    /// Why clients could not check the certificate, if they could not.
+    fn unverifiable(&self) -> Option<String> {
+        let known_as = match &self.host {
+            Some(host) => host.parse().ok()?,
+            None => self.listen.ip(),
+        };
+        let is_checked = !matches!(self.tls, RelayTls::Plain);
+        (is_checked && known_as.is_ipv6()).then(|| {
+            format!(
+                "host: iroh 1.4 cannot check a certificate for an IPv6 address ({known_as}); give the relay a name, which \
+                 may stand for that address, or an IPv4 address: --host HOST"
+            )
+        })
+    }
+}
+
+/// A host as it stands in a URL.
+pub(super) fn authority(host: &str) -> String {
+    match host.parse::<Ipv6Addr>() {
+        Ok(ip) => format!("[{ip}]"),
+        Err(_) => host.to_owned(),
+    }
+}
+
 /// Builds a [`RelayServerConfig`].
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct RelayServerConfigBuilder {
+    listen: Option<SocketAddr>,
     config: RelayServerConfig,
     mistakes: Vec<String>,
 }
@@ -104,13 +133,15 @@ pub struct RelayServerConfigBuilder {
 impl RelayServerConfigBuilder {
     /// Sets [`RelayServerConfig::listen`].
     pub fn listen(mut self, listen: SocketAddr) -> Self {
-        self.config.listen = listen;
+        self.listen = Some(listen);
         self
     }
 
-    /// Sets [`RelayServerConfig::host`].
+    /// Sets [`RelayServerConfig::host`]. An IPv6 address may stand in brackets.
     pub fn host(mut self, host: impl Into<String>) -> Self {
-        self.config.host = Some(host.into());
+        let host = host.into();
+        let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+        self.config.host = Some(bare.map_or(host.clone(), str::to_owned));
         self
     }
 
@@ -154,8 +185,14 @@ impl RelayServerConfigBuilder {
     ///
     /// # Errors
     /// [`ConfigError`] with every mistake.
-    pub fn build(self) -> Result<RelayServerConfig, ConfigError> {
+    pub fn build(mut self) -> Result<RelayServerConfig, ConfigError> {
         let mut mistakes = self.mistakes;
+        let host: Option<IpAddr> = self.config.host.as_ref().and_then(|host| host.parse().ok());
+        match self.listen {
+            Some(listen) => self.config.listen = listen,
+            None if host.is_some_and(|host| host.is_ipv6()) => self.config.listen.set_ip(Ipv6Addr::UNSPECIFIED.into()),
+            None => {}
+        }
         if self.config.access.is_nobody() {
             mistakes.push(
                 "access: nobody may use this relay; let in who has a token (--token-file F), a roster (--roster F), peers \
@@ -164,11 +201,47 @@ impl RelayServerConfigBuilder {
             );
         }
         if let Some(host) = &self.config.host
-            && format!("https://{host}:1").parse::<RelayUrl>().is_err()
+            && format!("https://{}:1", authority(host)).parse::<RelayUrl>().is_err()
         {
             mistakes.push(format!("host: {host:?} is no name or address"));
         }
+        mistakes.extend(self.config.unverifiable());
         mistakes.extend(tls::mistakes(&self.config.tls));
         ConfigError::check(mistakes).map(|()| self.config)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn built(tls: RelayTls, host: &str) -> Result<RelayServerConfig, ConfigError> {
+        RelayServerConfig::builder(tls).host(host).access(RelayAccess::nobody().everybody()).build()
+    }
+
+    #[test]
+    fn a_relay_with_an_ipv6_address_listens_there() {
+        for host in ["2001:db8::1", "[2001:db8::1]"] {
+            let config = built(RelayTls::Plain, host).unwrap();
+            assert_eq!(config.listen, "[::]:80".parse().unwrap());
+            assert_eq!(authority(&config.host.unwrap()), "[2001:db8::1]");
+        }
+        for host in ["relay.example.org", "192.0.2.1"] {
+            assert_eq!(built(RelayTls::Plain, host).unwrap().listen, "0.0.0.0:80".parse().unwrap());
+        }
+        for host in ["[relay.example.org", "2001:db8::1:", "a b"] {
+            assert!(built(RelayTls::Plain, host).is_err(), "{host}");
+        }
+    }
+
+    #[test]
+    fn a_certificate_for_an_ipv6_address_is_a_mistake() {
+        let error = built(RelayTls::local("relay", "::1"), "::1").unwrap_err().to_string();
+        assert!(error.contains("IPv6") && error.contains("--host"), "{error}");
+        let listening = RelayServerConfig::builder(RelayTls::local("relay", "localhost"))
+            .listen("[::1]:443".parse().unwrap())
+            .access(RelayAccess::nobody().everybody());
+        assert!(listening.clone().build().is_err());
+        assert!(listening.host("localhost").build().is_ok());
     }
 }

@@ -55,6 +55,7 @@ enum Stamp {
     Fresh,
     Settled {
         modified: SystemTime,
+        changed: SystemTime,
         len: u64,
     },
 }
@@ -78,10 +79,59 @@ async fn look(file: RosterFile, seen: Stamp) -> Look {
 impl Stamp {
     fn of(metadata: &Metadata) -> Self {
         let Ok(modified) = metadata.modified() else { return Self::Fresh };
-        match modified.elapsed() {
-            Ok(age) if age > TICK => Self::Settled { modified, len: metadata.len() },
+        let changed = changed(metadata).unwrap_or(modified);
+        match changed.max(modified).elapsed() {
+            Ok(age) if age > TICK => Self::Settled { modified, changed, len: metadata.len() },
             // Younger, or from a future that a wrong clock sees.
             _ => Self::Fresh,
         }
+    }
+}
+
+/// When the file came to be as it is, which no copying, moving or touching sets back.
+#[cfg(unix)]
+fn changed(metadata: &Metadata) -> Option<SystemTime> {
+    use std::os::unix::fs::MetadataExt;
+    let since = Duration::new(metadata.ctime().try_into().ok()?, metadata.ctime_nsec().try_into().ok()?);
+    SystemTime::UNIX_EPOCH.checked_add(since)
+}
+
+#[cfg(not(unix))]
+fn changed(_: &Metadata) -> Option<SystemTime> {
+    None
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use std::fs::File;
+
+    use iroh::SecretKey;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_file_that_looks_as_old_and_as_long_as_before_is_read_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = RosterFile::new(folder.path().join("peers.toml"));
+        let old = SystemTime::now() - Duration::from_secs(3600);
+        let write = || {
+            let peer = SecretKey::generate().public();
+            let other = RosterFile::new(folder.path().join("other.toml"));
+            other.update(|roster| roster.allow(peer, None, crate::protocol::Api::Fleet.into())).unwrap().unwrap();
+            File::options().write(true).open(other.path()).unwrap().set_modified(old).unwrap();
+            fs::rename(other.path(), file.path()).unwrap();
+            peer
+        };
+        write();
+        let settled = loop {
+            match look(file.clone(), Stamp::Unknown).await {
+                Look::New(stamp @ Stamp::Settled { .. }, _) => break stamp,
+                _ => tokio::task::yield_now().await,
+            }
+        };
+        assert!(matches!(look(file.clone(), settled).await, Look::Same));
+        let peer = write();
+        let Look::New(_, Ok(roster)) = look(file, settled).await else { panic!("the change is not seen") };
+        assert!(roster.peer(peer).is_some());
     }
 }

@@ -3,9 +3,8 @@
 use std::{
     convert::Infallible,
     pin::Pin,
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     task::{Context, Poll},
-    time::Duration,
 };
 
 use futures_util::Stream;
@@ -16,7 +15,7 @@ use iroh::{
 use tokio::{
     sync::{Semaphore, mpsc},
     task::JoinSet,
-    time::{Instant, timeout},
+    time::timeout,
 };
 use tokio_util::task::AbortOnDropHandle;
 use tracing::{Instrument, debug, debug_span, warn};
@@ -24,12 +23,11 @@ use tracing::{Instrument, debug, debug_span, warn};
 use super::{
     Code, IncomingLimits, IrohHandler, IrohStream, Link,
     places::{Place, Places},
+    seldom::Seldom,
 };
 
 /// Sessions that were accepted and wait for the server to take them. Small: QUIC's flow control holds the rest back.
 const READY_SESSIONS: usize = 16;
-/// Between two warnings: whoever asks again and again fills no disk.
-const WARNING_INTERVAL: Duration = Duration::from_secs(10);
 
 /// The sessions that peers open, for tonic's `Server::serve_with_incoming` and `_shutdown`.
 ///
@@ -121,7 +119,7 @@ pub(super) struct Acceptor {
     free_links: Arc<Semaphore>,
     free_sessions: Arc<Semaphore>,
     places: Places,
-    warned: Arc<Mutex<Option<Instant>>>,
+    warnings: Arc<Seldom>,
 }
 
 impl Acceptor {
@@ -130,7 +128,7 @@ impl Acceptor {
             free_links: Arc::new(Semaphore::new(limits.max_links)),
             free_sessions: Arc::new(Semaphore::new(limits.max_sessions)),
             places: Places::default(),
-            warned: Arc::default(),
+            warnings: Arc::default(),
             sessions,
             limits,
         }
@@ -192,10 +190,6 @@ impl Acceptor {
     }
 
     fn warn(&self, peer: EndpointId, refused: &str) {
-        let mut warned = self.warned.lock().unwrap_or_else(PoisonError::into_inner);
-        if warned.is_none_or(|at| at.elapsed() >= WARNING_INTERVAL) {
-            *warned = Some(Instant::now());
-            warn!(peer = %peer.fmt_short(), limits = ?self.limits, "{refused}");
-        }
+        self.warnings.tell(|| warn!(peer = %peer.fmt_short(), limits = ?self.limits, "{refused}"));
     }
 }

@@ -1,7 +1,10 @@
 //! Paths and relays that go and come while calls are under way.
 
+use std::time::Duration;
+
 use flower_iroh_funnel::transport::Path;
 use iroh::{RelayUrl, TransportAddr};
+use tokio::time::timeout;
 
 use crate::{
     facts::Meeting,
@@ -12,11 +15,14 @@ use crate::{
     support::guarded,
 };
 
-/// A link that became direct, and the relay that it began at.
+/// iroh 1.4 looks each 60 s whether a relayed link can be direct.
+const REJOINED: Duration = Duration::from_secs(180);
+
+/// A link that became direct, and the relays that it began at.
 struct Direct {
     superlink: SuperLink,
     node: SuperNode,
-    _relays: [Relay; 2],
+    relays: [Relay; 2],
 }
 
 impl Direct {
@@ -26,82 +32,108 @@ impl Direct {
         let superlink = SuperLink::start(superlink, &settings).await;
         let node = SuperNode::start(node, &settings, &superlink.addr).await;
         node.direct().await;
-        Self { superlink, node, _relays: relays }
+        Self { superlink, node, relays }
     }
+}
+
+/// Whose host moves to another network.
+#[derive(Clone, Copy, Debug)]
+enum Mover {
+    SuperLink,
+    SuperNode,
 }
 
 #[tokio::test]
 async fn the_relay_takes_over_when_the_direct_path_is_cut_and_gives_back_what_it_took() {
-    guarded(async {
+    let cut_and_rejoined = async {
         let Some((internet, [superlink, node])) = Internet::with_sites([Nat::PortRestricted; 2]).await else { return };
-        let Direct { superlink, node, _relays } = Direct::start(&internet, superlink, node).await;
+        let Direct { superlink, node, relays: _relays } = Direct::start(&internet, superlink, node).await;
         let meeting = || internet.meeting(&superlink.site.host, &node.site.host);
-        let mut upload = node.upload().await;
-        upload.pass_piece().await;
+        let mut stream = node.stream().await;
+        stream.pass().await;
         node.site.cut_off(&superlink.site).await;
+        stream.pass().await;
         assert_eq!(meeting().await, Meeting::Impossible);
-        upload.pass_piece().await;
         node.relayed().await;
-        upload.finish().await;
-        node.exchange().await;
+        stream.pass().await;
         node.site.rejoin().await;
         assert_eq!(meeting().await, Meeting::Direct);
         node.direct().await;
+        stream.pass().await;
+        stream.finish().await;
         node.exchange().await;
-    })
-    .await;
+    };
+    timeout(REJOINED, cut_and_rejoined).await.expect("the test hangs");
 }
 
 #[tokio::test]
-async fn an_upload_goes_on_when_the_supernode_moves_to_another_network() {
+async fn a_call_goes_on_when_the_supernode_moves_to_another_network() {
+    goes_on_when_one_moves(Mover::SuperNode).await;
+}
+
+#[tokio::test]
+async fn a_call_goes_on_when_the_superlink_moves_to_another_network() {
+    goes_on_when_one_moves(Mover::SuperLink).await;
+}
+
+async fn goes_on_when_one_moves(mover: Mover) {
     guarded(async {
         let nats = [Nat::PortRestricted; 3];
         let Some((internet, [superlink, node, other])) = Internet::with_sites(nats).await else { return };
-        let Direct { superlink: _superlink, node, _relays } = Direct::start(&internet, superlink, node).await;
-        let mut upload = node.upload().await;
-        upload.pass_piece().await;
-        node.site.move_to(&other).await;
-        upload.pass_piece().await;
-        upload.finish().await;
+        let Direct { superlink, node, relays: _relays } = Direct::start(&internet, superlink, node).await;
+        let mut stream = node.stream().await;
+        stream.pass().await;
+        match mover {
+            Mover::SuperLink => superlink.site.move_to(&other).await,
+            Mover::SuperNode => node.site.move_to(&other).await,
+        }
+        stream.pass().await;
+        stream.finish().await;
+        match mover {
+            Mover::SuperLink => node.direct_to(other.outside()).await,
+            Mover::SuperNode => superlink.direct_from(&node, other.outside()).await,
+        }
         node.exchange().await;
-        node.direct().await;
     })
     .await;
 }
 
 #[tokio::test]
-async fn an_upload_goes_on_when_the_superlink_moves_to_another_network() {
+async fn a_call_on_a_direct_path_goes_on_when_the_relay_is_killed() {
     guarded(async {
-        let nats = [Nat::PortRestricted; 3];
-        let Some((internet, [superlink, node, other])) = Internet::with_sites(nats).await else { return };
-        let Direct { superlink, node, _relays } = Direct::start(&internet, superlink, node).await;
-        let mut upload = node.upload().await;
-        upload.pass_piece().await;
-        superlink.site.move_to(&other).await;
-        upload.pass_piece().await;
-        upload.finish().await;
+        let Some((internet, [superlink, node])) = Internet::with_sites([Nat::PortRestricted; 2]).await else { return };
+        let Direct { superlink: _superlink, node, relays: [relay, _other] } =
+            Direct::start(&internet, superlink, node).await;
+        let mut stream = node.stream().await;
+        stream.pass().await;
+        relay.kill().await;
+        stream.pass().await;
+        stream.finish().await;
         node.exchange().await;
-        node.direct().await;
     })
     .await;
 }
 
 #[tokio::test]
-async fn another_relay_takes_over_where_only_a_relay_can_and_it_is_killed() {
+async fn a_call_ends_and_the_next_passes_through_another_relay_where_only_a_relay_can_and_it_is_killed() {
     guarded(async {
         let Some((internet, [superlink, node])) = Internet::with_sites([Nat::Symmetric; 2]).await else { return };
         let relays = internet.relays().await;
         let settings = Settings::new(&internet, &[&relays[0], &relays[1]]);
         let superlink = SuperLink::start(superlink, &settings).await;
         let node = SuperNode::start(node, &settings, &superlink.addr).await;
-        node.exchange().await;
+        let mut stream = node.stream().await;
+        stream.pass().await;
         let uses = |path: &Path, url: &RelayUrl| path.remote == TransportAddr::Relay(url.clone());
         let [first, second] = relays;
         let (used, other) =
             if uses(&node.tunnel.path().unwrap(), &first.url) { (first, second) } else { (second, first) };
         used.kill().await;
+        stream.cut().await;
         node.tunnel.path_where(|path| uses(path, &other.url)).await;
-        node.exchange().await;
+        let mut stream = node.stream().await;
+        stream.pass().await;
+        stream.finish().await;
     })
     .await;
 }

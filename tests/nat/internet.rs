@@ -63,7 +63,8 @@ fn available() -> Result<(), String> {
         return Err("they need root, to make network namespaces".into());
     }
     match Command::new("nft").arg("--version").output() {
-        Ok(_) => Ok(()),
+        Ok(output) if output.status.success() => Ok(()),
+        Ok(output) => Err(format!("the command nft does not work ({}); install nftables", output.status)),
         Err(error) => Err(format!("the command nft cannot be run ({error}); install nftables")),
     }
 }

@@ -1,6 +1,9 @@
 //! One party's network: a host, and the routers between it and the internet.
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::{
+    net::Ipv4Addr,
+    sync::atomic::{AtomicU32, Ordering},
+};
 
 use patchbay::{Device, Lab, Router};
 use tokio::process::Command;
@@ -62,9 +65,14 @@ impl Site {
         Self { nat, host, router }
     }
 
+    /// From where its packets come outside.
+    pub(crate) fn outside(&self) -> Ipv4Addr {
+        self.router.uplink_ip().unwrap()
+    }
+
     /// Drops all UDP between this site and the other: what is left is TCP, to the relay.
     pub(crate) async fn cut_off(&self, other: &Site) {
-        let other = other.router.uplink_ip().unwrap();
+        let other = other.outside();
         let rules = format!(
             "add table ip cut; add chain ip cut forward {{ type filter hook forward priority 20; }}; \
              add rule ip cut forward ip daddr {other} meta l4proto udp drop; \

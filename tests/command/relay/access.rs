@@ -1,0 +1,90 @@
+//! Who may use a relay, and what those hear who may not.
+
+use crate::{
+    relay_lab::{Lab, TOKEN, superlink, url},
+    sides::guarded,
+};
+
+#[tokio::test]
+async fn a_relay_refuses_wrong_tokens_and_says_so_at_the_funnel() {
+    guarded(async {
+        let lab = Lab::new();
+        let (right, wrong) = (lab.token("right", TOKEN), lab.token("wrong", "open-barley"));
+        let relay = lab.relay(&format!("--http --listen 127.0.0.1:0 --token-file {right}")).await;
+        for (relays, reason) in [
+            (format!("--relay {}", url(&relay)), "this relay wants a token"),
+            (format!("--relay {},@{wrong}", url(&relay)), "the token is not the one of this relay"),
+        ] {
+            let funnel = lab.refused(&relays, "expose.key").await;
+            assert!(funnel.stderr().contains(reason), "{}", funnel.stderr());
+            funnel.stop().await.unwrap();
+        }
+        let remedy = format!("start it with: --allow {}", lab.id("expose.key").await);
+        relay.logged(&remedy).await.unwrap();
+        relay.stop().await.unwrap();
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_relay_lets_in_whom_it_is_told_to_by_id_and_nobody_else() {
+    guarded(async {
+        let lab = Lab::new();
+        let (inbound, outbound) = (lab.id("expose.key").await, lab.id("join.key").await);
+        let line = format!("--http --listen 127.0.0.1:0 --allow {inbound} --allow {outbound}");
+        let relay = lab.relay(&line).await;
+        let relays = format!("--relay {}", url(&relay));
+        let apart = lab.apart(superlink().await, &relays).await;
+        assert_eq!(apart.call().await, "200");
+        let stranger = lab.refused(&relays, "stranger.key").await;
+        assert!(stranger.stderr().contains("this endpoint id is not allowed here"), "{}", stranger.stderr());
+        relay.logged(&format!("start it with: --allow {}", lab.id("stranger.key").await)).await.unwrap();
+        stranger.stop().await.unwrap();
+        apart.stop().await;
+        relay.stop().await.unwrap();
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_relay_follows_the_roster_and_names_the_command_that_lets_a_funnel_in() {
+    guarded(async {
+        let lab = Lab::new();
+        let roster = lab.file("peers.toml");
+        let roster = roster.display();
+        let relay = lab.relay(&format!("--http --listen 127.0.0.1:0 --roster {roster}")).await;
+        let funnel = lab.refused(&format!("--relay {}", url(&relay)), "expose.key").await;
+        let id = lab.id("expose.key").await;
+        let remedy = format!("peers --roster {roster} allow {id}");
+        relay.logged(&format!("run: flower-iroh-funnel {remedy}")).await.unwrap();
+        lab.type_in(&remedy, "secret.key").await;
+        funnel.logged("relay connected").await.unwrap();
+        lab.type_in(&format!("peers deny {id}"), "secret.key").await;
+        relay.logged("cut: the roster").await.unwrap();
+        funnel.stop().await.unwrap();
+        relay.stop().await.unwrap();
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn whom_the_roster_denies_learns_nothing_of_the_token() {
+    guarded(async {
+        let lab = Lab::new();
+        let (right, wrong) = (lab.token("right", TOKEN), lab.token("wrong", "open-barley"));
+        let id = lab.id("expose.key").await;
+        lab.type_in(&format!("peers allow {id}"), "secret.key").await;
+        lab.type_in(&format!("peers deny {id}"), "secret.key").await;
+        let roster = lab.file("peers.toml");
+        let line = format!("--http --listen 127.0.0.1:0 --roster {} --token-file {right}", roster.display());
+        let relay = lab.relay(&line).await;
+        for token in [right, wrong] {
+            let funnel = lab.refused(&format!("--relay {},@{token}", url(&relay)), "expose.key").await;
+            let told = funnel.stderr();
+            assert!(told.contains("this endpoint id is not allowed here") && !told.contains("the token is"), "{told}");
+            funnel.stop().await.unwrap();
+        }
+        relay.stop().await.unwrap();
+    })
+    .await;
+}

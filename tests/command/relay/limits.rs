@@ -1,0 +1,177 @@
+//! What a relay bears.
+
+use std::net::SocketAddr;
+
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
+
+use crate::{
+    funnel_process::FunnelProcess,
+    relay_lab::{Lab, superlink, url},
+    sides::{begin_call, guarded, http_server, read_head, response_head, status},
+};
+
+#[tokio::test]
+async fn a_relay_that_is_full_refuses_more_and_has_room_again_when_one_leaves() {
+    guarded(async {
+        let lab = Lab::new();
+        let relay = lab.relay("--http --listen 127.0.0.1:0 --open --max-clients 1").await;
+        let relays = format!("--relay {}", url(&relay));
+        let line = format!("expose --bind 127.0.0.1:0 {relays}");
+        let first = FunnelProcess::start(lab.words(&line, "first.key")).await.unwrap();
+        first.logged("relay connected").await.unwrap();
+        let second = lab.refused(&relays, "second.key").await;
+        assert!(second.stderr().contains("no room for more clients"), "{}", second.stderr());
+        relay.logged("no room for more clients").await.unwrap();
+        first.stop().await.unwrap();
+        second.logged("relay connected").await.unwrap();
+        second.stop().await.unwrap();
+        relay.stop().await.unwrap();
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_a_funnel_may_send_through_a_relay_is_bounded() {
+    const BODY: usize = 1 << 20;
+    guarded(async {
+        let lab = Lab::new();
+        let metrics = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let relay =
+            lab.relay(&format!("--http --listen 127.0.0.1:0 --open --client-rate 0.5 --metrics {metrics}")).await;
+        let superlink = http_server(|mut socket, _| async move {
+            let mut body = vec![0; BODY];
+            socket.read_exact(&mut body).await.unwrap();
+            socket.write_all(response_head(0).as_bytes()).await.unwrap();
+        })
+        .await;
+        let apart = lab.apart(superlink, &format!("--relay {}", url(&relay))).await;
+        let mut call = begin_call(apart.outbound.listen_addr().unwrap(), "/v1/fleet/push-object", BODY as u64).await;
+        call.write_all(&vec![7; BODY]).await.unwrap();
+        assert_eq!(status(&read_head(&mut call).await.unwrap()), "200");
+        let told = get(metrics, "/metrics").await;
+        let limited = told.lines().find_map(|line| line.strip_prefix("relayserver_bytes_rx_ratelimited_total "));
+        assert!(limited.unwrap().parse::<f64>().unwrap() > 0.0, "{told}");
+        apart.stop().await;
+        relay.stop().await.unwrap();
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn connections_that_never_say_whose_they_are_are_closed() {
+    guarded(async {
+        let lab = Lab::new();
+        let relay = lab.relay("--http --listen 127.0.0.1:0 --open").await;
+        let with_tls = lab.relay("--tls-local 127.0.0.1 --listen 127.0.0.1:0 --quic-port 0 --open").await;
+        let mut sockets = vec![Begin::Nothing.connect(addr(&with_tls)).await];
+        for begin in [Begin::Nothing, Begin::HalfARequest, Begin::AnUpgrade] {
+            sockets.push(begin.connect(addr(&relay)).await);
+        }
+        for mut socket in sockets {
+            // Its end, however it comes.
+            let _ = socket.read_to_end(&mut Vec::new()).await;
+        }
+        assert_eq!(get(addr(&relay), "/ping").await.split(' ').nth(1), Some("200"));
+        relay.stop().await.unwrap();
+        with_tls.stop().await.unwrap();
+    })
+    .await;
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_crowd_that_never_says_who_it_is_takes_few_descriptors_and_gives_way_to_a_funnel() {
+    /// Two descriptors for each of the 128 places, and what a relay has open beside them.
+    const BOUND: usize = 2 * 128 + 40;
+    guarded(async {
+        let lab = Lab::new();
+        let relay = lab.relay("--http --listen 127.0.0.1:0 --open").await;
+        let (id, addr) = (relay.id().unwrap(), addr(&relay));
+        let open = || std::fs::read_dir(format!("/proc/{id}/fd")).unwrap().count();
+        let mut crowd = Vec::new();
+        for number in 0..400 {
+            let begin = if number % 2 == 0 { Begin::Nothing } else { Begin::AnUpgrade };
+            crowd.push(begin.connect(addr).await);
+        }
+        while open() < 2 * 128 {
+            tokio::task::yield_now().await;
+        }
+        let line = format!("expose --bind 127.0.0.1:0 --relay {}", url(&relay));
+        let funnel = FunnelProcess::start(lab.words(&line, "expose.key")).await.unwrap();
+        let connected = funnel.logged("relay connected");
+        let watched = async {
+            loop {
+                assert!(open() < BOUND, "{} descriptors are open", open());
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::select! {
+            connected = connected => connected.unwrap(),
+            () = watched => {}
+        }
+        funnel.stop().await.unwrap();
+        relay.stop().await.unwrap();
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_relay_with_an_ipv6_address_is_used_by_it() {
+    guarded(async {
+        let lab = Lab::new();
+        for line in ["--http --host ::1 --listen [::1]:0 --open", "--http --host [::1] --listen [::1]:0 --open"] {
+            let relay = lab.relay(line).await;
+            assert!(url(&relay).starts_with("http://[::1]:"), "{}", url(&relay));
+            let apart = lab.apart(superlink().await, &format!("--relay {}", url(&relay))).await;
+            assert_eq!(apart.call().await, "200");
+            apart.stop().await;
+            relay.stop().await.unwrap();
+        }
+        let relay = lab.relay("--tls-local localhost --listen [::1]:0 --quic-port 0 --open").await;
+        let apart = lab.apart(superlink().await, &relay.stdout_line("with every funnel: ").unwrap()).await;
+        assert_eq!(apart.call().await, "200");
+        apart.stop().await;
+        relay.stop().await.unwrap();
+    })
+    .await;
+}
+
+/// How far someone goes who then says nothing.
+#[derive(Clone, Copy, Debug)]
+enum Begin {
+    Nothing,
+    HalfARequest,
+    AnUpgrade,
+}
+
+impl Begin {
+    async fn connect(self, relay: SocketAddr) -> TcpStream {
+        let mut socket = TcpStream::connect(relay).await.unwrap();
+        let sent = match self {
+            Self::Nothing => "",
+            Self::HalfARequest => "GET /relay HTTP/1.1\r\nhost: x\r\n",
+            Self::AnUpgrade => {
+                "GET /relay HTTP/1.1\r\nhost: x\r\nupgrade: websocket\r\nconnection: upgrade\r\nsec-websocket-key: \
+                 dGhlIHNhbXBsZSBub25jZQ==\r\nsec-websocket-version: 13\r\nsec-websocket-protocol: iroh-relay-v1\r\n\r\n"
+            }
+        };
+        socket.write_all(sent.as_bytes()).await.unwrap();
+        socket
+    }
+}
+
+fn addr(relay: &FunnelProcess) -> SocketAddr {
+    url(relay).split_once("://").unwrap().1.parse().unwrap()
+}
+
+async fn get(server: SocketAddr, path: &str) -> String {
+    let mut socket = TcpStream::connect(server).await.unwrap();
+    let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+    socket.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    socket.read_to_string(&mut answer).await.unwrap();
+    answer
+}
