@@ -1,0 +1,135 @@
+//! Found by multicast on a local network, between two hosts in network namespaces. Needs root on Linux.
+#![cfg(target_os = "linux")]
+
+use flower_iroh_funnel::{
+    Api, FunnelConfig, FunnelConfigBuilder, PeerConfig, SecretKey,
+    address_lookup::{Lookup, Place, Publication},
+};
+use http_body_util::BodyExt;
+use nix::unistd::geteuid;
+use patchbay::{Device, Lab};
+use tokio::process::Command;
+
+use crate::support::{LocalClient, Running, Upstream, guarded, http_call};
+
+/// Two hosts on one bridge, which end with it.
+struct Lan {
+    _lab: Lab,
+    hosts: [Device; 2],
+}
+
+impl Lan {
+    /// `None` where there are no network namespaces.
+    async fn new() -> Option<Self> {
+        if !geteuid().is_root() {
+            assert_ne!(std::env::var("CI").as_deref(), Ok("true"), "CI must have network namespaces");
+            eprintln!("skipped: mDNS needs a network of its own, and that needs root, to make network namespaces");
+            return None;
+        }
+        let lab = Lab::builder().allow_real_root().build().await.unwrap();
+        let router = lab.add_router("router").build().await.unwrap();
+        let host = async |name| lab.add_device(name).iface("eth0", router.id()).build().await.unwrap();
+        let hosts = [host("superlink").await, host("supernode").await];
+        Some(Self { _lab: lab, hosts })
+    }
+}
+
+/// What leaves the host and is no neighbour's talk: TCP and UDP.
+struct Outgoing<'a>(&'a Device);
+
+impl<'a> Outgoing<'a> {
+    async fn of(host: &'a Device) -> Self {
+        let this = Self(host);
+        let rules = "add table inet out; add chain inet out output { type filter hook output priority 0; }; \
+                     add rule inet out output oifname != lo meta l4proto { tcp, udp } counter";
+        this.nft(&[rules]).await;
+        this
+    }
+
+    async fn packets(&self) -> u64 {
+        let chain = self.nft(&["list", "chain", "inet", "out", "output"]).await;
+        let count = chain.split("packets ").nth(1).and_then(|rest| rest.split(' ').next());
+        count.unwrap().parse().unwrap()
+    }
+
+    async fn nft(&self, arguments: &[&str]) -> String {
+        let mut command = Command::new("nft");
+        command.args(arguments).stdout(std::process::Stdio::piped());
+        let output = self.0.spawn_command(command).unwrap().wait_with_output().await.unwrap();
+        assert!(output.status.success(), "nft {arguments:?}: {output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+}
+
+async fn on<T: Send + 'static>(host: &Device, work: impl Future<Output = T> + Send + 'static) -> T {
+    host.spawn(|_| work).expect("the lab runs").await.unwrap()
+}
+
+fn config() -> FunnelConfigBuilder {
+    FunnelConfig::builder().relays(["off"], "").flower_grpc_addr("127.0.0.1:0".parse().unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn on_a_local_network_the_id_is_enough_where_it_is_announced() {
+    let Some(lan) = Lan::new().await else { return };
+    guarded(async {
+        let [superlink, supernode] = &lan.hosts;
+        for announced in [false, true] {
+            let (upstream, inbound) = on(superlink, async move {
+                let upstream = Upstream::echo().await;
+                let publications = announced.then(|| Publication::new(Place::Mdns));
+                // Who asks there is not announced by that.
+                let config = config().lookups([Lookup::Mdns]).publications(publications);
+                let config = config.expose(upstream.both_wires().allow_any([Api::Fleet]));
+                (upstream, Running::start(config.build().unwrap()).await)
+            })
+            .await;
+            let id = inbound.funnel.endpoint_id();
+            let outbound = on(supernode, async move {
+                let config = config().lookups([Lookup::Mdns]).peer(PeerConfig::new(id));
+                let outbound = Running::start(config.build().unwrap()).await;
+                if announced {
+                    outbound.funnel.peer(id).ready(|trouble| eprintln!("{trouble}")).await;
+                    let call = http_call("/v1/fleet/pull-messages", "hello");
+                    let answer = LocalClient::http(outbound.funnel.local_addrs()[0]).send(call).await.unwrap();
+                    assert_eq!(answer.into_body().collect().await.unwrap().to_bytes(), "hello");
+                } else {
+                    let error = outbound.funnel.connect_to_peer(id).await.unwrap_err().to_string();
+                    assert!(error.contains("mdns heard nothing of it in 8 s"), "{error}");
+                }
+                outbound
+            })
+            .await;
+            outbound.stop().await;
+            inbound.stop().await;
+            upstream.stop().await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_relays_and_lookups_nothing_leaves_the_machine() {
+    let Some(lan) = Lan::new().await else { return };
+    guarded(async {
+        let [host, _] = &lan.hosts;
+        let outgoing = Outgoing::of(host).await;
+        for lookups in [vec![], vec![Lookup::Mdns]] {
+            let is_quiet = lookups.is_empty();
+            on(host, async move {
+                let upstream = Upstream::echo().await;
+                let config = config().lookups(lookups).expose(upstream.both_wires().allow_any([Api::Fleet]));
+                let funnel = Running::start(config.build().unwrap()).await;
+                funnel.funnel.endpoint_addr().await;
+                funnel.funnel.upstreams().await;
+                funnel.funnel.connect_to_peer(SecretKey::generate().public()).await.unwrap_err();
+                funnel.stop().await;
+                upstream.stop().await;
+            })
+            .await;
+            let packets = outgoing.packets().await;
+            assert_eq!(packets == 0, is_quiet, "{packets} packets");
+        }
+    })
+    .await;
+}
