@@ -73,7 +73,12 @@ fn parse_nameserver(text: &str) -> Option<SocketAddr> {
 
 /// The URL of a pkarr server, below which the peers' records are.
 pub(super) fn pkarr_url(text: &str) -> Option<Url> {
-    text.parse::<Url>().ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
+    let is_plain = |url: &Url| {
+        let has_user = !url.username().is_empty() || url.password().is_some();
+        let is_web = matches!(url.scheme(), "http" | "https") && url.has_host();
+        is_web && !has_user && url.query().is_none() && url.fragment().is_none()
+    };
+    text.parse().ok().filter(is_plain)
 }
 
 impl fmt::Display for Lookup {
@@ -113,7 +118,10 @@ impl fmt::Display for InvalidLookup {
             ),
             Problem::Origin => write!(f, "{text:?}: what follows dns: is no domain of up to {MAX_ORIGIN} characters"),
             Problem::Nameserver => write!(f, "{text:?}: what follows @ is no address; write IP or IP:PORT"),
-            Problem::Url => write!(f, "{text:?}: what follows pkarr: is no https:// or http:// URL"),
+            Problem::Url => write!(
+                f,
+                "{text:?}: what follows pkarr: is no https:// or http:// URL without user, query and fragment"
+            ),
         }
     }
 }
@@ -156,6 +164,8 @@ mod tests {
             ("dns:a@here", "IP or IP:PORT"),
             ("pkarr:dns.example.org", "no https://"),
             ("pkarr:ftp://dns.example.org", "no https://"),
+            ("pkarr:https://me@dns.example.org", "without user"),
+            ("pkarr:https://dns.example.org/?peer=", "without user"),
         ] {
             let error = text.parse::<Lookup>().unwrap_err().to_string();
             assert!(error.contains(part), "{text}: {error}");

@@ -95,10 +95,19 @@ fn n0_server() -> Url {
     N0_DNS_PKARR_RELAY_PROD.parse().expect("the constant is a URL")
 }
 
+/// Who is asked over DNS.
+#[derive(Clone, Debug)]
+enum Nameservers {
+    /// Those of the system, whose answers are kept for as long as they say.
+    System(DnsResolver),
+    /// One that was named: it is asked anew each time, since a peer that is dialled again may have moved.
+    Own(DnsResolver),
+}
+
 /// Somebody who answers a question once.
 #[derive(Clone, Debug)]
 enum Source {
-    Dns { resolver: DnsResolver, origin: String },
+    Dns { nameservers: Nameservers, origin: String },
     Pkarr(Arc<PkarrServer>),
 }
 
@@ -109,16 +118,24 @@ impl Source {
         Ok(match lookup {
             Lookup::N0 => vec![
                 ("n0 (https)".to_owned(), Self::Pkarr(PkarrServer::new(n0_server(), endpoint).into())),
-                ("n0 (dns)".to_owned(), Self::Dns { resolver: system, origin: N0_DNS_ENDPOINT_ORIGIN_PROD.to_owned() }),
+                (
+                    "n0 (dns)".to_owned(),
+                    Self::Dns {
+                        nameservers: Nameservers::System(system),
+                        origin: N0_DNS_ENDPOINT_ORIGIN_PROD.to_owned(),
+                    },
+                ),
             ],
             Lookup::Dns { origin, nameserver } => {
                 let own = |addr: &std::net::SocketAddr| {
                     let nameserver = NameserverConfig::udp(addr.ip()).with_port(addr.port());
-                    DnsResolver::builder().add_nameserver_config(nameserver).disable_fallback().build()
+                    Nameservers::Own(
+                        DnsResolver::builder().add_nameserver_config(nameserver).disable_fallback().build(),
+                    )
                 };
-                let resolver = nameserver.as_ref().map_or(system, own);
+                let nameservers = nameserver.as_ref().map_or(Nameservers::System(system), own);
                 // With the dot at the end no search domain is tried.
-                vec![(lookup.to_string(), Self::Dns { resolver, origin: format!("{origin}.") })]
+                vec![(lookup.to_string(), Self::Dns { nameservers, origin: format!("{origin}.") })]
             }
             Lookup::Pkarr(url) => {
                 vec![(lookup.to_string(), Self::Pkarr(PkarrServer::new(url.clone(), endpoint).into()))]
@@ -137,7 +154,7 @@ impl Source {
     async fn ask(&self, peer: EndpointId) -> Result<EndpointInfo, String> {
         let answer = async {
             match self {
-                Self::Dns { resolver, origin } => ask_dns(resolver, origin, peer).await,
+                Self::Dns { nameservers, origin } => ask_dns(nameservers.resolver(), origin, peer).await,
                 Self::Pkarr(server) => server.record(peer).await.map_err(|error| error.to_string()),
             }
         };
@@ -146,6 +163,18 @@ impl Source {
             Err(_) => return Err("did not answer in time".to_owned()),
         };
         if info.data.has_addrs() { Ok(info) } else { Err("has a record without an address".to_owned()) }
+    }
+}
+
+impl Nameservers {
+    fn resolver(&self) -> &DnsResolver {
+        match self {
+            Self::System(resolver) => resolver,
+            Self::Own(resolver) => {
+                resolver.clear_cache();
+                resolver
+            }
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use flower_iroh_funnel::{
 use http_body_util::BodyExt;
 use nix::unistd::geteuid;
 use patchbay::{Device, Lab};
-use tokio::process::Command;
+use tokio::{net::UdpSocket, process::Command};
 
 use crate::support::{LocalClient, Running, Upstream, guarded, http_call};
 
@@ -108,14 +108,30 @@ async fn on_a_local_network_the_id_is_enough_where_it_is_announced() {
     .await;
 }
 
+/// The one that the lab's hosts are set to: it answers that it cannot say.
+async fn failing_nameserver() {
+    let socket = UdpSocket::bind("127.0.0.53:53").await.unwrap();
+    tokio::spawn(async move {
+        let mut question = [0; 1500];
+        while let Ok((length, asker)) = socket.recv_from(&mut question).await {
+            // An answer, SERVFAIL.
+            (question[2], question[3]) = (0x81, 0x82);
+            let _ = socket.send_to(&question[..length], asker).await;
+        }
+    });
+}
+
 #[tokio::test(flavor = "multi_thread")]
-async fn without_relays_and_lookups_nothing_leaves_the_machine() {
+async fn without_n0s_relays_and_lookup_nobody_outside_is_asked() {
     let Some(lan) = Lan::new().await else { return };
     guarded(async {
         let [host, _] = &lan.hosts;
         let outgoing = Outgoing::of(host).await;
-        for lookups in [vec![], vec![Lookup::Mdns]] {
-            let is_quiet = lookups.is_empty();
+        // Where the system's nameserver fails, iroh would ask public ones.
+        on(host, failing_nameserver()).await;
+        let domain = Lookup::Dns { origin: "example.org".into(), nameserver: None };
+        for lookups in [vec![], vec![domain], vec![Lookup::Mdns]] {
+            let is_quiet = !lookups.contains(&Lookup::Mdns);
             on(host, async move {
                 let upstream = Upstream::echo().await;
                 let config = config().lookups(lookups).expose(upstream.both_wires().allow_any([Api::Fleet]));

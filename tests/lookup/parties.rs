@@ -67,9 +67,14 @@ pub(crate) async fn exposed(options: &str) -> String {
 /// Waits until the funnel has reached its peer, and passes a call.
 pub(crate) async fn reaches(outbound: FunnelProcess) -> FunnelProcess {
     let outbound = outbound.ready().await.unwrap();
-    let mut socket = begin_call(outbound.listen_addr().unwrap(), "/v1/fleet/pull-messages", 0).await;
-    assert_eq!(status(&read_head(&mut socket).await.unwrap()), "200", "{}", outbound.stderr());
+    assert_eq!(call(&outbound).await, "200", "{}", outbound.stderr());
     outbound
+}
+
+/// The status of a call through a funnel.
+pub(crate) async fn call(outbound: &FunnelProcess) -> String {
+    let mut socket = begin_call(outbound.listen_addr().unwrap(), "/v1/fleet/pull-messages", 0).await;
+    status(&read_head(&mut socket).await.unwrap()).to_owned()
 }
 
 /// Stops them all.

@@ -7,8 +7,8 @@ use iroh_tickets::endpoint::EndpointTicket;
 
 use crate::{
     certificates::{Ca, LOCAL_NAMES},
-    funnel_process::FunnelProcess,
-    parties::{Parties, exposed, reaches, stop, text},
+    funnel_process::{FunnelProcess, run_for_output},
+    parties::{Parties, call, direct_addr, exposed, reaches, stop, text},
     server::{NameServer, pkarr},
     sides::guarded,
 };
@@ -145,6 +145,48 @@ async fn a_server_with_a_ca_of_ones_own_is_trusted_by_who_has_the_ca_and_nobody_
         for distrustful in [&inbound, &outbound] {
             assert!(distrustful.stderr().contains("UnknownIssuer"), "{}", distrustful.stderr());
         }
+        stop([outbound, inbound]).await;
+        server.stop().await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_peer_that_was_killed_and_is_back_at_another_address_is_found_there() {
+    guarded(async {
+        let (server, parties) = (NameServer::start().await, Parties::new());
+        let publish = format!("--publish {},addresses", server.pkarr());
+        let inbound = parties.expose(&publish).await;
+        inbound.logged(PUBLISHED).await.unwrap();
+        let id = parties.id("expose.key").await;
+        let outbound = reaches(parties.join(&id, &format!("--lookup {}", server.dns()))).await;
+        let before = direct_addr(&inbound);
+        inbound.kill().await.unwrap();
+        // Its port may not be free for it.
+        let _taken = std::net::UdpSocket::bind(before).unwrap();
+        let inbound = parties.expose(&publish).await;
+        while call(&outbound).await != "200" {}
+        assert_ne!(direct_addr(&inbound), before);
+        stop([outbound, inbound]).await;
+        server.stop().await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_invitation_without_an_address_works_where_the_id_is_looked_up() {
+    guarded(async {
+        let (server, parties) = (NameServer::start().await, Parties::new());
+        // Before the funnel has ever run, so that nobody knows where it will be.
+        let invite = parties.words("invite clinic", "expose.key");
+        let (status, stdout, stderr) = run_for_output(invite).await.unwrap();
+        assert!(status.success() && stderr.contains("holds no address"), "{stderr}");
+        let invitation = stdout.lines().find_map(|line| line.strip_prefix("invitation ")).unwrap();
+        let line = exposed("").await.replace("--allow-any", "");
+        let line = format!("{line} --publish {},addresses", server.pkarr());
+        let inbound = FunnelProcess::start(parties.words(&line, "expose.key")).await.unwrap();
+        inbound.logged(PUBLISHED).await.unwrap();
+        let outbound = reaches(parties.join(invitation, &format!("--lookup {}", server.dns()))).await;
         stop([outbound, inbound]).await;
         server.stop().await;
     })
