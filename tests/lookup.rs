@@ -10,6 +10,9 @@ mod liars;
 mod mdns;
 #[path = "lookup/names.rs"]
 mod names;
+#[cfg(target_os = "linux")]
+#[path = "support/namespaces.rs"]
+mod namespaces;
 #[path = "lookup/parties.rs"]
 mod parties;
 #[path = "lookup/published.rs"]

@@ -16,6 +16,8 @@ mod funnel_process;
 mod funnels;
 #[path = "nat/internet.rs"]
 mod internet;
+#[path = "support/namespaces.rs"]
+mod namespaces;
 #[path = "support/raw_peer.rs"]
 mod raw_peer;
 #[path = "nat/relay.rs"]

@@ -6,11 +6,13 @@ use flower_iroh_funnel::{
     address_lookup::{Lookup, Place, Publication},
 };
 use http_body_util::BodyExt;
-use nix::unistd::geteuid;
 use patchbay::{Device, Lab};
 use tokio::{net::UdpSocket, process::Command};
 
-use crate::support::{LocalClient, Running, Upstream, guarded, http_call};
+use crate::{
+    namespaces::{available, on},
+    support::{LocalClient, Running, Upstream, guarded, http_call},
+};
 
 /// Two hosts on one bridge, which end with it.
 struct Lan {
@@ -21,9 +23,7 @@ struct Lan {
 impl Lan {
     /// `None` where there are no network namespaces.
     async fn new() -> Option<Self> {
-        if !geteuid().is_root() {
-            assert_ne!(std::env::var("CI").as_deref(), Ok("true"), "CI must have network namespaces");
-            eprintln!("skipped: mDNS needs a network of its own, and that needs root, to make network namespaces");
+        if !available() {
             return None;
         }
         let lab = Lab::builder().allow_real_root().build().await.unwrap();
@@ -59,10 +59,6 @@ impl<'a> Outgoing<'a> {
         assert!(output.status.success(), "nft {arguments:?}: {output:?}");
         String::from_utf8(output.stdout).unwrap()
     }
-}
-
-async fn on<T: Send + 'static>(host: &Device, work: impl Future<Output = T> + Send + 'static) -> T {
-    host.spawn(|_| work).expect("the lab runs").await.unwrap()
 }
 
 fn config() -> FunnelConfigBuilder {
