@@ -2,16 +2,26 @@
 
 mod authorities;
 mod endpoint;
+mod findings;
 mod home_relay;
+mod lookup;
 mod peer;
+mod pkarr;
+mod publication;
+mod publisher;
 mod relay;
+mod services;
 mod token;
 
 #[cfg(feature = "relay")]
 pub(crate) use self::token::Match;
-pub(crate) use self::{authorities::RelayAuthorities, endpoint::bind_endpoint, home_relay::watch_home_relay};
+pub(crate) use self::{
+    authorities::RelayAuthorities, endpoint::bind_endpoint, findings::Findings, home_relay::watch_home_relay,
+};
 pub use self::{
+    lookup::{InvalidLookup, Lookup},
     peer::{InvalidPeer, parse_peer},
+    publication::{InvalidPublication, Place, Publication, Published},
     relay::{InvalidRelay, Relay},
     token::{InvalidToken, RelayToken},
 };

@@ -2,6 +2,7 @@
 
 mod exposed;
 mod file;
+mod lookups;
 mod peer;
 
 use std::{
@@ -14,13 +15,13 @@ use std::{
 
 use iroh::{RelayMode, SecretKey};
 
-use self::peer::Carries;
 pub use self::{
     exposed::{AuditLog, Exposed},
     peer::PeerConfig,
 };
+use self::{lookups::Chosen, peer::Carries};
 use crate::{
-    address_lookup::{Relay, RelayAuthorities},
+    address_lookup::{Lookup, Publication, Relay, RelayAuthorities},
     alpn::ALPN,
     enrolment::ALPN_SUFFIX,
     forward::chain,
@@ -52,7 +53,13 @@ pub struct FunnelConfig {
     pub alpn: Vec<u8>,
     /// Which relays help where no direct path is found. Default: n0's public ones, meant for trying out.
     pub relay_mode: RelayMode,
-    /// Who else may vouch for relays and lookup servers, beside the public authorities.
+    /// Who is asked where a peer is. Default: n0 where the relays are n0's, else nobody; a peer then needs an address, as in
+    /// a ticket.
+    pub lookups: Vec<Lookup>,
+    /// Where it is published where this funnel is. Default: the relay's URL at n0, where something is exposed and relays and
+    /// lookups were not chosen, else nowhere.
+    pub publications: Vec<Publication>,
+    /// Who else may vouch for relays and pkarr servers, beside the public authorities.
     pub(crate) relay_authorities: RelayAuthorities,
     /// How fast links may send. Default: by path, which random loss does not slow down.
     pub congestion_control: CongestionControl,
@@ -82,6 +89,8 @@ impl FunnelConfig {
             config: Self {
                 alpn: ALPN.to_vec(),
                 relay_mode: RelayMode::Default,
+                lookups: Vec::new(),
+                publications: Vec::new(),
                 relay_authorities: RelayAuthorities::default(),
                 congestion_control: CongestionControl::default(),
                 bind_addr: parse(DEFAULT_BIND_ADDR),
@@ -93,6 +102,7 @@ impl FunnelConfig {
                 local_tls: None,
                 drain_timeout: DEFAULT_DRAIN_TIMEOUT,
             },
+            chosen: Chosen::default(),
             key_file: None,
             local_tls: false,
             relay_ca_files: Vec::new(),
@@ -146,6 +156,7 @@ impl FunnelConfig {
         {
             mistakes.push(chain(&error));
         }
+        mistakes.extend(self.empty_publications());
         mistakes.extend(self.own_upstreams());
         mistakes
     }
@@ -182,6 +193,8 @@ impl fmt::Debug for FunnelConfig {
         f.debug_struct("FunnelConfig")
             .field("alpn", &self.alpn)
             .field("relays", &self.relay_mode.relay_map().urls::<Vec<_>>())
+            .field("lookups", &self.lookups)
+            .field("publications", &self.publications)
             .field("bind_addr", &self.bind_addr)
             .field("flower_grpc_addr", &self.flower_grpc_addr)
             .field("exposed", &self.exposed)
@@ -195,6 +208,7 @@ impl fmt::Debug for FunnelConfig {
 #[must_use]
 pub struct FunnelConfigBuilder {
     config: FunnelConfig,
+    chosen: Chosen,
     key_file: Option<PathBuf>,
     local_tls: bool,
     relay_ca_files: Vec<PathBuf>,
@@ -230,7 +244,7 @@ impl FunnelConfigBuilder {
         }
     }
 
-    /// Reads certificates of authorities that may vouch for relays and lookup servers, from a PEM file, when the
+    /// Reads certificates of authorities that may vouch for relays and pkarr servers, from a PEM file, when the
     /// configuration is built. The public authorities may go on to.
     pub fn relay_ca_file(mut self, relay_ca_file: impl Into<PathBuf>) -> Self {
         self.relay_ca_files.push(relay_ca_file.into());
@@ -328,7 +342,11 @@ impl FunnelConfigBuilder {
     ///
     /// # Errors
     /// [`ConfigError`] with every mistake.
-    pub fn build(mut self) -> Result<FunnelConfig, ConfigError> {
+    pub fn build(self) -> Result<FunnelConfig, ConfigError> {
+        self.decide().check()
+    }
+
+    fn check(mut self) -> Result<FunnelConfig, ConfigError> {
         let mut mistakes = self.mistakes;
         let own: Vec<_> = self.config.peers.iter().map(|peer| self.config.listen_addr(peer)).collect();
         let listening = own.iter().map(SocketAddr::ip).collect::<Vec<_>>();

@@ -19,6 +19,7 @@ enum Kind {
         bind: SocketAddr,
         source: BoxError,
     },
+    Lookup(BoxError),
     Listen {
         addr: SocketAddr,
         source: io::Error,
@@ -48,6 +49,10 @@ enum Kind {
 impl Error {
     pub(crate) fn endpoint(bind: SocketAddr, source: impl Into<BoxError>) -> Self {
         Self(Kind::Endpoint { bind, source: source.into() })
+    }
+
+    pub(crate) fn lookup(error: impl Into<BoxError>) -> Self {
+        Self(Kind::Lookup(error.into()))
     }
 
     pub(crate) fn listen(addr: SocketAddr, source: io::Error) -> Self {
@@ -99,6 +104,7 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
             Kind::Endpoint { bind, .. } => write!(f, "cannot bind the iroh endpoint to {bind} (UDP)"),
+            Kind::Lookup(_) => f.write_str("cannot look up peers or publish as configured (--lookup, --publish)"),
             Kind::Listen { addr, .. } => {
                 write!(f, "cannot listen on {addr}; choose another port, or end what listens there")
             }
@@ -124,7 +130,7 @@ impl fmt::Display for Error {
 impl StdError for Error {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         match &self.0 {
-            Kind::Endpoint { source, .. } => Some(&**source),
+            Kind::Endpoint { source, .. } | Kind::Lookup(source) => Some(&**source),
             Kind::Listen { source, .. } | Kind::AuditLog { source, .. } => Some(source),
             Kind::Roster(error) => error.source(),
             #[cfg(feature = "relay")]

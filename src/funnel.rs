@@ -20,7 +20,7 @@ use tracing::{info, warn};
 
 use crate::{
     access::{Access, AccessList},
-    address_lookup,
+    address_lookup::{self, Findings},
     admission::Admission,
     audit::Audit,
     config::{AuditLog, FunnelConfig, PeerConfig},
@@ -58,6 +58,7 @@ struct Inner {
     audit: Audit,
     roster: Option<RosterFile>,
     connector: IrohConnector,
+    findings: Findings,
     /// For the peers that invited this funnel, until the tunnel to them is opened.
     enrolments: Mutex<HashMap<EndpointId, Enrolment>>,
     alpn: Vec<u8>,
@@ -98,7 +99,7 @@ impl Funnel {
             listeners.push(Listener { socket: listener, local_addr, peer: peer.addr.id, takes });
         }
         let door = Door::of(&config)?;
-        let endpoint = address_lookup::bind_endpoint(&config, door.admission.clone()).await?;
+        let (endpoint, findings) = address_lookup::bind_endpoint(&config, door.admission.clone()).await?;
         let connector = IrohConnector::new(endpoint.clone(), config.alpn.clone());
         for peer in config.peers.iter().filter(|peer| !peer.addr.is_empty()) {
             connector.add_peer(peer.addr.clone());
@@ -112,6 +113,7 @@ impl Funnel {
             audit: audit.clone(),
             roster,
             connector,
+            findings,
             alpn: config.alpn,
             relay_mode: config.relay_mode,
             incoming_limits: config.incoming_limits,
@@ -350,7 +352,7 @@ impl Inner {
 
     fn tunnel(&self, peer: EndpointId) -> Tunnel {
         let enrolment = || self.enrolments.lock().unwrap_or_else(PoisonError::into_inner).remove(&peer);
-        let open = || Tunnel::open(self.connector.clone(), peer, enrolment());
+        let open = || Tunnel::open(self.connector.clone(), peer, self.findings.clone(), enrolment());
         self.tunnels().entry(peer).or_insert_with(open).clone()
     }
 

@@ -4,6 +4,7 @@
 //! it, and an invitation that is used changes it from outside.
 
 mod file;
+mod find;
 mod follow;
 mod format;
 mod name;
@@ -15,6 +16,7 @@ use iroh::EndpointId;
 pub(crate) use self::follow::follow;
 pub use self::{
     file::{RosterError, RosterFile},
+    find::{UnknownName, names},
     name::{InvalidName, Name},
 };
 use crate::{

@@ -23,6 +23,7 @@ pub use self::hello::{ApiReport, Hello, WireReport};
 pub(crate) use self::lanes::{LaneGuard, Size};
 use self::{keeper::Keeper, lanes::Lanes};
 use crate::{
+    address_lookup::Findings,
     enrolment::Enrolment,
     forward::{self, Body},
     protocol::Failure,
@@ -79,14 +80,19 @@ struct Up {
 }
 
 impl Tunnel {
-    /// Begins to dial `peer`. Should it not admit us, the enrolment is tried.
+    /// Begins to dial `peer`. Should it not be reached, the findings say why; should it not admit us, the enrolment is tried.
     ///
     /// # Panics
     /// Outside a tokio runtime.
-    pub(crate) fn open(connector: IrohConnector, peer: EndpointId, enrolment: Option<Enrolment>) -> Self {
+    pub(crate) fn open(
+        connector: IrohConnector,
+        peer: EndpointId,
+        findings: Findings,
+        enrolment: Option<Enrolment>,
+    ) -> Self {
         let authority = Authority::try_from(peer.to_string()).expect("64 hexadecimal digits are a host");
         let state = watch::Sender::new(State::Dialling { since: Instant::now() });
-        let keeper = Keeper::new(connector, peer, authority.clone(), state.clone(), enrolment);
+        let keeper = Keeper::new(connector, peer, authority.clone(), state.clone(), findings, enrolment);
         let keeper = Arc::new(AbortOnDropHandle::new(tokio::spawn(keeper.run())));
         Self { peer, authority, state, keeper }
     }

@@ -18,6 +18,8 @@ mod funnel_process;
 mod funnels;
 #[path = "nat/internet.rs"]
 mod internet;
+#[path = "support/namespaces.rs"]
+mod namespaces;
 #[path = "nat/parties.rs"]
 mod parties;
 #[path = "support/raw_peer.rs"]

@@ -1,23 +1,30 @@
-//! The iroh endpoint, with the lookup services that fit its relays.
+//! The iroh endpoint, with its relays, lookups and publications.
 
 use iroh::{
     Endpoint, RelayMode,
-    endpoint::{Builder, PortmapperConfig, presets},
+    dns::DnsResolver,
+    endpoint::{PortmapperConfig, presets},
 };
 
+use super::{Findings, Lookup, services};
 use crate::{admission::Admission, config::FunnelConfig, enrolment, error::Error, transport};
 
-/// Binds the endpoint.
-///
-/// n0's relays come with n0's DNS, for publishing and for lookups. Whoever runs without relays or with his own tells
-/// nobody else about this endpoint: peers then need a ticket.
-pub(crate) async fn bind_endpoint(config: &FunnelConfig, admission: Admission) -> Result<Endpoint, Error> {
+/// Binds the endpoint, and lets it look up and publish what the configuration says and nothing else.
+pub(crate) async fn bind_endpoint(config: &FunnelConfig, admission: Admission) -> Result<(Endpoint, Findings), Error> {
     let failed = |error: Box<dyn std::error::Error + Send + Sync>| Error::endpoint(config.bind_addr, error);
-    let mut builder = preset(&config.relay_mode)
+    let mut builder = Endpoint::builder(presets::Minimal)
         .relay_mode(config.relay_mode.clone())
         .ca_tls_config(config.relay_authorities.tls_config())
         .transport_config(transport::sessions_only(config.congestion_control))
         .hooks(admission);
+    if config.relay_mode == RelayMode::Disabled {
+        // Nothing outside is asked, the home router's port mapping included.
+        builder = builder.portmapper_config(PortmapperConfig::Disabled);
+    }
+    if !asks_n0(config) {
+        // iroh asks public DNS servers where the system's fail: they would learn the names of a network of one's own.
+        builder = builder.dns_resolver(DnsResolver::builder().with_system_defaults().disable_fallback().build());
+    }
     if config.exposed.is_some() {
         builder = builder.alpns(vec![config.alpn.clone(), enrolment::alpn_of(&config.alpn)]);
     }
@@ -29,14 +36,16 @@ pub(crate) async fn bind_endpoint(config: &FunnelConfig, admission: Admission) -
         builder = builder.clear_ip_transports();
     }
     builder = builder.bind_addr(config.bind_addr).map_err(|error| failed(error.into()))?;
-    builder.bind().await.map_err(|error| failed(error.into()))
+    let endpoint = builder.bind().await.map_err(|error| failed(error.into()))?;
+    match services::attach(&endpoint, &config.lookups, &config.publications) {
+        Ok(findings) => Ok((endpoint, findings)),
+        Err(error) => {
+            endpoint.close().await;
+            Err(Error::lookup(error))
+        }
+    }
 }
 
-fn preset(relay_mode: &RelayMode) -> Builder {
-    match relay_mode {
-        RelayMode::Default | RelayMode::Staging => Endpoint::builder(presets::N0),
-        // Nothing outside is asked, the home router's port mapping included.
-        RelayMode::Disabled => Endpoint::builder(presets::Minimal).portmapper_config(PortmapperConfig::Disabled),
-        RelayMode::Custom(_) => Endpoint::builder(presets::Minimal),
-    }
+fn asks_n0(config: &FunnelConfig) -> bool {
+    matches!(config.relay_mode, RelayMode::Default | RelayMode::Staging) || config.lookups.contains(&Lookup::N0)
 }

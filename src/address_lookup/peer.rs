@@ -6,6 +6,7 @@ use std::{
     fs::File,
     io::{self, Read},
     str::FromStr,
+    sync::Arc,
 };
 
 use iroh::EndpointId;
@@ -50,29 +51,34 @@ fn read(path: &str) -> Result<String, InvalidPeer> {
     let read = File::open(path).and_then(|file| file.take(MAX_TICKET_FILE).read_to_string(&mut text));
     match read {
         Ok(_) => Ok(text),
-        Err(error) => Err(InvalidPeer { text, file: Some(path.to_owned()), problem: Problem::File(error) }),
+        Err(error) => Err(InvalidPeer { text, file: Some(path.to_owned()), problem: Problem::File(error.into()) }),
     }
 }
 
 /// A text that names no peer.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct InvalidPeer {
     text: String,
     file: Option<String>,
     problem: Problem,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 enum Problem {
     Ticket(String),
     Neither,
-    File(io::Error),
+    File(Arc<io::Error>),
 }
 
 impl InvalidPeer {
     /// Whether it is neither ticket nor id, and may be a name.
     pub fn may_be_name(&self) -> bool {
         matches!(self.problem, Problem::Neither) && self.file.is_none()
+    }
+
+    /// The name that it may be.
+    pub(crate) fn text(&self) -> &str {
+        &self.text
     }
 }
 

@@ -4,9 +4,9 @@ use std::{fmt, str::FromStr, time::Duration};
 
 use toml::{Table, Value};
 
-use super::{Exposed, FunnelConfig, FunnelConfigBuilder, PeerConfig, default_limits};
+use super::{Exposed, FunnelConfig, FunnelConfigBuilder, PeerConfig, default_limits, lookups::Settings};
 use crate::{
-    address_lookup::parse_peer,
+    address_lookup::{InvalidPeer, parse_peer},
     protocol::Api,
     roster::RosterFile,
     transport::IncomingLimits,
@@ -39,6 +39,12 @@ fn root(mut fields: Fields<'_>) -> FunnelConfigBuilder {
     if fields.has("relay_mode") {
         builder = builder.relays(fields.strings("relay_mode"), "relay_mode:");
     }
+    if fields.has("lookup") {
+        builder = builder.lookup_texts(fields.strings("lookup"), "lookup:");
+    }
+    if fields.has("publish") {
+        builder = builder.publication_texts(fields.strings("publish"), "publish:");
+    }
     for relay_ca in fields.strings("relay_ca") {
         builder = builder.relay_ca_file(relay_ca);
     }
@@ -66,9 +72,11 @@ fn root(mut fields: Fields<'_>) -> FunnelConfigBuilder {
     }
     builder = builder.incoming_limits(limits);
     fields.each_table("peer", |fields| {
-        if let Some(peer) = peer(fields) {
-            builder = builder.clone().peer(peer);
-        }
+        builder = match peer(fields) {
+            Some(Peer::Known(peer)) => builder.clone().peer(peer),
+            Some(Peer::Named { place, wanted, settings }) => builder.clone().named_peer(place, wanted, settings),
+            None => return,
+        };
     });
     fields.end();
     builder
@@ -130,29 +138,29 @@ fn expose(mut fields: Fields<'_>, limits: &mut IncomingLimits) -> Exposed {
     exposed
 }
 
-fn peer(mut fields: Fields<'_>) -> Option<PeerConfig> {
-    let name = fields.string("name");
-    let listen = fields.parse("listen");
-    let peer = match fields.required("peer").map(|peer| parse_peer(&peer)) {
-        Some(Err(error)) => {
+enum Peer {
+    Known(PeerConfig),
+    Named { place: String, wanted: InvalidPeer, settings: Settings },
+}
+
+fn peer(mut fields: Fields<'_>) -> Option<Peer> {
+    let settings = Settings {
+        name: fields.string("name"),
+        listen: fields.parse("listen"),
+        is_passthrough: fields.flag("passthrough"),
+    };
+    let place = format!("{}peer:", fields.path);
+    let peer = fields.required("peer").map(|peer| parse_peer(&peer));
+    let peer = match peer? {
+        Ok(peer) => Some(Peer::Known(settings.of(peer))),
+        Err(wanted) if wanted.may_be_name() => Some(Peer::Named { place, wanted, settings }),
+        Err(error) => {
             fields.mistake("peer", error);
             None
         }
-        peer => peer.and_then(Result::ok),
     };
-    let is_passthrough = fields.flag("passthrough");
     fields.end();
-    let mut peer = peer?;
-    if is_passthrough {
-        peer = peer.passthrough();
-    }
-    if let Some(name) = name {
-        peer = peer.name(name);
-    }
-    if let Some(listen) = listen {
-        peer = peer.listen(listen);
-    }
-    Some(peer)
+    peer
 }
 
 /// A table being read: what is taken is gone, what is left is unknown.
@@ -487,7 +495,7 @@ mod properties {
 
     /// A line of a file, with keys that are ours and values that may be.
     fn line() -> impl Strategy<Value = String> {
-        let key = "(alpn|relay_mode|bind_addr|flower_grpc_addr|drain_timeout_s|congestion_control|expose|peer|max_links|apis)";
+        let key = "(alpn|relay_mode|lookup|publish|bind_addr|flower_grpc_addr|drain_timeout_s|congestion_control|expose|peer|max_links|apis)";
         let value = prop_oneof![
             "-?[0-9]{1,20}",
             "-?[0-9]{1,3}[.][0-9]e[0-9]{1,3}",

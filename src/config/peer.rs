@@ -78,6 +78,11 @@ impl PeerConfig {
         &self.addr
     }
 
+    /// Its name in the configuration, if it was given one.
+    pub fn given_name(&self) -> Option<&str> {
+        self.name.as_deref()
+    }
+
     /// Whether it was given this name.
     pub fn has_name(&self, name: &str) -> bool {
         self.name.as_deref() == Some(name)

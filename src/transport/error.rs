@@ -141,6 +141,11 @@ impl ConnectError {
         matches!(self.0.kind, Kind::WrongAlpn { .. })
     }
 
+    /// Whether another endpoint answered at the address that is known of the peer.
+    pub fn is_wrong_id(&self) -> bool {
+        matches!(self.0.kind, Kind::WrongId)
+    }
+
     /// Whether no address of the peer is known.
     pub fn is_no_address(&self) -> bool {
         matches!(self.0.kind, Kind::NoAddress(_))

@@ -20,6 +20,7 @@ use super::{
     lanes::{Lanes, SendError, Size},
 };
 use crate::{
+    address_lookup::Findings,
     enrolment::{Enrolment, Presented},
     forward,
     protocol::{Failure, HELLO_PATH},
@@ -48,6 +49,7 @@ pub(super) struct Keeper {
     peer: EndpointId,
     authority: Authority,
     state: watch::Sender<State>,
+    findings: Findings,
     /// Until the peer has decided on it.
     enrolment: Option<Enrolment>,
 }
@@ -58,9 +60,10 @@ impl Keeper {
         peer: EndpointId,
         authority: Authority,
         state: watch::Sender<State>,
+        findings: Findings,
         enrolment: Option<Enrolment>,
     ) -> Self {
-        Self { connector, peer, authority, state, enrolment }
+        Self { connector, peer, authority, state, findings, enrolment }
     }
 
     pub(super) async fn run(self) {
@@ -193,7 +196,7 @@ impl Keeper {
     async fn greet(&self) -> Result<Up, Down> {
         let link = self.dial().await.map_err(|error| match error.link_lost() {
             Some(lost) => Down::of_lost(lost),
-            None => Down::now(Failure::unavailable(&error)),
+            None => Down::now(Failure::unavailable(self.findings.explain(self.peer, &error))),
         })?;
         let lanes = Lanes::new(link.clone());
         let hello = tokio::select! {

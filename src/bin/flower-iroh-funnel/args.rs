@@ -29,7 +29,14 @@ pub(crate) struct Common {
     /// default]
     #[arg(long, global = true, value_name = "default|off|URL[,@FILE|,TOKEN]")]
     pub(crate) relay: Vec<String>,
-    /// Who vouches for relays of one's own, if no public authority does: a PEM file
+    /// Who is asked where a peer is; may be repeated [default: n0 with n0's relays, else off]
+    #[arg(long, global = true, value_name = "off|n0|mdns|dns:ORIGIN[@NAMESERVER]|pkarr:URL")]
+    pub(crate) lookup: Vec<String>,
+    /// Where it is published where this funnel is: its relay's URL, with ,addresses after it its direct addresses too; may be
+    /// repeated [default: n0 for expose with n0's relays and lookup, else off]
+    #[arg(long, global = true, value_name = "off|n0|mdns|pkarr:URL[,addresses]")]
+    pub(crate) publish: Vec<String>,
+    /// Who vouches for relays and pkarr servers of one's own, if no public authority does: a PEM file
     #[arg(long, global = true, value_name = "F")]
     pub(crate) relay_ca: Vec<PathBuf>,
     /// How logs are written to stderr
@@ -96,10 +103,10 @@ pub(crate) struct Expose {
     pub(crate) audit_log: Option<PathBuf>,
 }
 
-#[derive(Debug, clap::Args)]
+#[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Roster {
     /// The roster: peers and open invitations [default: peers.toml beside the key file]
-    #[arg(long = "roster", value_name = "F")]
+    #[arg(long = "roster", global = true, value_name = "F")]
     pub(crate) file: Option<PathBuf>,
 }
 
@@ -172,7 +179,8 @@ pub(crate) enum PeersAction {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Join {
-    /// The other side: its invitation, ticket or endpoint id, a name from the configuration file, or @FILE with one of them
+    /// The other side: its invitation, ticket or endpoint id, a name from the configuration file or the roster, or @FILE with
+    /// one of the first three
     #[arg(value_name = "INVITATION|TICKET|ENDPOINT_ID|NAME|@FILE")]
     pub(crate) peer: String,
     /// Where local Flower clients dial
@@ -187,6 +195,8 @@ pub(crate) struct Join {
     /// The file that NAME is looked up in [default: funnel.toml in the platform's folder for configuration]
     #[arg(long, value_name = "F")]
     pub(crate) config: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) roster: Roster,
 }
 
 #[derive(Debug, clap::Args)]

@@ -51,6 +51,12 @@ fn with_options(mut builder: FunnelConfigBuilder, common: &Common) -> FunnelConf
     if !common.relay.is_empty() {
         builder = builder.relays(&common.relay, "--relay");
     }
+    if !common.lookup.is_empty() {
+        builder = builder.lookup_texts(&common.lookup, "--lookup");
+    }
+    if !common.publish.is_empty() {
+        builder = builder.publication_texts(&common.publish, "--publish");
+    }
     common.relay_ca.iter().fold(builder, FunnelConfigBuilder::relay_ca_file)
 }
 

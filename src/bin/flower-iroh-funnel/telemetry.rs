@@ -6,14 +6,16 @@ use tracing_subscriber::EnvFilter;
 
 use crate::args::LogFormat;
 
-/// `RUST_LOG` overrides the verbosity. A relay's library warns of every attempt of a refused client; the line of our own
-/// comes once for each.
+const QUIET: &str = "warn,iroh_relay::server=error,iroh_mdns_address_lookup=off,swarm_discovery=off";
+
+/// `RUST_LOG` overrides the verbosity. A relay's library warns of every attempt of a refused client, where a line of our own
+/// comes once for each; those for mDNS warn of whatever a stranger on the network says, and of every packet not sent.
 pub(crate) fn init(format: LogFormat, verbose: u8) {
     let level = match verbose {
-        0 => "warn,iroh_relay::server=error,flower_iroh_funnel=info",
-        1 => "warn,iroh_relay::server=error,flower_iroh_funnel=debug",
-        2 => "info,flower_iroh_funnel=trace,iroh=debug",
-        _ => "trace",
+        0 => format!("{QUIET},flower_iroh_funnel=info"),
+        1 => format!("{QUIET},flower_iroh_funnel=debug"),
+        2 => "info,flower_iroh_funnel=trace,iroh=debug".to_owned(),
+        _ => "trace".to_owned(),
     };
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
     let subscriber = tracing_subscriber::fmt()

@@ -5,10 +5,11 @@ use std::{fs, net::SocketAddr, path::PathBuf, pin::pin};
 use directories::ProjectDirs;
 use flower_iroh_funnel::{
     Funnel, FunnelConfig, Hello, PeerConfig, PeerConn,
-    address_lookup::{InvalidPeer, parse_peer},
+    address_lookup::parse_peer,
+    roster::{RosterFile, names},
 };
 
-use super::{Failure, say, with_options};
+use super::{Failure, roster, say, with_options};
 use crate::{
     args::{self, Common},
     signals,
@@ -16,7 +17,7 @@ use crate::{
 
 pub(crate) async fn join(common: &Common, args: args::Join) -> Result<(), Failure> {
     let mut builder = with_options(FunnelConfig::builder(), common);
-    match find_peer(&args) {
+    match find_peer(common, &args) {
         Ok(peer) if args.passthrough => builder = builder.peer(peer.passthrough()),
         Ok(peer) => builder = builder.peer(peer),
         Err(mistake) => builder = builder.mistake(mistake),
@@ -41,25 +42,42 @@ pub(crate) async fn join(common: &Common, args: args::Join) -> Result<(), Failur
     Ok(serving.await?)
 }
 
-fn find_peer(args: &args::Join) -> Result<PeerConfig, String> {
+fn find_peer(common: &Common, args: &args::Join) -> Result<PeerConfig, String> {
     match parse_peer(&args.peer) {
         Ok(peer) => Ok(peer),
-        Err(error) if error.may_be_name() => find_name(args, &error),
+        Err(error) if error.may_be_name() => find_name(common, args).map_err(|nowhere| format!("{error}, {nowhere}")),
         Err(error) => Err(error.to_string()),
     }
 }
 
-fn find_name(args: &args::Join, no_ticket: &InvalidPeer) -> Result<PeerConfig, String> {
-    let Some(path) = args.config.clone().or_else(default_config) else { return Err(no_ticket.to_string()) };
-    let text = match fs::read_to_string(&path) {
-        Ok(text) => text,
-        Err(error) if args.config.is_some() => return Err(format!("cannot read --config {}: {error}", path.display())),
-        Err(_) => return Err(format!("{no_ticket}, and there is no {} to find it in as a name", path.display())),
+/// Looks in the configuration file first, then in the roster.
+fn find_name(common: &Common, args: &args::Join) -> Result<PeerConfig, String> {
+    let roster = roster(common, args.roster.clone()).map_err(|failure| failure.to_string())?;
+    let nowhere = match args.config.clone().or_else(default_config) {
+        None => "and no home folder is known for the configuration file".to_owned(),
+        Some(path) => match fs::read_to_string(&path) {
+            Ok(text) => match find_in_file(&text, &args.peer, &roster) {
+                Ok(peer) => return Ok(peer),
+                Err(names) => format!("nor a peer's name in {}: {names}", path.display()),
+            },
+            Err(error) if args.config.is_some() => {
+                return Err(format!("and --config {} cannot be read: {error}", path.display()));
+            }
+            Err(_) => format!("and there is no {} to find it in as a name", path.display()),
+        },
     };
-    let file = FunnelConfig::from_toml(&text);
-    let named = file.peers().iter().find(|peer| peer.has_name(&args.peer));
+    match roster.peer_id(&args.peer) {
+        Ok(id) => Ok(PeerConfig::new(id)),
+        Err(error) => Err(format!("{nowhere}; {error}")),
+    }
+}
+
+/// The peer of that name, or else the names that there are.
+fn find_in_file(text: &str, name: &str, roster: &RosterFile) -> Result<PeerConfig, String> {
+    let file = FunnelConfig::from_toml(text).peer_names(roster);
+    let named = file.peers().iter().find(|peer| peer.has_name(name));
     // Where it listens there is for `run`; here the command line says it.
-    named.map(PeerConfig::without_listen).ok_or_else(|| format!("{no_ticket}, nor a peer's name in {}", path.display()))
+    named.map(PeerConfig::without_listen).ok_or_else(|| names(file.peers().iter().filter_map(PeerConfig::given_name)))
 }
 
 fn default_config() -> Option<PathBuf> {

@@ -4,7 +4,7 @@ mod list;
 
 use flower_iroh_funnel::{
     EndpointId, Timestamp,
-    roster::{Name, Roster, RosterFile},
+    roster::{Name, Roster, RosterFile, names},
 };
 
 use self::list::list;
@@ -42,7 +42,7 @@ fn deny(file: &RosterFile, peer: &str) -> Result<(), Failure> {
 fn rename(file: &RosterFile, peer: &str, name: &str) -> Result<(), Failure> {
     let new = parse_name(name)?;
     change(file, |roster| {
-        let id = roster.find(peer).ok_or_else(|| unknown(peer))?.id;
+        let id = roster.find(peer).ok_or_else(|| unknown(roster, peer))?.id;
         roster.rename(id, new).map_err(Failure::usage)
     })?;
     say(format_args!("{peer} is now {name}"));
@@ -56,7 +56,7 @@ fn remove(file: &RosterFile, peer: &str) -> Result<(), Failure> {
             Ok("removed; a funnel that runs has ended its links within a second, unless --allow names it")
         }
         None if roster.withdraw(peer) => Ok("the invitation is withdrawn"),
-        None => Err(unknown(peer)),
+        None => Err(unknown(roster, peer)),
     })?;
     say(format_args!("{peer}: {what}"));
     Ok(())
@@ -73,13 +73,13 @@ fn change<T>(file: &RosterFile, change: impl FnOnce(&mut Roster) -> Result<T, Fa
 /// The peer that an operator means, who need not be on the roster if it is named by its id.
 fn id(roster: &Roster, peer: &str) -> Result<EndpointId, Failure> {
     let named = || roster.find(peer).map(|member| member.id);
-    peer.parse().ok().or_else(named).ok_or_else(|| unknown(peer))
+    peer.parse().ok().or_else(named).ok_or_else(|| unknown(roster, peer))
 }
 
-fn unknown(peer: &str) -> Failure {
-    Failure::usage(format_args!(
-        "{peer:?} is not on the roster; write an endpoint id, or a name that `flower-iroh-funnel peers` lists"
-    ))
+fn unknown(roster: &Roster, peer: &str) -> Failure {
+    let peers = roster.peers().iter().filter_map(|peer| peer.name.as_ref());
+    let named = names(peers.chain(roster.invitations().iter().map(|pending| &pending.name)));
+    Failure::usage(format_args!("{peer:?} is not on the roster: {named}; write one of these names, or an endpoint id"))
 }
 
 fn parse_name(name: &str) -> Result<Name, Failure> {

@@ -2,10 +2,10 @@
 
 use std::{fs, pin::pin};
 
-use flower_iroh_funnel::{Funnel, FunnelConfig, LocalTls};
+use flower_iroh_funnel::{Funnel, FunnelConfig, LocalTls, roster::RosterFile};
 use iroh_tickets::endpoint::EndpointTicket;
 
-use super::{Failure, say, with_options, with_state};
+use super::{Failure, ROSTER, say, with_options, with_state};
 use crate::{
     args::{self, Common},
     signals,
@@ -19,6 +19,11 @@ pub(crate) async fn run(common: &Common, args: args::Run) -> Result<(), Failure>
     if let (Some(exposed), Some(key_file)) = (builder.exposed().cloned(), builder.key_file_path()) {
         let exposed = with_state(exposed, key_file);
         builder = builder.expose(exposed);
+    }
+    if let Some(roster) = builder.key_file_path().map(|key_file| RosterFile::new(key_file.with_file_name(ROSTER)))
+        && builder.exposed().is_none()
+    {
+        builder = builder.peer_names(&roster);
     }
     let config = builder.build();
     let config = config.map_err(|error| Failure::usage(format_args!("{path}: {error}")))?;

@@ -1,0 +1,159 @@
+//! Where this endpoint says where it is, as it is written on the command line and in the file.
+
+use std::{error::Error, fmt, str::FromStr};
+
+use iroh::address_lookup::AddrFilter;
+use url::Url;
+
+use super::lookup::pkarr_url;
+
+/// What follows the place where more than the relay is published.
+const ADDRESSES: &str = "addresses";
+
+/// One place where this endpoint says where it is, and how much: `n0`, `pkarr:URL`, with `,addresses` after it for more
+/// than the relay, or `mdns`.
+///
+/// What cannot be published is tried again for as long as the funnel runs, which goes on without.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Publication {
+    pub(super) place: Place,
+    pub(super) published: Published,
+}
+
+/// Where something is published.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Place {
+    /// n0's public server: whoever knows the id can ask it.
+    N0,
+    /// The local network, by multicast: everybody on it.
+    Mdns,
+    /// A pkarr server, an `iroh-dns-server` for instance: whoever knows the id can ask it.
+    Pkarr(Url),
+}
+
+/// What is published.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Published {
+    /// The URL of the home relay.
+    Relay,
+    /// That, and the direct addresses: of this machine's interfaces, and of its router where a relay told it.
+    Addresses,
+}
+
+impl Publication {
+    /// Publishes at `place`: the relay alone, but on the local network the addresses too.
+    pub fn new(place: Place) -> Self {
+        let published = if place == Place::Mdns { Published::Addresses } else { Published::Relay };
+        Self { place, published }
+    }
+
+    /// Publishes the direct addresses too.
+    #[must_use]
+    pub fn with_addresses(self) -> Self {
+        Self { published: Published::Addresses, ..self }
+    }
+
+    /// Where it is published.
+    pub fn place(&self) -> &Place {
+        &self.place
+    }
+
+    /// What is published.
+    pub fn published(&self) -> Published {
+        self.published
+    }
+
+    pub(super) fn filter(&self) -> AddrFilter {
+        match self.published {
+            Published::Relay => AddrFilter::relay_only(),
+            Published::Addresses => AddrFilter::unfiltered(),
+        }
+    }
+}
+
+impl FromStr for Publication {
+    type Err = InvalidPublication;
+
+    fn from_str(text: &str) -> Result<Self, InvalidPublication> {
+        let (place, rest) = match text.split_once(',') {
+            Some((place, rest)) => (place, Some(rest)),
+            None => (text, None),
+        };
+        let place = match place.split_once(':') {
+            None if place == "n0" => Some(Place::N0),
+            None if place == "mdns" => Some(Place::Mdns),
+            Some(("pkarr", url)) => pkarr_url(url).map(Place::Pkarr),
+            _ => None,
+        };
+        match (place, rest) {
+            (Some(place), None) => Ok(Self::new(place)),
+            (Some(place), Some(ADDRESSES)) => Ok(Self::new(place).with_addresses()),
+            _ => Err(InvalidPublication(text.to_owned())),
+        }
+    }
+}
+
+impl fmt::Display for Publication {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (&self.place, self.published) {
+            (Place::Mdns, _) => f.write_str("mdns"),
+            (place, Published::Relay) => write!(f, "{place}"),
+            (place, Published::Addresses) => write!(f, "{place},{ADDRESSES}"),
+        }
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::N0 => f.write_str("n0"),
+            Self::Mdns => f.write_str("mdns"),
+            Self::Pkarr(url) => write!(f, "pkarr:{url}"),
+        }
+    }
+}
+
+/// A text that names no [`Publication`].
+#[derive(Clone, Debug)]
+pub struct InvalidPublication(String);
+
+impl fmt::Display for InvalidPublication {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{:?} is no place to publish at: write n0 or pkarr:URL for the relay's URL, {ADDRESSES} after a comma for the \
+             direct addresses too, mdns, or off alone",
+            self.0
+        )
+    }
+}
+
+impl Error for InvalidPublication {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_published_only_where_it_is_said() {
+        for (text, published) in [
+            ("n0", Published::Relay),
+            ("n0,addresses", Published::Addresses),
+            ("mdns", Published::Addresses),
+            ("pkarr:https://dns.example.org/pkarr", Published::Relay),
+            ("pkarr:https://dns.example.org/pkarr,addresses", Published::Addresses),
+        ] {
+            let publication: Publication = text.parse().unwrap();
+            assert_eq!((publication.published(), publication.to_string().as_str()), (published, text));
+        }
+    }
+
+    #[test]
+    fn what_is_no_place_says_what_is_one() {
+        for text in ["", "off", "dns:example.org", "n0,all", "n0,", "pkarr:example.org", "https://example.org"] {
+            let error = text.parse::<Publication>().unwrap_err().to_string();
+            assert!(error.contains("write n0 or pkarr:URL"), "{error}");
+        }
+    }
+}
