@@ -356,7 +356,7 @@ impl fleet_server::Fleet for Fleet {
         let content = request.into_inner().object_content;
         assert_eq!(object_id(&content), id);
         let is_stored = state.pushed.insert(id, content).is_some();
-        let stored = !state.stores_nothing && !(state.stores_once && is_stored);
+        let stored = !(state.stores_nothing || state.stores_once && is_stored);
         if state.stores_once && !is_stored {
             return Err(Status::unavailable("stored, and the answer is lost"));
         }
