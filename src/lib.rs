@@ -67,6 +67,9 @@ mod exchange;
 mod forward;
 #[cfg(feature = "funnel")]
 mod funnel;
+#[cfg(all(fuzzing, feature = "funnel"))]
+#[doc(hidden)]
+pub mod fuzzing;
 #[cfg(feature = "funnel")]
 mod grpc_server;
 #[cfg(feature = "funnel")]
@@ -109,6 +112,8 @@ mod tunnel;
 mod upstream;
 #[cfg(feature = "funnel")]
 mod whole_file;
+#[cfg(feature = "funnel")]
+mod whole_ticket;
 
 #[cfg(any(feature = "funnel", feature = "node"))]
 pub use self::alpn::ALPN;
@@ -127,7 +132,7 @@ pub use self::{
     peer_conn::{PeerCall, PeerChannel, PeerConn},
     protocol::Api,
     sightings::{Sighting, Sightings, SightingsFile},
-    timestamp::Timestamp,
+    timestamp::{InvalidTimestamp, Timestamp},
     tls::LocalTls,
     tunnel::{ApiReport, Hello, WireReport},
     upstream::{InvalidUpstream, Security, Upstream, UpstreamState, Upstreams},

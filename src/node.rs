@@ -51,6 +51,9 @@ mod array;
 mod deflate;
 mod error;
 mod fleet;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing;
 mod heartbeat;
 mod inflate;
 mod json;

@@ -14,6 +14,8 @@ use std::{error::Error, fmt, str::FromStr};
 
 use http::uri::Authority;
 
+use crate::upstream::is_place;
+
 pub(crate) use self::{inbound::Passing, outbound::carry};
 
 /// Where pass-through leads: `host:port`, of which no peer has a say.
@@ -24,13 +26,9 @@ impl FromStr for PassthroughTarget {
     type Err = InvalidTarget;
 
     fn from_str(text: &str) -> Result<Self, InvalidTarget> {
-        let authority = text.parse::<Authority>().ok().filter(|authority| !text.contains('@') && has_port(authority));
+        let authority = text.parse::<Authority>().ok().filter(is_place);
         authority.map(Self).ok_or_else(|| InvalidTarget(text.to_owned()))
     }
-}
-
-fn has_port(authority: &Authority) -> bool {
-    !authority.host().is_empty() && authority.port_u16().is_some_and(|port| port != 0)
 }
 
 impl fmt::Display for PassthroughTarget {
@@ -63,6 +61,31 @@ mod tests {
         for text in ["", "127.0.0.1", ":1", "host:0", "host:65536", "me@host:1", "https://host:1", "host:1/v1", "a b:1"]
         {
             assert!(text.parse::<PassthroughTarget>().is_err(), "{text}");
+        }
+    }
+}
+
+#[cfg(test)]
+mod properties {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn a_target_is_printed_as_it_was_written_and_is_one_place(
+            text in "([a-z0-9.-]{0,10}|\\[[0-9a-f:]{0,8}\\]|[ -~]{0,8})(:[0-9]{0,6})?[/?#@:a-z]{0,2}",
+        ) {
+            let Ok(target) = text.parse::<PassthroughTarget>() else { return Ok(()) };
+            prop_assert_eq!(target.to_string(), &*text);
+            let (host, port) = text.rsplit_once(':').unwrap();
+            prop_assert!(!host.is_empty() && port.parse::<u16>().unwrap() > 0, "{}", text);
+            prop_assert!(!text.contains(['/', '?', '#', '@', ' ']), "{}", text);
+        }
+
+        #[test]
+        fn every_address_is_a_target(addr in any::<std::net::SocketAddr>()) {
+            prop_assert_eq!(addr.to_string().parse::<PassthroughTarget>().is_ok(), addr.port() != 0, "{}", addr);
         }
     }
 }

@@ -14,6 +14,8 @@ use std::{fmt, iter, num::NonZeroU32};
 use iroh::EndpointId;
 
 pub(crate) use self::follow::follow;
+#[cfg(fuzzing)]
+pub(crate) use self::format::{read, write};
 pub use self::{
     file::{RosterError, RosterFile},
     find::{UnknownName, names},

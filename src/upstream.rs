@@ -80,7 +80,7 @@ impl FromStr for Upstream {
             .and_then(security::of_scheme)
             .ok_or_else(|| invalid("it must begin with http://, https://, grpc:// or grpcs://, or be host:port"))?;
         let authority = uri.authority().cloned().ok_or_else(|| invalid("it has no host"))?;
-        if authority.port_u16().is_none() || authority.as_str().contains('@') {
+        if !is_place(&authority) {
             return Err(invalid("it must be scheme://host:port"));
         }
         if uri.path() != "/" || uri.query().is_some() {
@@ -88,6 +88,12 @@ impl FromStr for Upstream {
         }
         Ok(Self { wire, security, authority })
     }
+}
+
+/// Whether it is a host and a port that can be connected to, and nothing else.
+pub(crate) fn is_place(authority: &Authority) -> bool {
+    let has_port = authority.port_u16().is_some_and(|port| port != 0);
+    has_port && !authority.host().is_empty() && !authority.as_str().contains('@')
 }
 
 /// A text that names no upstream.
@@ -221,6 +227,9 @@ mod tests {
             ("ftp://127.0.0.1:8000", "must begin with"),
             ("http://127.0.0.1", "scheme://host:port"),
             ("http://me@127.0.0.1:8000", "scheme://host:port"),
+            ("http://127.0.0.1:0", "scheme://host:port"),
+            ("grpc://127.0.0.1:65536", "scheme://host:port"),
+            ("http://:8000", "scheme://host:port"),
             ("http://127.0.0.1:8000/v1", "end after the port"),
             ("http://127.0.0.1:8000/?x", "end after the port"),
             ("", "no URL"),

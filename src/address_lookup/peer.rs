@@ -12,10 +12,12 @@ use std::{
 use iroh::EndpointId;
 use iroh_tickets::{ParseError, Ticket, endpoint::EndpointTicket};
 
-use crate::{config::PeerConfig, invitation::Invitation};
+use crate::{config::PeerConfig, invitation::Invitation, whole_ticket::WholeTicket};
 
 /// A ticket with a dozen addresses has under 1 KiB.
 const MAX_TICKET_FILE: u64 = 16 << 10;
+/// An endpoint id has 64 characters, an invitation over a hundred.
+const MAX_SHOWN: usize = 80;
 
 /// A peer from a ticket, an invitation, an endpoint id, or `@FILE` that holds one of them.
 ///
@@ -31,10 +33,10 @@ pub fn parse_peer(text: &str) -> Result<PeerConfig, InvalidPeer> {
 }
 
 fn parse(text: &str, file: Option<&str>) -> Result<PeerConfig, InvalidPeer> {
-    let invalid = |problem| InvalidPeer { text: text.to_owned(), file: file.map(str::to_owned), problem };
+    let invalid = |problem| InvalidPeer { text: shown(text), file: file.map(str::to_owned), problem };
     let damaged = |error: ParseError| invalid(Problem::Ticket(error.to_string()));
     if text.starts_with(EndpointTicket::KIND) {
-        return EndpointTicket::from_str(text).map(PeerConfig::new).map_err(damaged);
+        return WholeTicket::decode_string(text).map(PeerConfig::new).map_err(damaged);
     }
     if text.starts_with(Invitation::KIND) {
         // Such a text is never repeated: whoever reads it may use it.
@@ -44,6 +46,11 @@ fn parse(text: &str, file: Option<&str>) -> Result<PeerConfig, InvalidPeer> {
         Ok(id) => Ok(PeerConfig::new(id)),
         Err(_) => Err(invalid(Problem::Neither)),
     }
+}
+
+/// A text as long as an invitation may be one with a slip in its beginning.
+fn shown(text: &str) -> String {
+    if text.len() <= MAX_SHOWN { text.to_owned() } else { text.chars().take(8).chain(['…']).collect() }
 }
 
 fn read(path: &str) -> Result<String, InvalidPeer> {
@@ -139,6 +146,17 @@ mod tests {
     }
 
     #[test]
+    fn an_invitation_with_a_slip_in_its_beginning_is_not_repeated() {
+        let text = Invitation::new(SecretKey::generate().public().into()).to_string();
+        for slip in
+            [text.to_uppercase(), text[1..].to_owned(), format!("\"{text}"), text.replacen("invite", "invjte", 1)]
+        {
+            let error = parse_peer(&slip).unwrap_err();
+            assert!(!format!("{error} {error:?}").contains(&slip[16..40]), "{error}");
+        }
+    }
+
+    #[test]
     fn a_file_that_is_missing_is_named() {
         let error = parse_peer("@/nonexistent/ticket").unwrap_err();
         assert!(error.to_string().contains("/nonexistent/ticket") && !error.may_be_name());
@@ -176,6 +194,30 @@ mod properties {
             let damaged = &text[..Invitation::KIND.len() + at.index(text.len() - Invitation::KIND.len())];
             let error = parse_peer(damaged).unwrap_err().to_string();
             prop_assert!(damaged.len() < 20 || !error.contains(damaged), "{}", error);
+        }
+
+        /// A slip of one letter anywhere, in a ticket or an invitation.
+        #[test]
+        fn what_a_slip_makes_is_refused_or_another_peer_and_not_repeated(
+            addr in addr(),
+            invited in any::<bool>(),
+            at in any::<prop::sample::Index>(),
+            letter in any::<char>(),
+        ) {
+            let invitation = Invitation::new(addr.clone()).to_string();
+            let text = if invited { invitation } else { EndpointTicket::new(addr).to_string() };
+            let at = at.index(text.len());
+            let slip: String = text.chars().enumerate().map(|(place, own)| if place == at { letter } else { own }).collect();
+            match parse_peer(&slip) {
+                Ok(peer) => {
+                    let again = parse_peer(&EndpointTicket::new(peer.addr().clone()).to_string()).unwrap();
+                    prop_assert_eq!(again.addr(), peer.addr());
+                }
+                Err(error) => {
+                    let shown = format!("{error} {error:?}");
+                    prop_assert!(!invited || !shown.contains(&text[text.len() - 40..]), "{}", shown);
+                }
+            }
         }
 
         #[test]

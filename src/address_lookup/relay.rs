@@ -167,3 +167,38 @@ mod tests {
         }
     }
 }
+
+#[cfg(test)]
+mod properties {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn a_relay_is_read_with_its_token_and_shows_it_nowhere(
+            url in "https?://[a-z]{1,8}(\\.[a-z]{2,4})?(:[1-9][0-9]{0,3})?/?",
+            token in prop::option::of("[!-+\\--?A-~]{1,40}"),
+        ) {
+            let text = token.iter().fold(url.clone(), |text, token| format!("{text},{token}"));
+            let relay: Relay = text.parse().unwrap();
+            let Relay::Own { url: read, token: kept } = &relay else { panic!("{text}") };
+            prop_assert_eq!(read, &url.parse::<RelayUrl>().unwrap());
+            prop_assert_eq!(kept.as_ref().map(RelayToken::reveal), token.as_deref());
+            let without = Relay::Own { url: read.clone(), token: None };
+            let shown = format!("{relay:?}").replace("Some(RelayToken(..))", "None");
+            prop_assert_eq!(shown, format!("{without:?}"));
+        }
+
+        #[test]
+        fn what_is_said_of_a_mistake_does_not_depend_on_the_token(
+            name in "(default|off|https?://[ -+\\--~]{0,12}|[ -+\\--~]{0,12})",
+            token in "[ -?A-~][ -~]{0,12}",
+        ) {
+            let Err(error) = format!("{name},{token}").parse::<Relay>() else { return Ok(()) };
+            let other = format!("{name},").parse::<Relay>().unwrap_err();
+            prop_assert_eq!(error.to_string(), other.to_string());
+            prop_assert_eq!(format!("{error:?}"), format!("{other:?}"));
+        }
+    }
+}

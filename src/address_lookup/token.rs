@@ -167,3 +167,32 @@ mod tests {
         }
     }
 }
+
+#[cfg(test)]
+mod properties {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn a_token_is_visible_ascii_and_nothing_else_is(text in prop_oneof!["[!-~]{0,260}", ".{0,12}"]) {
+            let is_token = (1..=MAX_TOKEN).contains(&text.len())
+                && text.bytes().all(|byte| matches!(byte, b'!'..=b'~') && byte != b',');
+            match text.parse::<RelayToken>() {
+                Ok(token) => {
+                    prop_assert!(is_token);
+                    prop_assert_eq!(token.reveal(), text);
+                }
+                Err(_) => prop_assert!(!is_token, "{:?}", text),
+            }
+        }
+
+        #[cfg(feature = "relay")]
+        #[test]
+        fn a_token_matches_itself_alone(one in "[a-c]{1,4}", other in "[a-c]{0,4}") {
+            let token: RelayToken = one.parse().unwrap();
+            prop_assert_eq!(token.matches(&other) == Match::Same, one == other);
+        }
+    }
+}

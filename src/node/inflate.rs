@@ -292,3 +292,72 @@ mod tests {
         assert_eq!(content(&deflated.tree.object_id, objects, 0).unwrap(), None);
     }
 }
+
+#[cfg(test)]
+mod properties {
+    use proptest::{collection::vec, prelude::*};
+
+    use super::*;
+    use crate::node::{ConfigValue, MetricValue, deflate};
+
+    /// Contents as apps make them.
+    fn content() -> impl Strategy<Value = RecordDict> {
+        let array = ("[a-z0-9]{0,8}", vec(any::<u64>(), 0..3), "\\PC{0,8}", vec(any::<u8>(), 0..40))
+            .prop_map(|(dtype, shape, stype, data)| Array::new(dtype, shape, stype, data));
+        let arrays = vec(("\\PC{0,6}", array), 0..3).prop_map(|items| Record::Array(items.into_iter().collect()));
+        let metric =
+            prop_oneof![any::<i64>().prop_map(MetricValue::Sint64), (-1e9..1e9f64).prop_map(MetricValue::Double)];
+        let metrics = vec(("\\PC{0,6}", metric), 0..3).prop_map(|items| Record::Metric(items.into_iter().collect()));
+        let config = prop_oneof![any::<bool>().prop_map(ConfigValue::Bool), "\\PC{0,8}".prop_map(ConfigValue::String)];
+        let configs = vec(("\\PC{0,6}", config), 0..3).prop_map(|items| Record::Config(items.into_iter().collect()));
+        vec(("\\PC{0,6}", prop_oneof![arrays, metrics, configs]), 0..4).prop_map(|items| items.into_iter().collect())
+    }
+
+    fn objects(content: &RecordDict) -> (String, Vec<(String, Bytes)>) {
+        let deflated = deflate::message(&proto::Message::default(), Some(content));
+        let objects = deflated.objects.into_values().map(|object| (object.id.clone(), object.content())).collect();
+        (deflated.tree.object_id, objects)
+    }
+
+    fn read(root: &str, objects: &[(String, Bytes)], max: u64) -> Result<Option<RecordDict>, NodeError> {
+        let parsed = objects.iter().map(|(id, content)| Ok((id.clone(), Received::parse(id, content.clone())?)));
+        super::content(root, parsed.collect::<Result<_, NodeError>>()?, max)
+    }
+
+    proptest! {
+        #[test]
+        fn a_content_comes_back_from_its_objects(content in content()) {
+            let (root, objects) = objects(&content);
+            prop_assert_eq!(read(&root, &objects, u64::MAX).unwrap(), Some(content));
+        }
+
+        #[test]
+        fn an_object_that_is_missing_or_changed_is_never_passed_over(
+            content in content(),
+            which in any::<prop::sample::Index>(),
+            changed in prop::option::of((any::<prop::sample::Index>(), 1..=u8::MAX)),
+        ) {
+            let (root, mut objects) = objects(&content);
+            let which = which.index(objects.len());
+            match changed {
+                Some((at, bits)) => {
+                    let mut content = objects[which].1.to_vec();
+                    let at = at.index(content.len());
+                    content[at] ^= bits;
+                    objects[which].1 = content.into();
+                }
+                None => drop(objects.remove(which)),
+            }
+            prop_assert!(read(&root, &objects, u64::MAX).unwrap_err().is_bad_content());
+        }
+
+        #[test]
+        fn a_limit_is_kept_whatever_the_content(content in content(), max in 0..200u64) {
+            let (root, objects) = objects(&content);
+            let Ok(Some(read)) = read(&root, &objects, max) else { return Ok(()) };
+            let arrays = read.iter().filter_map(|(_, record)| if let Record::Array(arrays) = record { Some(arrays) } else { None });
+            let distinct: HashMap<_, _> = arrays.flat_map(|arrays| arrays.iter().map(|(_, array)| (array.data().as_ptr(), array.data().len()))).collect();
+            prop_assert!(distinct.values().sum::<usize>() as u64 <= max);
+        }
+    }
+}

@@ -25,8 +25,9 @@ use super::{
 const UNPRINTABLE: &AsciiSet = &CONTROLS.add(b'%');
 /// What Flower's own client reads of an HTTP error, in bytes.
 pub(crate) const MAX_ERROR_BODY: usize = 64 << 10;
-/// Bytes of a text in an error. gRPC's C core takes 8 KiB of headers, and a byte may be written as three.
+/// Bytes of a text in an error, and bytes that it may be written as: gRPC's C core takes 8 KiB of headers.
 const MAX_TEXT: usize = 1024;
+const MAX_WRITTEN: usize = 3 * MAX_TEXT;
 /// At these words in an UNAVAILABLE, a SuperNode up to 1.39 gives up instead of trying again (measured).
 const GIVE_UP: &str = "handshake failed";
 /// What the same text is called in HTTP and in gRPC: the message, and what there is to add.
@@ -148,7 +149,24 @@ impl fmt::Display for FlowerError {
 }
 
 fn clipped(text: &str) -> String {
-    text[..text.floor_char_boundary(MAX_TEXT)].to_owned()
+    let text = &text[..text.floor_char_boundary(MAX_TEXT)];
+    let mut left = MAX_WRITTEN;
+    let fits = |letter: &char| {
+        let room = left.checked_sub(written(*letter));
+        left = room.unwrap_or_default();
+        room.is_some()
+    };
+    text.chars().take_while(fits).collect()
+}
+
+/// Bytes of a letter as JSON in a `grpc-message`, at most.
+fn written(letter: char) -> usize {
+    match letter {
+        '\0'..='\x1f' => 6,
+        '\"' | '\\' => 2,
+        ' '..='~' if letter != '%' => 1,
+        _ => 3 * letter.len_utf8(),
+    }
 }
 
 #[cfg(test)]
@@ -232,6 +250,12 @@ mod tests {
         let body = serde_json::json!({"code": 16, "detail": long, "extra": long}).to_string();
         let (error, _) = http(404, &body);
         assert!(error.trailers()["grpc-message"].len() < 8 << 10);
+        for letter in ["\u{1}", "\"", "%", "\u{7f}", "😀"] {
+            let long = letter.repeat(2000);
+            let body = serde_json::json!({"code": 16, "detail": long, "extra": long}).to_string();
+            let written = http(404, &body).0.trailers()["grpc-message"].len();
+            assert!((1024..8 << 10).contains(&written), "{letter:?}: {written}");
+        }
     }
 }
 

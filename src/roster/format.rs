@@ -58,7 +58,7 @@ fn fleet() -> Vec<String> {
     vec![Api::Fleet.name().to_owned()]
 }
 
-pub(super) fn write(roster: &Roster) -> String {
+pub(crate) fn write(roster: &Roster) -> String {
     let document = Document {
         peers: roster.peers.iter().map(Peer::of).collect(),
         invitations: roster.invitations.iter().map(Invitation::of).collect(),
@@ -69,7 +69,7 @@ pub(super) fn write(roster: &Roster) -> String {
 
 /// # Errors
 /// What is wrong, where, and what is possible there.
-pub(super) fn read(text: &str) -> Result<Roster, String> {
+pub(crate) fn read(text: &str) -> Result<Roster, String> {
     let document: Document = toml::from_str(text).map_err(|error| error.to_string())?;
     let roster = Roster {
         peers: document.peers.into_iter().map(Peer::read).collect::<Result<_, _>>()?,
@@ -188,6 +188,70 @@ mod tests {
         ] {
             let error = read(&text).unwrap_err();
             assert!(error.contains(reason), "{text}: {error}");
+        }
+    }
+}
+
+#[cfg(test)]
+mod properties {
+    use std::time::Duration;
+
+    use iroh::SecretKey;
+    use proptest::{collection::vec, prelude::*};
+
+    use super::*;
+
+    /// Rosters as operators make them: names, grants and times of any kind, changed in any order.
+    fn roster() -> impl Strategy<Value = Roster> {
+        let apis = vec(0..Api::ALL.len(), 0..4)
+            .prop_map(|places| places.into_iter().map(|place| Api::ALL[place]).collect::<ApiSet>());
+        let step = (0..3u8, any::<[u8; 32]>(), "\\PC{1,12}", apis, 1..9u32, 0..300_000_000_000u64);
+        vec(step, 0..6).prop_map(|steps| {
+            let mut roster = Roster::default();
+            for (kind, seed, name, apis, uses, seconds) in steps {
+                let (id, name) = (SecretKey::from_bytes(&seed).public(), name.parse().unwrap());
+                let expires = Timestamp::now().plus(Duration::from_secs(seconds));
+                let invitation = crate::Invitation::new(id.into());
+                // A name that is taken changes nothing.
+                let _ = match kind {
+                    0 => roster.allow(id, Some(name), apis),
+                    1 => roster.invite(&invitation, name, apis, NonZeroU32::new(uses).unwrap(), expires),
+                    _ => {
+                        roster.deny(id);
+                        Ok(())
+                    }
+                };
+            }
+            roster
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn a_roster_is_read_as_it_was_written_and_written_as_it_was_read(roster in roster()) {
+            let text = write(&roster);
+            let again = read(&text).unwrap();
+            prop_assert_eq!(&again, &roster);
+            prop_assert_eq!(write(&again), text);
+        }
+
+        #[test]
+        fn a_roster_cut_or_changed_anywhere_is_refused_or_stands_for_itself(
+            roster in roster(),
+            at in any::<prop::sample::Index>(),
+            letter in prop::option::of(any::<char>()),
+        ) {
+            let mut text: Vec<_> = write(&roster).chars().collect();
+            let at = at.index(text.len());
+            match letter {
+                Some(letter) => text[at] = letter,
+                None => text.truncate(at),
+            }
+            let text: String = text.into_iter().collect();
+            match read(&text) {
+                Ok(other) => prop_assert_eq!(read(&write(&other)).unwrap(), other),
+                Err(reason) => prop_assert!(!reason.is_empty()),
+            }
         }
     }
 }

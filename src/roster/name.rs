@@ -51,3 +51,33 @@ impl fmt::Display for InvalidName {
 }
 
 impl Error for InvalidName {}
+
+#[cfg(test)]
+mod properties {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn a_name_is_what_was_written_on_one_line(text in prop_oneof!["\\PC{0,70}", ".{0,70}", "[0-9a-f]{64}", "[a-z2-7]{52}"]) {
+            let Ok(name) = text.parse::<Name>() else {
+                let is_one = (1..=MAX_NAME).contains(&text.chars().count()) && !text.chars().any(char::is_control);
+                prop_assert!(!is_one || text.parse::<EndpointId>().is_ok(), "{:?}", text);
+                return Ok(());
+            };
+            prop_assert_eq!(name.to_string(), &*text);
+            prop_assert!(!text.is_empty() && text.chars().count() <= MAX_NAME && text.lines().count() == 1);
+            prop_assert!(text.parse::<EndpointId>().is_err());
+        }
+
+        #[test]
+        fn a_numbered_name_is_a_name_and_another_one(text in "\\PC{1,64}", number in 2..u32::MAX) {
+            let Ok(name) = text.parse::<Name>() else { return Ok(()) };
+            let [one, other] = [number, number + 1].map(|number| name.numbered(number));
+            prop_assert_eq!(&one.to_string().parse::<Name>().unwrap(), &one);
+            let end = format!("-{number}");
+            prop_assert!(one != other && one.to_string().ends_with(&end));
+        }
+    }
+}

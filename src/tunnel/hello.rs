@@ -18,6 +18,8 @@ use crate::{
 
 /// Hello is a list of five APIs at most; what is longer is none.
 const MAX_HELLO: usize = 64 << 10;
+/// Bytes of an answer that is none, in the reason.
+const MAX_SHOWN: usize = 256;
 
 /// Drawn at the start of this process.
 static START: LazyLock<u32> = LazyLock::new(|| fastrand::u32(..));
@@ -80,15 +82,28 @@ impl Hello {
     }
 
     pub(super) async fn read(response: http::Response<Incoming>) -> Result<Self, Failure> {
-        let failed = |problem: &str| Failure::unavailable(format_args!("the peer's hello {problem}"));
         let status = response.status();
         let body = Limited::new(response.into_body(), MAX_HELLO).collect().await;
         let body = body.map_err(|error: BoxError| failed(&format!("broke off: {}", chain(&*error))))?.to_bytes();
-        if status != StatusCode::OK {
-            return Err(failed(&format!("has status {status}: {}", String::from_utf8_lossy(&body))));
-        }
-        serde_json::from_slice(&body).map_err(|error| failed(&format!("is not understood: {error}")))
+        Self::parse(status, &body)
     }
+
+    pub(crate) fn parse(status: StatusCode, body: &[u8]) -> Result<Self, Failure> {
+        if status != StatusCode::OK {
+            return Err(failed(&format!("has status {status}: {}", beginning(&String::from_utf8_lossy(body)))));
+        }
+        serde_json::from_slice(body)
+            .map_err(|error| failed(&format!("is not understood: {}", beginning(&error.to_string()))))
+    }
+}
+
+/// As much of a peer's text as belongs in a log.
+fn beginning(text: &str) -> &str {
+    &text[..text.floor_char_boundary(MAX_SHOWN)]
+}
+
+fn failed(problem: &str) -> Failure {
+    Failure::unavailable(format_args!("the peer's hello {problem}"))
 }
 
 impl ApiReport {
@@ -110,6 +125,22 @@ impl std::fmt::Display for Hello {
             format!("{} ({})", report.api, report.wires.iter().map(wire).collect::<Vec<_>>().join(", "))
         };
         f.write_str(&self.apis.iter().map(api).collect::<Vec<_>>().join(", "))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_that_is_no_hello_is_told_in_short() {
+        let long = "œ".repeat(10_000);
+        for (status, body) in
+            [(404, long.clone()), (200, format!("{{\"version\": {{\"{long}\": 1}}}}")), (200, format!("\"{long}\""))]
+        {
+            let reason = Hello::parse(StatusCode::from_u16(status).unwrap(), body.as_bytes()).unwrap_err().to_string();
+            assert!(reason.len() < 400 && reason.starts_with("the peer's hello "), "{reason}");
+        }
     }
 }
 

@@ -9,6 +9,8 @@
 //! All others keep their names. On gRPC's wire bytes are base64, mostly without padding, and several values of one name
 //! may be joined by commas.
 
+use std::fmt;
+
 use base64::{
     Engine, alphabet,
     engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
@@ -34,6 +36,8 @@ static BINARY: [(HeaderName, HeaderName); 2] = [
     (HeaderName::from_static("flwr-signature"), HeaderName::from_static("flwr-signature-bin")),
 ];
 const BINARY_SUFFIX: &str = "-bin";
+/// Each is written with the name before it: a few bytes of commas would become very many.
+const MAX_JOINED: usize = 16;
 
 /// Where the Control API of Flower up to 1.36 looks for the token of an account.
 const ACCESS_TOKEN: HeaderName = HeaderName::from_static("flwr-oidc-access-token");
@@ -54,7 +58,11 @@ pub(super) fn to_http(metadata: &HeaderMap) -> Result<HeaderMap, Failure> {
             continue;
         }
         let http_name = BINARY.iter().find(|(_, grpc)| grpc == name).map_or(name, |(http, _)| http);
-        for value in value.as_bytes().split(|byte| *byte == b',') {
+        let values = value.as_bytes().split(|byte| *byte == b',');
+        if values.clone().count() > MAX_JOINED {
+            return Err(malformed(name, format_args!("more than {MAX_JOINED} values are joined in it")));
+        }
+        for value in values {
             headers.append(http_name, recoded(name, value.trim_ascii(), &BASE64_STANDARD)?);
         }
     }
@@ -96,7 +104,7 @@ fn recoded(name: &HeaderName, value: &[u8], to: &GeneralPurpose) -> Result<Heade
     Ok(HeaderValue::try_from(to.encode(bytes)).expect("base64 is a header value"))
 }
 
-fn malformed(name: &HeaderName, problem: &str) -> Failure {
+fn malformed(name: &HeaderName, problem: impl fmt::Display) -> Failure {
     Failure::new(Status::MALFORMED, format_args!("the header {name} cannot be translated: {problem}"))
 }
 
@@ -129,6 +137,13 @@ mod tests {
         let headers = to_http(&map(&[("x-a-bin", "AA==,/+8, AAH/")])).unwrap();
         let values: Vec<_> = headers.get_all("x-a-bin").iter().collect();
         assert_eq!(values, ["AA==", "/+8=", "AAH/"]);
+    }
+
+    #[test]
+    fn a_name_is_not_written_for_each_of_very_many_commas() {
+        assert_eq!(to_http(&map(&[("x-a-bin", &",".repeat(15))])).unwrap().get_all("x-a-bin").iter().count(), 16);
+        let failure = to_http(&map(&[("x-a-bin", &",".repeat(16))])).unwrap_err().to_string();
+        assert!(failure.contains("x-a-bin") && failure.contains("more than 16 values"), "{failure}");
     }
 
     #[test]

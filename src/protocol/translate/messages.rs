@@ -92,8 +92,15 @@ where
     }
 
     /// Waits until the first message begins, and tells its length; `None` if the body ends without one.
+    ///
+    /// A single message without a byte is whole with its length alone, so that its end is awaited here.
     pub(super) async fn first(&mut self) -> Result<Option<u64>, BoxError> {
-        poll_fn(|cx| self.poll_announced(cx)).await
+        let length = poll_fn(|cx| self.poll_announced(cx)).await?;
+        if self.single && length == Some(0) {
+            poll_fn(|cx| self.poll_end(cx)).await?;
+            self.state = State::Done;
+        }
+        Ok(length)
     }
 
     /// What ended the body, if it has ended.
@@ -195,6 +202,9 @@ where
                         self.state = State::Ending;
                     }
                 }
+                State::Announced(0) if self.single => {
+                    self.state = State::Held(self.to.header(0).unwrap_or_default());
+                }
                 State::Announced(length) => {
                     let length = *length;
                     self.state = State::Payload(length);
@@ -202,7 +212,7 @@ where
                         return Poll::Ready(Some(Ok(Frame::data(header))));
                     }
                 }
-                State::Payload(0) => self.state = if self.single { State::Held(Bytes::new()) } else { BETWEEN },
+                State::Payload(0) => self.state = BETWEEN,
                 State::Payload(left) => {
                     if self.input.is_empty() {
                         let left = *left;
@@ -221,11 +231,7 @@ where
                     }
                 }
                 State::Held(_) => {
-                    if ready!(self.poll_input(cx))? {
-                        let problem = "goes on after its message: this method takes one";
-                        return Poll::Ready(Some(Err(self.broken(Status::UNIMPLEMENTED, problem))));
-                    }
-                    self.check_ending()?;
+                    ready!(self.poll_end(cx))?;
                     if let State::Held(piece) = std::mem::replace(&mut self.state, State::Ending)
                         && !piece.is_empty()
                     {
@@ -242,6 +248,15 @@ where
                 State::Done => return Poll::Ready(None),
             }
         }
+    }
+
+    /// Waits for the end of a body whose single message is through.
+    fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        if ready!(self.poll_input(cx))? {
+            let problem = "goes on after its message: this method takes one";
+            return Poll::Ready(Err(self.broken(Status::UNIMPLEMENTED, problem)));
+        }
+        Poll::Ready(self.check_ending())
     }
 
     /// gRPC says at the end whether the messages before it count.
@@ -305,6 +320,7 @@ where
         match (&self.state, self.to) {
             (State::Announced(left) | State::Payload(left), Framing::Bare(_)) => SizeHint::with_exact(*left),
             (State::Held(piece), Framing::Bare(_)) => SizeHint::with_exact(piece.len() as u64),
+            (State::Done, _) => SizeHint::with_exact(0),
             _ => SizeHint::default(),
         }
     }
@@ -315,7 +331,7 @@ mod properties;
 
 #[cfg(test)]
 mod tests {
-    use futures_util::stream;
+    use futures_util::{FutureExt, stream};
     use http_body_util::{BodyExt, StreamBody};
 
     use super::*;
@@ -398,6 +414,26 @@ mod tests {
             let longer = [&input[..], b"\0"].concat();
             assert!(!translated(direction, from, to, single, &[&longer]).1, "{from:?} to {to:?}");
         }
+    }
+
+    #[test]
+    fn an_empty_message_is_told_only_when_its_sender_has_ended() {
+        for (direction, from, to, single) in directions(0).into_iter().filter(|(_, from, ..)| *from == Framing::Grpc) {
+            if !single {
+                continue;
+            }
+            assert_eq!(translated(direction, from, to, single, &[&[0; 5]]), (Vec::new(), true));
+            let body = http_body_util::Full::new(Bytes::from_static(b"\0\0\0\0\0\0"));
+            let mut messages = Messages::new(body.map_err(|never| match never {}), direction, from, to, single);
+            let first = messages.first().now_or_never().expect("it is all there");
+            assert!(first.is_err_and(|error| error.to_string().contains("goes on after its message")));
+        }
+        let bare = Framing::Bare(0);
+        assert_eq!(
+            translated(Direction::Request, bare, Framing::Grpc, true, &[b"x"]),
+            (Vec::new(), false),
+            "not even its length"
+        );
     }
 
     #[test]

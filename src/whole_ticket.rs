@@ -1,0 +1,54 @@
+//! Tickets that end where their text ends.
+
+use iroh::EndpointAddr;
+use iroh_tickets::{ParseError, Ticket, endpoint::EndpointTicket};
+
+/// iroh's own ticket, without anything after it: iroh 1.4 reads a ticket and does not look at what follows.
+pub(crate) struct WholeTicket(EndpointTicket);
+
+impl Ticket for WholeTicket {
+    const KIND: &'static str = EndpointTicket::KIND;
+
+    fn encode_bytes(&self) -> Vec<u8> {
+        self.0.encode_bytes()
+    }
+
+    fn decode_bytes(bytes: &[u8]) -> Result<Self, ParseError> {
+        let ticket = EndpointTicket::decode_bytes(bytes)?;
+        // What ends there is no ticket without its last byte.
+        match bytes.split_last().map(|(_, shorter)| EndpointTicket::decode_bytes(shorter)) {
+            Some(Ok(_)) => Err(ParseError::verification_failed("it goes on after its end")),
+            _ => Ok(Self(ticket)),
+        }
+    }
+}
+
+impl From<EndpointAddr> for WholeTicket {
+    fn from(addr: EndpointAddr) -> Self {
+        Self(addr.into())
+    }
+}
+
+impl From<WholeTicket> for EndpointAddr {
+    fn from(ticket: WholeTicket) -> Self {
+        ticket.0.into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use iroh::SecretKey;
+
+    use super::*;
+
+    #[test]
+    fn a_ticket_that_goes_on_after_its_end_is_refused() {
+        let addr = EndpointAddr::from(SecretKey::generate().public()).with_ip_addr("127.0.0.1:1".parse().unwrap());
+        let bytes = WholeTicket::from(addr.clone()).encode_bytes();
+        assert_eq!(EndpointAddr::from(WholeTicket::decode_bytes(&bytes).unwrap()), addr);
+        for more in [&b"\0"[..], b"two", &bytes] {
+            let error = WholeTicket::decode_bytes(&[&bytes, more].concat()).err().unwrap().to_string();
+            assert!(error.contains("goes on after its end"), "{error}");
+        }
+    }
+}
