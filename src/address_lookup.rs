@@ -17,6 +17,7 @@ mod token;
 pub(crate) use self::token::Match;
 pub(crate) use self::{
     authorities::RelayAuthorities, endpoint::bind_endpoint, findings::Findings, home_relay::watch_home_relay,
+    peer::shown,
 };
 pub use self::{
     lookup::{InvalidLookup, Lookup},

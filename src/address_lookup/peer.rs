@@ -49,7 +49,7 @@ fn parse(text: &str, file: Option<&str>) -> Result<PeerConfig, InvalidPeer> {
 }
 
 /// A text as long as an invitation may be one with a slip in its beginning.
-fn shown(text: &str) -> String {
+pub(crate) fn shown(text: &str) -> String {
     if text.len() <= MAX_SHOWN { text.to_owned() } else { text.chars().take(8).chain(['…']).collect() }
 }
 

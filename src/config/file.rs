@@ -6,7 +6,7 @@ use toml::{Table, Value};
 
 use super::{Exposed, FunnelConfig, FunnelConfigBuilder, PeerConfig, default_limits, lookups::Settings};
 use crate::{
-    address_lookup::{InvalidPeer, parse_peer},
+    address_lookup::{InvalidPeer, parse_peer, shown},
     protocol::Api,
     roster::RosterFile,
     transport::IncomingLimits,
@@ -210,7 +210,7 @@ impl<'a> Fields<'a> {
         match text.parse() {
             Ok(value) => Some(value),
             Err(error) => {
-                self.mistake(key, format_args!("{text:?}: {error}"));
+                self.mistake(key, format_args!("{:?}: {error}", shown(text)));
                 None
             }
         }
@@ -219,7 +219,7 @@ impl<'a> Fields<'a> {
     /// The upstreams that one text stands for.
     fn candidates(&mut self, key: &str, text: &str, default: Security) -> Vec<Upstream> {
         Upstream::candidates(text, default).unwrap_or_else(|error| {
-            self.mistake(key, format_args!("{text:?}: {error}"));
+            self.mistake(key, format_args!("{:?}: {error}", shown(text)));
             Vec::new()
         })
     }
@@ -402,6 +402,14 @@ mod tests {
         assert_eq!(fleet, ["https://10.0.0.5:8000", "grpcs://10.0.0.5:8000"]);
         assert_eq!(exposed.access.permits(site, &Route::Passthrough), Verdict::Allowed);
         assert_eq!(exposed.access.permits(superlink, &Route::Passthrough), Verdict::Denied);
+    }
+
+    #[test]
+    fn an_invitation_in_a_wrong_place_is_not_repeated() {
+        let secret = "a".repeat(100);
+        let text = format!("[expose]\n[[expose.allow]]\npeer = \"invite{secret}\"\n");
+        let error = FunnelConfig::from_toml(&text).build().unwrap_err().to_string();
+        assert!(error.contains("expose.allow") && !error.contains(&secret[..20]), "{error}");
     }
 
     #[test]
