@@ -8,9 +8,10 @@
 //! ```
 //!
 //! `protocol` tells what a call is, `access` who may make it, `admission` who gets a link at all, by the `roster`, on which
-//! an `enrolment` puts who was invited; `audit` notes what was decided. `funnel` puts the rooms together. The same rooms stand at both ends, and both speak TLS with Flower where it is told to (`tls`). Where the
-//! upstream speaks the other wire, `exchange` carries the call, and `protocol` translates it. A Rust program may stand at
-//! either end without a funnel: as a `node`, or as a service behind `BothWiresLayer`.
+//! an `enrolment` puts who was invited; `audit` notes what was decided. `funnel` puts the rooms together. The same rooms
+//! stand at both ends, and both speak TLS with Flower where they are told to (`tls`). Where the upstream speaks the other
+//! wire, `exchange` carries the call, and `protocol` translates it; `redelivery` keeps answers that a broken link would
+//! swallow. A Rust program may stand at either end without a funnel: as a `node`, or as a service behind `BothWiresLayer`.
 //!
 //! ```no_run
 //! use flower_iroh_funnel::{Api, Exposed, Funnel, FunnelConfig, PeerConfig};
