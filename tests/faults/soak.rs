@@ -106,7 +106,9 @@ impl Soak<'_> {
             }
         };
         let ((), harmed) = soaked.map_err(|failure| self.explain(failure))?;
-        println!("{harmed}");
+        let log = self.sites.inbound.log();
+        let (messages, objects) = (log.matches("handed out again").count(), log.matches("an object is stored").count());
+        println!("{harmed}{messages} messages handed out again, {objects} objects said to be stored");
         for node in rust {
             node.close().await?;
         }
