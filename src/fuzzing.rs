@@ -8,6 +8,7 @@ use http_body::Body;
 
 use crate::{
     protocol::{BoxError, Failure, Route, Translation},
+    redelivery,
     roster::{self, Roster},
     tunnel::Hello,
 };
@@ -31,6 +32,11 @@ pub fn write_roster(roster: &Roster) -> String {
 /// It is no hello.
 pub fn read_hello(status: StatusCode, body: &[u8]) -> Result<Hello, Failure> {
     Hello::parse(status, body)
+}
+
+/// The small fields of a protobuf message that comes in these pieces, if it is one: numbers, or else bytes.
+pub fn skim<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Option<Vec<(u64, Result<u64, Vec<u8>>)>> {
+    redelivery::skim(pieces)
 }
 
 #[cfg(feature = "node")]

@@ -238,6 +238,16 @@ fn write(message: Bytes, trailers: Option<HeaderMap>, wire: Wire) -> Body {
     forward::boxed(StreamBody::new(stream::iter(frames.map(Ok::<_, BoxError>))))
 }
 
+/// The numbers and the texts among the small fields of a message that comes in these pieces, if it is one.
+#[cfg(fuzzing)]
+pub(crate) fn skim<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Option<Vec<(u64, Result<u64, Vec<u8>>)>> {
+    let read = |(field, value)| match value {
+        Value::Number(number) => (field, Ok(number)),
+        Value::Bytes(bytes) => (field, Err(bytes)),
+    };
+    Some(Skim::parse_pieces(pieces)?.into_iter().map(read).collect())
+}
+
 fn header(wire: Wire) -> usize {
     match wire {
         Wire::Grpc => GRPC_HEADER,

@@ -72,6 +72,14 @@ impl Skim {
         Self { header, max_field, state: State::Key(Varint::default()), fields: Vec::new() }
     }
 
+    /// The fields of a message that came in these pieces.
+    #[cfg(fuzzing)]
+    pub(super) fn parse_pieces<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Option<Vec<(u64, Value)>> {
+        let mut skim = Self::new(0, MAX_FIELD);
+        pieces.into_iter().for_each(|piece| skim.take_in(piece));
+        skim.fields().map(<[_]>::to_vec)
+    }
+
     /// The fields of a whole message, if it is one.
     pub(super) fn parse(message: &[u8]) -> Option<Vec<(u64, Value)>> {
         let mut skim = Self::new(0, message.len());

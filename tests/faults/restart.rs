@@ -6,7 +6,6 @@ use crate::{
     flower::{Error, FlowerRun, RunConfig, SuperLink, SuperNode, Venv},
     pair::{Pair, Setting},
     real_flower::in_turn,
-    training::begun,
     versions::{V1_41, venvs},
 };
 
@@ -46,7 +45,7 @@ async fn lose_a_run_and_have_the_next(
     let config = RunConfig { rounds: ROUNDS, nodes: NODES, train_sleep, evaluate: false, ..RunConfig::default() };
     let control = superlink.control().addr;
     let mut lost = FlowerRun::submit(venv, control, &config).await?;
-    begun(&mut lost, &format!("[ROUND 2/{ROUNDS}]")).await?;
+    lost.begun(2, ROUNDS).await?;
     superlink.kill_and_restart().await?;
     if lost.follow().await.is_ok() {
         return Err(Error::new("a run outlived its SuperLink: docs/faults.md says otherwise"));

@@ -97,7 +97,7 @@ impl Training {
         let mut run = on(pair.setting.superlink(), FlowerRun::submit(venv, control, &config)).await?;
         let outcome = async {
             for (fault, round) in self.faults.iter().zip(1..) {
-                begun(&mut run, &format!("[ROUND {round}/{rounds}]")).await?;
+                run.begun(round, rounds).await?;
                 let harmed = harm(pair, nodes, *fault).await;
                 harmed.map_err(|error| Error::new(format!("round {round}, {fault:?}: {error}")))?;
             }
@@ -106,16 +106,6 @@ impl Training {
         let outcome = outcome.await;
         outcome.map_err(|error| run.explain(Error::new(format!("{:?}, one in each round: {error}", self.faults))))
     }
-}
-
-/// Waits for a line of the run's log.
-pub(crate) async fn begun(run: &mut FlowerRun, text: &str) -> Result<(), Error> {
-    while let Some(line) = run.next_line().await? {
-        if line.contains(text) {
-            return Ok(());
-        }
-    }
-    Err(Error::new(format!("the log ended before {text}")))
 }
 
 async fn harm(pair: &mut Pair, nodes: &[SuperNode], fault: Fault) -> Result<(), Error> {

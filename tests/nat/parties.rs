@@ -15,8 +15,8 @@ use crate::{
     site::Site,
 };
 
-/// Until a link has the path that it will keep.
-const PATH: Duration = Duration::from_secs(60);
+/// Until a link has the path that it will keep; iroh 1.4 looks each 60 s whether a relayed one can be direct.
+const PATH: Duration = Duration::from_secs(180);
 
 /// What all parties have agreed on, and the files of them all.
 pub(crate) struct Federation {
@@ -27,8 +27,9 @@ pub(crate) struct Federation {
 }
 
 impl Federation {
-    pub(crate) fn new(venv: Venv, nodes: usize, internet: &Internet, relay: &Relay) -> Result<Self, Error> {
-        let relay = format!("--relay {} --relay-ca {}", relay.url, internet.authority.file().display());
+    pub(crate) fn new(venv: Venv, nodes: usize, internet: &Internet, relays: &[Relay]) -> Result<Self, Error> {
+        let relays: Vec<_> = relays.iter().map(|relay| format!("--relay {}", relay.url)).collect();
+        let relay = format!("{} --relay-ca {}", relays.join(" "), internet.authority.file().display());
         let folder = tempfile::tempdir().context(|| "no temporary directory".into())?;
         Ok(Self { venv, relay, nodes, folder })
     }
@@ -98,16 +99,23 @@ impl<'a> Coordinator<'a> {
         }
     }
 
-    /// Submits a run, and checks what has come of it: these nodes in every round, and an exact model.
-    pub(crate) async fn train(&self, config: &RunConfig, ids: &[String]) -> Result<(), Error> {
-        let (venv, control) = (self.federation.venv.clone(), self.superlink.control().addr);
-        let (config, ids) = (config.clone(), ids.to_vec());
-        on(&self.site.host, async move {
-            let mut run = FlowerRun::submit(&venv, control, &config).await?;
-            let trained = run.finish().await.and_then(|outcome| outcome.verify(config.rounds, &ids));
-            trained.map_err(|error| run.explain(error))
-        })
-        .await
+    /// Submits a run, does something when each round has begun, and checks what has come of it: these nodes in every round,
+    /// and an exact model.
+    pub(crate) async fn train(
+        &self,
+        config: &RunConfig,
+        ids: &[String],
+        mut in_round: impl AsyncFnMut(u64) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let (venv, control, rounds) = (self.federation.venv.clone(), self.superlink.control().addr, config.rounds);
+        let config = config.clone();
+        let mut run = on(&self.site.host, async move { FlowerRun::submit(&venv, control, &config).await }).await?;
+        for round in 1..=rounds {
+            run.begun(round, rounds).await?;
+            in_round(round).await?;
+        }
+        let (finished, run) = on(&self.site.host, async move { (run.finish().await, run) }).await;
+        finished.and_then(|outcome| outcome.verify(rounds, ids)).map_err(|error| run.explain(error))
     }
 
     pub(crate) fn explain(&self, error: Error) -> Error {
@@ -123,7 +131,7 @@ impl<'a> Coordinator<'a> {
 
 /// A SuperNode with its funnel.
 pub(crate) struct Hospital {
-    site: Site,
+    pub(crate) site: Site,
     supernode: flower::SuperNode,
     funnel: FunnelProcess,
 }

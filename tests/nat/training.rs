@@ -2,6 +2,8 @@
 //!
 //! Skips without Python, too, except where `CI` is `true`.
 
+use std::time::Duration;
+
 use crate::{
     facts::Meeting::{self, Direct, Impossible},
     flower::{Error, RunConfig, Version},
@@ -14,41 +16,89 @@ use crate::{
 };
 
 const NODES: usize = 2;
-const ROUNDS: u64 = 2;
 /// 4 MB, which each SuperNode is sent and sends back in each round.
 const ARRAY_ELEMS: u64 = 1_000_000;
 
-/// What becomes of the relay once all links have found their paths.
+/// What becomes of the relays and the paths.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum TheRelay {
-    Stays,
-    IsKilled,
+enum Fate {
+    /// They stay as they are.
+    Kept,
+    /// The relay is killed once all links have found their paths.
+    RelayKilled,
+    /// There are two relays. In one round after the other the first is killed; it comes back, and the other is; that comes
+    /// back, and the first node's direct path is cut; that comes back.
+    ComeAndGo,
+}
+
+impl Fate {
+    fn rounds(self) -> u64 {
+        match self {
+            Self::Kept | Self::RelayKilled => 2,
+            Self::ComeAndGo => 5,
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn once_a_superlink_behind_a_full_cone_is_reached_directly_training_needs_no_relay() -> Result<(), Error> {
     let nodes = [(Nat::PortRestricted, Direct), (Nat::Symmetric, Direct)];
-    in_turn(train(V1_41, Nat::FullCone, nodes, TheRelay::IsKilled)).await
+    in_turn(train(V1_41, Nat::FullCone, nodes, Fate::RelayKilled)).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn training_outlives_relays_that_come_and_go_and_a_direct_path_that_is_cut() -> Result<(), Error> {
+    let nodes = [(Nat::PortRestricted, Direct), (Nat::Symmetric, Impossible)];
+    in_turn(train(V1_41, Nat::PortRestricted, nodes, Fate::ComeAndGo)).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn behind_a_symmetric_nat_training_over_grpc_passes_through_the_relay() -> Result<(), Error> {
     let nodes = [(Nat::Symmetric, Impossible), (Nat::PortRestricted, Impossible)];
-    in_turn(train(V1_39, Nat::Symmetric, nodes, TheRelay::Stays)).await
+    in_turn(train(V1_39, Nat::Symmetric, nodes, Fate::Kept)).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_supernode_without_udp_trains_through_the_relay_beside_one_that_is_reached_directly() -> Result<(), Error> {
     let nodes = [(Nat::UdpBlocked, Impossible), (Nat::PortRestricted, Direct)];
-    in_turn(train(V1_41, Nat::PortRestricted, nodes, TheRelay::Stays)).await
+    in_turn(train(V1_41, Nat::PortRestricted, nodes, Fate::Kept)).await
 }
 
-async fn train(
-    version: Version,
-    superlink: Nat,
-    nodes: [(Nat, Meeting); NODES],
-    the_relay: TheRelay,
-) -> Result<(), Error> {
+/// Relays on public hosts, of which some may be away.
+struct Relays<'a> {
+    running: Vec<Option<Relay>>,
+    internet: &'a Internet,
+}
+
+impl Relays<'_> {
+    async fn kill(&mut self, relay: usize) {
+        self.running[relay].take().expect("it runs").kill().await;
+    }
+
+    async fn restart(&mut self, relay: usize) {
+        let host = &self.internet.hosts[relay];
+        self.running[relay] = Some(Relay::start(host, &self.internet.authority).await);
+    }
+
+    /// What happens in each round of [`Fate::ComeAndGo`].
+    async fn come_and_go(&mut self, round: u64, hospital: &Site, superlink: &Site) {
+        match round {
+            2 => self.kill(0).await,
+            3 => {
+                self.restart(0).await;
+                self.kill(1).await;
+            }
+            4 => {
+                self.restart(1).await;
+                hospital.cut_off(superlink).await;
+            }
+            5 => hospital.rejoin().await,
+            _ => {}
+        }
+    }
+}
+
+async fn train(version: Version, superlink: Nat, nodes: [(Nat, Meeting); NODES], fate: Fate) -> Result<(), Error> {
     let [(first, _), (second, _)] = nodes;
     let sites = Internet::with_sites([superlink, first, second]).await;
     let Some((internet, [superlink, sites @ ..])) = sites else { return Ok(()) };
@@ -58,11 +108,14 @@ async fn train(
         let found = internet.meeting(&superlink.host, &site.host).await;
         assert_eq!(found, meeting, "SuperLink {:?}, SuperNode {:?}", superlink.nat, site.nat);
     }
-    let relay = Relay::start(&internet.hosts[0], &internet.authority).await;
-    let federation = Federation::new(venv, NODES, &internet, &relay)?;
+    let mut relays = Vec::from(internet.relays().await);
+    if fate != Fate::ComeAndGo {
+        relays.truncate(1);
+    }
+    let federation = Federation::new(venv, NODES, &internet, &relays)?;
     let coordinator = Coordinator::start(superlink, &federation).await?;
-    let relay = (relay, the_relay);
-    let trained = train_with(&coordinator, &federation, sites, meetings, relay).await;
+    let relays = Relays { running: relays.into_iter().map(Some).collect(), internet: &internet };
+    let trained = train_with(&coordinator, &federation, sites, meetings, (relays, fate)).await;
     trained.map_err(|error| coordinator.explain(error))?;
     coordinator.stop().await
 }
@@ -72,13 +125,13 @@ async fn train_with(
     federation: &Federation,
     sites: [Site; NODES],
     meetings: [Meeting; NODES],
-    relay: (Relay, TheRelay),
+    fate: (Relays<'_>, Fate),
 ) -> Result<(), Error> {
     let mut hospitals = Vec::new();
     for (node, site) in sites.into_iter().enumerate() {
         hospitals.push(Hospital::start(site, node, federation).await?);
     }
-    let trained = settle_and_train(coordinator, &mut hospitals, meetings, relay).await;
+    let trained = settle_and_train(coordinator, &mut hospitals, meetings, fate).await;
     trained.map_err(|error| hospitals.iter().fold(error, |error, hospital| hospital.explain(error)))?;
     for hospital in hospitals {
         hospital.stop().await?;
@@ -90,23 +143,35 @@ async fn settle_and_train(
     coordinator: &Coordinator<'_>,
     hospitals: &mut [Hospital],
     meetings: [Meeting; NODES],
-    (relay, the_relay): (Relay, TheRelay),
+    (mut relays, fate): (Relays<'_>, Fate),
 ) -> Result<(), Error> {
     let mut ids = Vec::new();
     for (node, hospital) in hospitals.iter_mut().enumerate() {
         ids.push(hospital.registered().await?);
         coordinator.settled(node, meetings[node]).await?;
     }
-    let _kept = match the_relay {
-        TheRelay::Stays => Some(relay),
-        TheRelay::IsKilled => {
-            relay.kill().await;
-            None
-        }
+    if fate == Fate::RelayKilled {
+        relays.kill(0).await;
+    }
+    let config = RunConfig {
+        rounds: fate.rounds(),
+        nodes: NODES,
+        array_elems: ARRAY_ELEMS,
+        train_sleep: Duration::from_secs(1),
+        evaluate: false,
+        ..RunConfig::default()
     };
-    let config =
-        RunConfig { rounds: ROUNDS, nodes: NODES, array_elems: ARRAY_ELEMS, evaluate: false, ..RunConfig::default() };
-    coordinator.train(&config, &ids).await?;
+    let hospital = &hospitals[0].site;
+    let trained = coordinator.train(&config, &ids, async |round| {
+        if fate == Fate::ComeAndGo {
+            relays.come_and_go(round, hospital, &coordinator.site).await;
+        }
+        Ok(())
+    });
+    trained.await?;
+    if fate == Fate::ComeAndGo {
+        coordinator.settled(0, meetings[0]).await?;
+    }
     for (node, meeting) in meetings.into_iter().enumerate() {
         let path = coordinator.path(node).await?;
         if !is_path_of(meeting, &path) {

@@ -121,6 +121,21 @@ impl FlowerRun {
         Ok(line)
     }
 
+    /// Waits until one of `rounds` rounds has begun.
+    ///
+    /// # Errors
+    ///
+    /// If the run ends before.
+    pub async fn begun(&mut self, round: u64, rounds: u64) -> Result<()> {
+        let text = format!("[ROUND {round}/{rounds}]");
+        while let Some(line) = self.next_line().await? {
+            if line.contains(&text) {
+                return Ok(());
+            }
+        }
+        Err(self.process.error(&format!("ended before round {round}")))
+    }
+
     /// Reads the log to its end, and checks that `flwr run` has ended well.
     pub async fn follow(&mut self) -> Result<()> {
         while self.next_line().await?.is_some() {}
