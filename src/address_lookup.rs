@@ -21,7 +21,7 @@ pub(crate) use self::{
 };
 pub use self::{
     lookup::{InvalidLookup, Lookup},
-    peer::{InvalidPeer, parse_peer},
+    peer::{InvalidPeer, parse_peer, write_ticket},
     publication::{InvalidPublication, Place, Publication, Published},
     relay::{InvalidRelay, Relay},
     token::{InvalidToken, RelayToken},

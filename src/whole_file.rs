@@ -18,21 +18,25 @@ pub(crate) enum Readers {
     Others { mode: u32 },
 }
 
-/// Puts `content` in the place of what `path` holds, readable by this user alone (mode 0600 on Unix).
+/// Puts `content` in the place of what `path` holds, readable by this user alone (mode 0600 on Unix). What is no file, a
+/// device or a pipe, is written to and stays.
 ///
 /// On an error the file is as it was.
 pub(crate) fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
-    replace_by(path, |draft| write(draft, content))
+    replace_by(path, content, write)
 }
 
 /// The same for what everybody may read.
 pub(crate) fn replace_public(path: &Path, content: &[u8]) -> io::Result<()> {
-    replace_by(path, |draft| fs::write(draft, content))
+    replace_by(path, content, |draft, content| fs::write(draft, content))
 }
 
-fn replace_by(path: &Path, write: impl FnOnce(&Path) -> io::Result<()>) -> io::Result<()> {
+fn replace_by(path: &Path, content: &[u8], write: impl FnOnce(&Path, &[u8]) -> io::Result<()>) -> io::Result<()> {
+    if fs::metadata(path).is_ok_and(|found| !found.is_file() && !found.is_dir()) {
+        return OpenOptions::new().write(true).open(path)?.write_all(content);
+    }
     let draft = beside(path, ".tmp");
-    let written = write(&draft).and_then(|()| fs::rename(&draft, path));
+    let written = write(&draft, content).and_then(|()| fs::rename(&draft, path));
     if written.is_err() {
         // The first error is the one to tell.
         let _ = fs::remove_file(&draft);
@@ -115,5 +119,21 @@ mod tests {
         fs::create_dir(beside(&path, ".tmp")).unwrap();
         assert!(replace(&path, b"third").is_err());
         assert_eq!(read(&path, 10).unwrap().unwrap(), "second");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn what_is_no_file_is_written_to_and_stays() {
+        use std::os::unix::fs::FileTypeExt;
+        let folder = tempfile::tempdir().unwrap();
+        let pipe = folder.path().join("pipe");
+        assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        let reader = std::thread::spawn({
+            let pipe = pipe.clone();
+            move || fs::read_to_string(pipe).unwrap()
+        });
+        replace(&pipe, b"content").unwrap();
+        assert_eq!(reader.join().unwrap(), "content");
+        assert!(fs::metadata(&pipe).unwrap().file_type().is_fifo());
     }
 }

@@ -5,14 +5,15 @@ use std::{
     fmt,
     fs::File,
     io::{self, Read},
+    path::Path,
     str::FromStr,
     sync::Arc,
 };
 
-use iroh::EndpointId;
+use iroh::{EndpointAddr, EndpointId};
 use iroh_tickets::{ParseError, Ticket, endpoint::EndpointTicket};
 
-use crate::{config::PeerConfig, invitation::Invitation, whole_ticket::WholeTicket};
+use crate::{config::PeerConfig, invitation::Invitation, whole_file, whole_ticket::WholeTicket};
 
 /// A ticket with a dozen addresses has under 1 KiB.
 const MAX_TICKET_FILE: u64 = 16 << 10;
@@ -46,6 +47,14 @@ fn parse(text: &str, file: Option<&str>) -> Result<PeerConfig, InvalidPeer> {
         Ok(id) => Ok(PeerConfig::new(id)),
         Err(_) => Err(invalid(Problem::Neither)),
     }
+}
+
+/// Writes the ticket that [`parse_peer`] reads as `@FILE`. The file is replaced as a whole; a device or a pipe is written to.
+///
+/// # Errors
+/// It cannot be written. A file that was there is as it was.
+pub fn write_ticket(path: &Path, addr: EndpointAddr) -> io::Result<()> {
+    whole_file::replace_public(path, format!("{}\n", EndpointTicket::new(addr)).as_bytes())
 }
 
 /// A text as long as an invitation may be one with a slip in its beginning.

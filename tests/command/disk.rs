@@ -70,7 +70,7 @@ async fn an_enrolment_that_a_full_disk_refuses_is_taken_when_there_is_room() {
         })
         .await;
         let options = ["--superlink", &format!("http://{superlink}")];
-        let expose = expose(folder.path(), &options, &OsString::from("/dev/null"));
+        let expose = expose(folder.path(), &options, &folder.path().join("ticket").into_os_string());
         let inbound = FunnelProcess::start_by(command(&with_disk(folder.path(), "rw")), expose).await.unwrap();
         let seen = seen_by(inbound.id().unwrap(), folder.path());
         let key = [("--key-file", &seen.join("secret.key").into_os_string())];
@@ -103,7 +103,8 @@ async fn a_state_folder_that_cannot_be_written_ends_the_start_with_the_name_of_t
         if !is_possible(folder.path()).await {
             return;
         }
-        let expose = expose(folder.path(), &["--superlink", "http://127.0.0.1:9"], &OsString::from("/dev/null"));
+        let ticket = folder.path().join("ticket").into_os_string();
+        let expose = expose(folder.path(), &["--superlink", "http://127.0.0.1:9"], &ticket);
         let refused = FunnelProcess::start_by(command(&with_disk(folder.path(), "ro")), expose).await.unwrap_err();
         assert!(refused.contains("Read-only file system") && refused.contains("secret.key"), "{refused}");
     })

@@ -1,10 +1,10 @@
 //! `expose`: beside a SuperLink.
 
-use std::{fs, io, path::Path, pin::pin};
+use std::{path::Path, pin::pin};
 
 use flower_iroh_funnel::{
     Api, EndpointId, Exposed, Funnel, FunnelConfig, FunnelConfigBuilder, Security, Upstream, UpstreamState,
-    roster::RosterFile,
+    address_lookup::write_ticket, roster::RosterFile,
 };
 use iroh_tickets::endpoint::EndpointTicket;
 
@@ -121,23 +121,16 @@ fn parse_allow(text: &str) -> Result<(EndpointId, Vec<Api>, Passes), String> {
 }
 
 async fn announce(funnel: &Funnel, ticket_file: Option<&Path>) -> Result<(), Failure> {
-    let ticket = EndpointTicket::new(funnel.endpoint_addr().await);
+    let addr = funnel.endpoint_addr().await;
+    let ticket = EndpointTicket::new(addr.clone());
     if let Some(path) = ticket_file {
-        write_whole(path, &format!("{ticket}\n"))
+        write_ticket(path, addr)
             .map_err(|error| Failure::usage(format_args!("cannot write --ticket-file {}: {error}", path.display())))?;
     }
     say(format_args!("ticket {ticket}"));
     say(format_args!("on the other side run: flower-iroh-funnel join {ticket}"));
     say(format_args!("ready {}: {}", funnel.endpoint_id(), found(&funnel.upstreams().await)));
     Ok(())
-}
-
-/// Nobody who waits for the file ever reads half of it.
-fn write_whole(path: &Path, text: &str) -> io::Result<()> {
-    let mut draft = path.as_os_str().to_owned();
-    draft.push(".tmp");
-    fs::write(&draft, text)?;
-    fs::rename(&draft, path)
 }
 
 fn found(upstreams: &[(Api, Upstream, UpstreamState)]) -> String {
