@@ -28,6 +28,8 @@ pub(crate) const MAX_ERROR_BODY: usize = 64 << 10;
 /// Bytes of a text in an error, and bytes that it may be written as: gRPC's C core takes 8 KiB of headers.
 const MAX_TEXT: usize = 1024;
 const MAX_WRITTEN: usize = 3 * MAX_TEXT;
+/// Bytes that one byte of a text is written as, at most.
+const MAX_WIDTH: usize = 6;
 /// At these words in an UNAVAILABLE, a SuperNode up to 1.39 gives up instead of trying again (measured).
 const GIVE_UP: &str = "handshake failed";
 /// What the same text is called in HTTP and in gRPC: the message, and what there is to add.
@@ -150,6 +152,9 @@ impl fmt::Display for FlowerError {
 
 fn clipped(text: &str) -> String {
     let text = &text[..text.floor_char_boundary(MAX_TEXT)];
+    if text.len() * MAX_WIDTH <= MAX_WRITTEN {
+        return text.to_owned();
+    }
     let mut left = MAX_WRITTEN;
     let fits = |letter: &char| {
         let room = left.checked_sub(written(*letter));
@@ -162,7 +167,7 @@ fn clipped(text: &str) -> String {
 /// Bytes of a letter as JSON in a `grpc-message`, at most.
 fn written(letter: char) -> usize {
     match letter {
-        '\0'..='\x1f' => 6,
+        '\0'..='\x1f' => MAX_WIDTH,
         '\"' | '\\' => 2,
         ' '..='~' if letter != '%' => 1,
         _ => 3 * letter.len_utf8(),

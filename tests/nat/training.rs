@@ -26,8 +26,9 @@ enum Fate {
     Kept,
     /// The relay is killed once all links have found their paths.
     RelayKilled,
-    /// There are two relays. In one round after the other the first is killed; it comes back, and the other is; that comes
-    /// back, and the first node's direct path is cut; that comes back.
+    /// There are two relays. In one round after the other the first is killed, comes back, the first node's direct path is
+    /// cut, comes back, and the other relay is killed. A node that only a relay helps is cut off for some seconds each time:
+    /// at two heartbeats in a row that would be Flower's end of its round.
     ComeAndGo,
 }
 
@@ -35,7 +36,7 @@ impl Fate {
     fn rounds(self) -> u64 {
         match self {
             Self::Kept | Self::RelayKilled => 2,
-            Self::ComeAndGo => 5,
+            Self::ComeAndGo => 6,
         }
     }
 }
@@ -84,15 +85,10 @@ impl Relays<'_> {
     async fn come_and_go(&mut self, round: u64, hospital: &Site, superlink: &Site) {
         match round {
             2 => self.kill(0).await,
-            3 => {
-                self.restart(0).await;
-                self.kill(1).await;
-            }
-            4 => {
-                self.restart(1).await;
-                hospital.cut_off(superlink).await;
-            }
+            3 => self.restart(0).await,
+            4 => hospital.cut_off(superlink).await,
             5 => hospital.rejoin().await,
+            6 => self.kill(1).await,
             _ => {}
         }
     }
