@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep_until};
 use tracing_subscriber::EnvFilter;
 
 use crate::{
@@ -46,7 +46,7 @@ struct Plan {
 impl Plan {
     fn read() -> Self {
         let duration = Duration::from_secs(60 * number("SOAK_MINUTES", 1));
-        let pause = Duration::from_secs(number("SOAK_PAUSE_S", 5));
+        let pause = Duration::from_secs(number("SOAK_PAUSE_S", 2));
         Self { peers: number("SOAK_PEERS", 4), duration, pause, seed: number("SOAK_SEED", 1) }
     }
 }
@@ -172,8 +172,11 @@ async fn harm(plan: Plan, sites: &mut Sites, until: Instant) -> Result<Harmed, F
     let steady_from = Instant::now() + plan.duration / 4;
     let mut harmed = Harmed::default();
     let mut sample_at = steady_from;
-    while Instant::now() < until {
-        sleep(plan.pause.mul_f64(0.5 + random.f64())).await;
+    loop {
+        sleep_until(until.min(Instant::now() + plan.pause.mul_f64(0.5 + random.f64()))).await;
+        if Instant::now() >= until {
+            return Ok(harmed);
+        }
         let steady = plan.peers / 2;
         let (funnel, harm) = if random.u8(0..5) == 0 {
             (&mut sites.inbound, of_inbound(&mut random, Instant::now() < steady_from))
@@ -190,8 +193,6 @@ async fn harm(plan: Plan, sites: &mut Sites, until: Instant) -> Result<Harmed, F
             sample_at = Instant::now() + plan.duration / 100;
         }
     }
-    sleep_until(until).await;
-    Ok(harmed)
 }
 
 fn of_inbound(random: &mut fastrand::Rng, may_end: bool) -> Harm {
