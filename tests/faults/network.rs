@@ -6,7 +6,7 @@ use std::time::Duration;
 use lab::{Conditions, Link};
 
 use crate::{
-    flower::{Context, Error},
+    flower::{Context, Error, Version},
     pair::Setting,
     real_flower::in_turn,
     small_disk,
@@ -33,13 +33,29 @@ async fn setting() -> Result<Option<Setting>, Error> {
 #[tokio::test(flavor = "multi_thread")]
 async fn training_over_http_outlives_a_network_that_fails_and_a_disk_that_is_full() -> Result<(), Error> {
     let Some(setting) = setting().await? else { return Ok(()) };
-    let faults = &[Fault::None, Fault::Cut(10), Fault::Moved, Fault::FullDisk(5), Fault::Cut(40), Fault::None];
+    let faults = &[Fault::None, Fault::Cut(10), Fault::Moved, Fault::FullDisk(5), Fault::None];
     in_turn(Training { version: V1_41, nodes: 2, elems: 2_000_000, faults }.run(setting)).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn training_over_grpc_outlives_a_network_that_fails() -> Result<(), Error> {
     let Some(setting) = setting().await? else { return Ok(()) };
-    let faults = &[Fault::None, Fault::Cut(10), Fault::Cut(40), Fault::None];
+    let faults = &[Fault::None, Fault::Cut(10), Fault::None];
     in_turn(Training { version: V1_39, nodes: 2, elems: 2_000_000, faults }.run(setting)).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_network_that_is_cut_for_40_s_costs_nodes_over_http_that_round_at_most() -> Result<(), Error> {
+    cut_for_long(V1_41).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_network_that_is_cut_for_40_s_costs_nodes_over_grpc_that_round_at_most() -> Result<(), Error> {
+    cut_for_long(V1_39).await
+}
+
+async fn cut_for_long(version: Version) -> Result<(), Error> {
+    let Some(setting) = setting().await? else { return Ok(()) };
+    let faults = &[Fault::None, Fault::Cut(40), Fault::None];
+    in_turn(Training { version, nodes: 2, elems: 2_000_000, faults }.run(setting)).await
 }
