@@ -130,7 +130,9 @@ impl Inbound {
             None => self.hand_on(api, &method, called, wire, request).await,
             Some(once) => {
                 let this = self.clone();
-                once.carry(async move { this.hand_on(api, &method, called, wire, request).await }, place).await
+                // Boxed: within this future it would be moved with every call.
+                let call = Box::pin(async move { this.hand_on(api, &method, called, wire, request).await });
+                once.carry(call, place).await
             }
         }
     }
