@@ -126,7 +126,7 @@ impl Once {
 
     /// Keeps the answer or puts one in its place that was kept.
     async fn settle(self, answer: Response<Body>) -> Response<Body> {
-        if answer.status() != StatusCode::OK || (self.wire == Wire::Grpc && answer.body().is_end_stream()) {
+        if answer.status() != StatusCode::OK || !may_be_small(&answer, self.wire) {
             return answer;
         }
         let (parts, body) = answer.into_parts();
@@ -167,6 +167,15 @@ impl Once {
             }
         }
         None
+    }
+}
+
+/// Whether an answer may be one small message. In HTTP it says how long it is.
+fn may_be_small(answer: &Response<Body>, wire: Wire) -> bool {
+    let length = || answer.headers().get(CONTENT_LENGTH)?.to_str().ok()?.parse::<usize>().ok();
+    match wire {
+        Wire::Grpc => !answer.body().is_end_stream(),
+        Wire::Http => length().is_some_and(|length| length <= MAX_ANSWER),
     }
 }
 

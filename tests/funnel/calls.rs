@@ -168,8 +168,8 @@ async fn a_caller_that_goes_away_is_gone_at_the_upstream_too() {
         .await;
         let pair = Pair::start(upstream.both_wires(), &[Api::Fleet]).await;
         for (client, call) in [
-            (LocalClient::http(pair.dial), http_call("/v1/fleet/pull-messages", "x")),
-            (LocalClient::grpc(pair.dial), grpc_call("/flwr.proto.Fleet/PullMessages", "x")),
+            (LocalClient::http(pair.dial), http_call("/v1/fleet/pull-object", "x")),
+            (LocalClient::grpc(pair.dial), grpc_call("/flwr.proto.Fleet/PullObject", "x")),
         ] {
             let calling = tokio::spawn(async move { client.send(call).await.map(drop) });
             arrived.notified().await;

@@ -28,7 +28,7 @@ use tokio_util::task::AbortOnDropHandle;
 pub(crate) use crate::raw_peer::RawPeer;
 
 /// Nothing here takes long: what lasts longer hangs.
-pub(crate) const GUARD: Duration = Duration::from_secs(60);
+pub(crate) const GUARD: Duration = Duration::from_secs(180);
 
 /// Bounds a whole test.
 pub(crate) async fn guarded<T>(test: impl Future<Output = T>) -> T {

@@ -443,7 +443,7 @@ async fn a_broken_answer_ends_as_one() {
         assert!(message.contains("ends 5 bytes before its message does"), "{message}");
         pair.stop().await;
 
-        for (ending, path) in [("14", "/v1/control/stream-logs"), ("14", "/v1/fleet/pull-messages")] {
+        for (ending, path) in [("14", "/v1/control/stream-logs"), ("14", "/v1/fleet/pull-object")] {
             let (pair, _upstream, pieces) = streaming(Wire::Grpc).await;
             pieces.send(Ok(Frame::data(frame(b"message")))).await.unwrap();
             let client = LocalClient::http(pair.dial);

@@ -42,7 +42,7 @@ impl Scene {
         let upstream = Upstream::echo().await;
         let attackers: Vec<_> = (0..attackers).map(|_| SecretKey::generate()).collect();
         let key = SecretKey::generate();
-        let mut limits = IncomingLimits::default();
+        let mut limits = loopback().build().unwrap().incoming_limits;
         set(&mut limits);
         let admit = |exposed: Exposed, key: &SecretKey| exposed.allow(key.public(), [Api::Fleet]);
         let exposed = attackers.iter().chain([&key]).fold(upstream.both_wires(), admit);
