@@ -10,7 +10,7 @@ use std::{
     io::ErrorKind,
     net::SocketAddr,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -32,7 +32,7 @@ use tokio::{
     net::{TcpListener, TcpStream},
     sync::Semaphore,
     task::JoinSet,
-    time::{Instant, sleep},
+    time::sleep,
 };
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
@@ -49,7 +49,7 @@ use crate::{
     outbound, passthrough,
     protocol::{Failure, Wire},
     tls::LocalTls,
-    transport::{Code, IrohIncoming, IrohStream},
+    transport::{Code, IrohIncoming, IrohStream, Seldom},
     tunnel::Tunnel,
 };
 
@@ -80,11 +80,17 @@ pub(crate) enum Takes {
 ///
 /// Dropping the future ends every connection.
 pub(crate) async fn serve_local(listener: TcpListener, takes: Takes, tunnel: Tunnel, stop: CancellationToken) {
-    let port = LocalPort { server: local_server(), tunnel, takes, stop: stop.clone(), warned: Arc::default() };
+    let port = LocalPort {
+        server: local_server(),
+        tunnel,
+        takes,
+        stop: stop.clone(),
+        warnings: Arc::new(Seldom::every(WARNING_INTERVAL)),
+    };
     let graceful = GracefulShutdown::new();
     let free = Arc::new(Semaphore::new(MAX_LOCAL_CONNECTIONS));
     let mut connections = JoinSet::new();
-    let mut warned: Option<Instant> = None;
+    let crowded = Seldom::every(WARNING_INTERVAL);
     let mut reserve = Reserve::new();
     loop {
         let accepted = tokio::select! {
@@ -96,10 +102,7 @@ pub(crate) async fn serve_local(listener: TcpListener, takes: Takes, tunnel: Tun
             Ok((socket, from)) => {
                 // Closed at once rather than kept waiting: a silent socket makes a SuperNode hang.
                 let Ok(permit) = Arc::clone(&free).try_acquire_owned() else {
-                    if warned.is_none_or(|at| at.elapsed() >= WARNING_INTERVAL) {
-                        warned = Some(Instant::now());
-                        warn!(%from, limit = MAX_LOCAL_CONNECTIONS, "local connection refused: too many");
-                    }
+                    crowded.tell(|| warn!(%from, limit = MAX_LOCAL_CONNECTIONS, "local connection refused: too many"));
                     continue;
                 };
                 let connection = port.clone().serve_socket(socket, from, graceful.watcher());
@@ -128,7 +131,7 @@ struct LocalPort {
     tunnel: Tunnel,
     takes: Takes,
     stop: CancellationToken,
-    warned: Arc<Mutex<Option<Instant>>>,
+    warnings: Arc<Seldom>,
 }
 
 impl LocalPort {
@@ -180,9 +183,7 @@ impl LocalPort {
     }
 
     fn warn_of(&self, from: SocketAddr, problem: impl fmt::Display) {
-        let mut warned = self.warned.lock().unwrap_or_else(PoisonError::into_inner);
-        if warned.is_none_or(|at| at.elapsed() >= WARNING_INTERVAL) {
-            *warned = Some(Instant::now());
+        if self.warnings.is_due() {
             warn!(%from, "{problem}");
         } else {
             debug!(%from, "{problem}");

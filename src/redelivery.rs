@@ -35,15 +35,13 @@ use self::{
 };
 use crate::{
     forward::{self, Body},
-    protocol::{Api, BoxError, Failure, Method, Wire},
+    protocol::{Api, BoxError, Failure, GRPC_HEADER, Method, Wire},
 };
 
 /// A larger answer passes as it comes, and is not kept.
 const MAX_ANSWER: usize = 256 << 10;
 /// For an answer whose caller is gone.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// Bytes before a message in gRPC.
-const GRPC_HEADER: usize = 5;
 /// `PushObjectResponse` that says that the object is stored.
 const STORED: &[u8] = &[0x08, 0x01];
 

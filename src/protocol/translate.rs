@@ -14,7 +14,7 @@ use http::{
 use http_body::Body;
 use http_body_util::{BodyExt, Either, Full};
 
-pub(crate) use self::messages::{BoxError, Messages};
+pub(crate) use self::messages::{BoxError, GRPC_HEADER, Messages};
 use self::messages::{Direction, Framing};
 use super::{
     Api, Failure, Method, Status, Wire,

@@ -7,20 +7,42 @@ use std::{
 
 use tokio::time::Instant;
 
-/// Between two: whoever asks again and again fills no disk.
+/// Between two, by default: whoever asks again and again fills no disk.
 const INTERVAL: Duration = Duration::from_secs(10);
 
-#[derive(Debug, Default)]
-pub(crate) struct Seldom(Mutex<Option<Instant>>);
+#[derive(Debug)]
+pub(crate) struct Seldom {
+    interval: Duration,
+    told: Mutex<Option<Instant>>,
+}
+
+impl Default for Seldom {
+    fn default() -> Self {
+        Self { interval: INTERVAL, told: Mutex::default() }
+    }
+}
 
 impl Seldom {
+    #[cfg_attr(not(feature = "funnel"), allow(dead_code, reason = "the transport alone has one interval"))]
+    pub(crate) fn every(interval: Duration) -> Self {
+        Self { interval, ..Self::default() }
+    }
+
     /// Lets `tell` tell, unless something was told a short while ago.
     pub(crate) fn tell(&self, tell: impl FnOnce()) {
-        let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if told.is_none_or(|at| at.elapsed() >= INTERVAL) {
-            *told = Some(Instant::now());
+        if self.is_due() {
             tell();
         }
+    }
+
+    /// Whether nothing was told a short while ago; whoever asks tells.
+    pub(crate) fn is_due(&self) -> bool {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_due = told.is_none_or(|at| at.elapsed() >= self.interval);
+        if is_due {
+            *told = Some(Instant::now());
+        }
+        is_due
     }
 }
 
@@ -35,7 +57,7 @@ mod tests {
             seldom.tell(|| heard += 1);
         }
         assert_eq!(heard, 1);
-        *seldom.0.lock().unwrap() = Some(Instant::now() - INTERVAL);
+        *seldom.told.lock().unwrap() = Some(Instant::now() - INTERVAL);
         seldom.tell(|| heard += 1);
         assert_eq!(heard, 2);
     }

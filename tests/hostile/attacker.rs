@@ -3,17 +3,20 @@
 // The Flower tests include this module by path, and use a part of it.
 #![allow(dead_code)]
 
-use flower_iroh_funnel::{ALPN, EndpointAddr, RelayMode, SecretKey, transport::Code};
+use flower_iroh_funnel::{ALPN, EndpointAddr, SecretKey, transport::Code};
 use iroh::{
     Endpoint,
     endpoint::{
         ConnectError, Connection, ConnectionError, QuicTransportConfig, ReadError, ReadExactError, RecvStream,
-        SendStream, WriteError, presets,
+        SendStream, WriteError,
     },
 };
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::frames::{Frame, GOAWAY, PREFACE, SETTINGS, frame};
+use crate::{
+    frames::{Frame, GOAWAY, PREFACE, SETTINGS, frame},
+    raw_peer::on_loopback,
+};
 
 pub(crate) struct Attacker {
     pub(crate) endpoint: Endpoint,
@@ -43,16 +46,7 @@ impl Attacker {
     pub(crate) async fn new(key: SecretKey, target: EndpointAddr) -> Self {
         // A small window: what it leaves unread fills the other side soon.
         let config = QuicTransportConfig::builder().stream_receive_window(16_384u32.into()).build();
-        let endpoint = Endpoint::builder(presets::Minimal)
-            .relay_mode(RelayMode::Disabled)
-            .secret_key(key)
-            .transport_config(config)
-            .clear_ip_transports()
-            .bind_addr("127.0.0.1:0")
-            .unwrap()
-            .bind()
-            .await
-            .unwrap();
+        let endpoint = on_loopback(key).transport_config(config).bind().await.unwrap();
         Self { endpoint, target }
     }
 

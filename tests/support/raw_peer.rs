@@ -9,7 +9,16 @@ use flower_iroh_funnel::{EndpointAddr, RelayMode, SecretKey, transport::IrohConn
 use http::{Request, Response};
 use hyper::{body::Incoming, client::conn::http2::SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use iroh::{Endpoint, endpoint::presets};
+use iroh::{
+    Endpoint,
+    endpoint::{Builder, presets},
+};
+
+/// An endpoint that stays on loopback.
+pub(crate) fn on_loopback(key: SecretKey) -> Builder {
+    let builder = Endpoint::builder(presets::Minimal).relay_mode(RelayMode::Disabled).secret_key(key);
+    builder.clear_ip_transports().bind_addr("127.0.0.1:0").unwrap()
+}
 
 /// A peer without a funnel, who can send an inbound funnel whatever he likes.
 pub(crate) struct RawPeer {
@@ -20,15 +29,7 @@ pub(crate) struct RawPeer {
 
 impl RawPeer {
     pub(crate) async fn new(key: SecretKey, peer: EndpointAddr, alpn: &[u8]) -> Self {
-        let endpoint = Endpoint::builder(presets::Minimal)
-            .relay_mode(RelayMode::Disabled)
-            .secret_key(key)
-            .clear_ip_transports()
-            .bind_addr("127.0.0.1:0")
-            .unwrap()
-            .bind()
-            .await
-            .unwrap();
+        let endpoint = on_loopback(key).bind().await.unwrap();
         let connector = IrohConnector::new(endpoint.clone(), alpn);
         connector.add_peer(peer.clone());
         Self { endpoint, connector, peer }

@@ -28,7 +28,7 @@ pub(crate) type BoxError = Box<dyn Error + Send + Sync>;
 /// Protobuf's own limit, and Flower's.
 const MAX_MESSAGE: u64 = i32::MAX as u64;
 /// Bytes before a message in gRPC.
-const GRPC_HEADER: usize = 5;
+pub(crate) const GRPC_HEADER: usize = 5;
 /// Bytes before a message in Flower's HTTP streams.
 const STREAM_HEADER: usize = 4;
 
