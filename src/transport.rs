@@ -56,10 +56,6 @@ mod stream;
 mod target;
 mod urgency;
 
-#[cfg(feature = "funnel")]
-pub(crate) use self::quic::sessions_only;
-#[cfg(feature = "relay")]
-pub(crate) use self::seldom::Seldom;
 pub use self::{
     codes::Code,
     connecting::Connecting,
@@ -75,3 +71,5 @@ pub use self::{
     stream::IrohStream,
     target::{InvalidTarget, peer_id},
 };
+#[cfg(feature = "funnel")]
+pub(crate) use self::{quic::sessions_only, seldom::Seldom};
