@@ -24,6 +24,8 @@ mod mistakes;
 mod offline;
 #[path = "command/peers.rs"]
 mod peers;
+#[path = "support/ports.rs"]
+mod ports;
 #[path = "command/relay.rs"]
 mod relay;
 #[path = "command/relay/access.rs"]

@@ -17,6 +17,8 @@ mod nodes;
 mod pair;
 #[path = "faults/place.rs"]
 mod place;
+#[path = "support/ports.rs"]
+mod ports;
 #[path = "faults/processes.rs"]
 mod processes;
 #[path = "support/real_flower.rs"]

@@ -13,6 +13,8 @@ mod faults;
 mod passthrough;
 #[path = "funnel/paths.rs"]
 mod paths;
+#[path = "support/ports.rs"]
+mod ports;
 #[path = "support/raw_peer.rs"]
 mod raw_peer;
 #[path = "funnel/redelivery.rs"]

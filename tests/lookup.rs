@@ -15,6 +15,8 @@ mod names;
 mod namespaces;
 #[path = "lookup/parties.rs"]
 mod parties;
+#[path = "support/ports.rs"]
+mod ports;
 #[path = "lookup/published.rs"]
 mod published;
 #[path = "support/raw_peer.rs"]

@@ -1,6 +1,6 @@
 //! A relay of one's own, between funnels that have no other way to each other.
 
-use std::{fs, net::TcpListener};
+use std::fs;
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -9,6 +9,7 @@ use tokio::{
 
 use crate::{
     funnel_process::{FunnelProcess, run},
+    ports::free_addr,
     relay_lab::{Lab, TOKEN, superlink, url},
     sides::guarded,
 };
@@ -18,8 +19,8 @@ async fn funnels_without_another_way_meet_at_a_relay_with_a_token_and_survive_it
     guarded(async {
         let lab = Lab::new();
         let token = lab.token("token", TOKEN);
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        let line = format!("--http --listen {port} --token-file {token} -vv");
+        let listen = free_addr();
+        let line = format!("--http --listen {listen} --token-file {token} -vv");
         let relay = lab.relay(&line).await;
         let relays = format!("-vv --relay {},@{token}", url(&relay));
         let apart = lab.apart(superlink().await, &relays).await;
@@ -86,7 +87,7 @@ async fn one_of_two_relays_is_enough() {
 async fn a_relays_metrics_are_served_where_it_is_told_to() {
     guarded(async {
         let lab = Lab::new();
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = free_addr().port();
         let relay = lab.relay(&format!("--http --listen 127.0.0.1:0 --open --metrics {port}")).await;
         let mut socket = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
         socket.write_all(b"GET /metrics HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await.unwrap();

@@ -1,8 +1,7 @@
 //! Two funnel processes that come to harm and come back, at the same addresses and with the same keys.
 
 use std::{
-    io,
-    net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket},
+    net::{Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
 };
 
@@ -13,6 +12,7 @@ use crate::{
     flower::{Context, Error, SuperLink},
     funnel_process::endpoint_id,
     place::on,
+    ports::free_addr,
     restartable::{Launch, Restartable},
     small_disk::{seen_by, with_disk},
 };
@@ -82,10 +82,9 @@ impl Pair {
         std::fs::create_dir(&state).context(|| "no state folder".into())?;
         let (ticket, joiner_key) = (file("ticket"), file("joiner.key"));
         let joiner = endpoint_id(Path::new(&joiner_key)).await.map_err(Error::new)?;
-        let no_port = || "no free port".into();
-        let bind = on(setting.superlink(), async { free_ports() }).await.context(no_port)?.udp.port();
+        let bind = on(setting.superlink(), async { free_addr() }).await.port();
         let bind = SocketAddr::new(setting.superlink().map_or(Ipv4Addr::LOCALHOST.into(), Host::addr), bind);
-        let dial = on(setting.nodes(), async { free_ports() }).await.context(no_port)?.tcp;
+        let dial = on(setting.nodes(), async { free_addr() }).await;
         let from = if setting.link.is_some() { Ipv4Addr::UNSPECIFIED } else { Ipv4Addr::LOCALHOST };
         let expose = format!(
             "expose --superlink {} --allow {joiner} --key-file {} --ticket-file {ticket} --bind {bind} --relay off",
@@ -130,15 +129,4 @@ impl Pair {
         self.outbound.stop().await?;
         self.inbound.stop().await
     }
-}
-
-/// Ports that were free a moment ago, to be taken again and again.
-pub(crate) struct Ports {
-    pub(crate) udp: SocketAddr,
-    pub(crate) tcp: SocketAddr,
-}
-
-pub(crate) fn free_ports() -> io::Result<Ports> {
-    let (udp, tcp) = (UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?, TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?);
-    Ok(Ports { udp: udp.local_addr()?, tcp: tcp.local_addr()? })
 }

@@ -7,7 +7,7 @@ use tempfile::TempDir;
 use crate::{
     flower::{Context, Error, SuperLink},
     funnel_process::endpoint_id,
-    pair::free_ports,
+    ports::free_addr,
     restartable::{Launch, Restartable},
 };
 
@@ -33,12 +33,12 @@ impl Sites {
         let mut expose = words("expose --relay off --superlink");
         expose.push(superlink.fleet().addr.to_string());
         expose.extend(["--key-file".into(), file("secret.key"), "--ticket-file".into(), ticket.clone()]);
-        expose.extend(["--bind".into(), free_ports().context(|| "no free port".into())?.udp.to_string()]);
+        expose.extend(["--bind".into(), free_addr().to_string()]);
         let mut joins = Vec::new();
         for site in 0..sites {
             let key = file(&format!("{site}.key"));
             expose.extend(["--allow".into(), endpoint_id(Path::new(&key)).await.map_err(Error::new)?]);
-            let dial = free_ports().context(|| "no free port".into())?.tcp;
+            let dial = free_addr();
             let join = format!("join @{ticket} --listen {dial} --key-file {key} --bind 127.0.0.1:0 --relay off");
             joins.push((dial, words(&join)));
         }

@@ -14,9 +14,12 @@ use tokio::{
 };
 use tokio_stream::wrappers::ReceiverStream;
 
-use super::support::{
-    Body, LocalClient, Pair, RawPeer, Running, Upstream, detail, echo, full, grpc_call, guarded, http_call, join,
-    loopback,
+use super::{
+    ports::free_addr,
+    support::{
+        Body, LocalClient, Pair, RawPeer, Running, Upstream, detail, echo, full, grpc_call, guarded, http_call, join,
+        loopback,
+    },
 };
 
 #[tokio::test]
@@ -54,9 +57,9 @@ async fn calls_outlive_a_restart_of_the_inbound_funnel() {
         let upstream = Upstream::echo().await;
         let (inbound_key, outbound_key) = (SecretKey::generate(), SecretKey::generate());
         let exposed = Exposed::new().superlink(upstream.url("http")).allow(outbound_key.public(), [Api::Fleet]);
-        let port = std::net::UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let addr = free_addr();
         let config = || {
-            let builder = loopback().secret_key(inbound_key.clone()).bind_addr(port);
+            let builder = loopback().secret_key(inbound_key.clone()).bind_addr(addr);
             builder.expose(exposed.clone()).build().unwrap()
         };
         let inbound = Running::start_on_used_port(config()).await;

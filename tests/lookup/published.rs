@@ -1,6 +1,6 @@
 //! Published at a DNS and pkarr server of one's own, and found there by the id alone.
 
-use std::{fs, net::TcpListener};
+use std::fs;
 
 use iroh::{EndpointAddr, dns::DnsResolver};
 use iroh_tickets::endpoint::EndpointTicket;
@@ -9,6 +9,7 @@ use crate::{
     certificates::{Ca, LOCAL_NAMES},
     funnel_process::{FunnelProcess, run_for_output},
     parties::{Parties, call, direct_addr, exposed, reaches, stop, text},
+    ports::free_addr,
     server::{NameServer, pkarr},
     sides::guarded,
 };
@@ -91,12 +92,12 @@ async fn unless_told_otherwise_only_the_relay_is_published_and_it_is_enough() {
 async fn a_server_that_is_away_costs_one_warning_and_is_used_when_it_is_back() {
     guarded(async {
         let parties = Parties::new();
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        let inbound = parties.expose(&format!("-v --publish {},addresses", pkarr(port))).await;
+        let addr = free_addr();
+        let inbound = parties.expose(&format!("-v --publish {},addresses", pkarr(addr))).await;
         inbound.logged(NOT_PUBLISHED).await.unwrap();
         // Tried again, and not told again.
         inbound.logged("not published").await.unwrap();
-        let server = NameServer::on(port.port(), None).await;
+        let server = NameServer::on(addr.port(), None).await;
         inbound.logged(PUBLISHED).await.unwrap();
         assert_eq!(inbound.stderr().matches(NOT_PUBLISHED).count(), 1, "{}", inbound.stderr());
         stop([inbound]).await;

@@ -9,6 +9,7 @@ use tokio::{
 
 use crate::{
     funnel_process::FunnelProcess,
+    ports::free_addr,
     relay_lab::{Lab, superlink, url},
     sides::{begin_call, guarded, http_server, read_head, response_head, status},
 };
@@ -38,7 +39,7 @@ async fn what_a_funnel_may_send_through_a_relay_is_bounded() {
     const BODY: usize = 1 << 20;
     guarded(async {
         let lab = Lab::new();
-        let metrics = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let metrics = free_addr();
         let relay =
             lab.relay(&format!("--http --listen 127.0.0.1:0 --open --client-rate 0.5 --metrics {metrics}")).await;
         let superlink = http_server(|mut socket, _| async move {
