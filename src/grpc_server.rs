@@ -48,6 +48,7 @@ use crate::{
     inbound::Inbound,
     outbound, passthrough,
     protocol::{Failure, Wire},
+    redelivery::Redelivery,
     tls::LocalTls,
     transport::{Code, IrohIncoming, IrohStream, Seldom},
     tunnel::Tunnel,
@@ -83,6 +84,7 @@ pub(crate) async fn serve_local(listener: TcpListener, takes: Takes, tunnel: Tun
     let port = LocalPort {
         server: local_server(),
         tunnel,
+        redelivery: Redelivery::outbound(),
         takes,
         stop: stop.clone(),
         warnings: Arc::new(Seldom::every(WARNING_INTERVAL)),
@@ -129,6 +131,7 @@ pub(crate) async fn serve_local(listener: TcpListener, takes: Takes, tunnel: Tun
 struct LocalPort {
     server: auto::Builder<TokioExecutor>,
     tunnel: Tunnel,
+    redelivery: Redelivery,
     takes: Takes,
     stop: CancellationToken,
     warnings: Arc<Seldom>,
@@ -165,11 +168,11 @@ impl LocalPort {
     {
         let called = Arc::new(AtomicBool::new(false));
         let nobody_calls = nobody_calls(Arc::clone(&called), self.stop);
-        let tunnel = self.tunnel;
+        let (tunnel, redelivery) = (self.tunnel, self.redelivery);
         let service = service_fn(move |request| {
             called.store(true, Ordering::Relaxed);
-            let tunnel = tunnel.clone();
-            async move { Ok::<_, Infallible>(outbound::answer(tunnel, request).await) }
+            let (tunnel, redelivery) = (tunnel.clone(), redelivery.clone());
+            async move { Ok::<_, Infallible>(outbound::answer(tunnel, redelivery, request).await) }
         });
         let connection = self.server.serve_connection(TokioIo::new(stream), service).into_owned();
         tokio::select! {

@@ -61,7 +61,7 @@ impl Inbound {
         let Exposed { upstreams, trust, passthrough, .. } = exposed;
         let upstreams = Arc::new(upstreams);
         let probe = Probe::new(Arc::clone(&upstreams), access.clone());
-        let (redelivery, news, warned) = Default::default();
+        let (redelivery, news, warned) = (Redelivery::inbound(), Mutex::default(), Mutex::default());
         let shared = Shared { access, audit, upstreams, passthrough, probe, redelivery, news, warned };
         Self { shared: Arc::new(shared), client: UpstreamClient::new(&trust), passing: Passing::default() }
     }

@@ -7,6 +7,7 @@ use tracing::{Instrument, debug, debug_span};
 use crate::{
     forward::{self, Body},
     protocol::{Failure, Route, Wire},
+    redelivery::Redelivery,
     tunnel::{Size, Tunnel},
 };
 
@@ -14,7 +15,7 @@ use crate::{
 ///
 /// Calls pass as they came; what the peer may call is the inbound end's decision. Only what no funnel would pass is
 /// refused here already.
-pub(crate) async fn answer(tunnel: Tunnel, request: Request<Incoming>) -> Response<Body> {
+pub(crate) async fn answer(tunnel: Tunnel, redelivery: Redelivery, request: Request<Incoming>) -> Response<Body> {
     let wire = Wire::of_request(&request);
     if request.headers().contains_key(forward::PASSED) {
         // In HTTP's form always: the inbound funnel that took this port for a SuperLink has to see that it is none.
@@ -29,7 +30,7 @@ pub(crate) async fn answer(tunnel: Tunnel, request: Request<Incoming>) -> Respon
         }
         Ok(route) => {
             let span = debug_span!("outbound", peer = %tunnel.peer().fmt_short(), call = %route);
-            carry(&tunnel, Size::of(&route), request, wire).instrument(span).await
+            carry(&tunnel, &redelivery, &route, request, wire).instrument(span).await
         }
         Err(refusal) => Err(Failure::refused(refusal)),
     };
@@ -39,8 +40,23 @@ pub(crate) async fn answer(tunnel: Tunnel, request: Request<Incoming>) -> Respon
     })
 }
 
-async fn carry(tunnel: &Tunnel, size: Size, request: Request<Incoming>, wire: Wire) -> Result<Response<Body>, Failure> {
+async fn carry(
+    tunnel: &Tunnel,
+    redelivery: &Redelivery,
+    route: &Route,
+    request: Request<Incoming>,
+    wire: Wire,
+) -> Result<Response<Body>, Failure> {
     let version = request.version();
-    let (response, lane) = tunnel.call(size, request.map(|body| forward::received(version, body))).await?;
-    Ok(forward::onward_response(forward::received_response(response), wire, "the tunnel", lane))
+    let request = request.map(|body| forward::received(version, body));
+    let (request, once) = match route {
+        Route::Call { api, method, .. } => redelivery.watch(tunnel.peer(), (*api, method), wire, request),
+        Route::Health | Route::Hello | Route::Passthrough => (request, None),
+    };
+    let (response, lane) = tunnel.call(Size::of(route), request).await?;
+    let response = forward::onward_response(forward::received_response(response), wire, "the tunnel", lane);
+    Ok(match once {
+        Some(once) => once.settle(response).await,
+        None => response,
+    })
 }

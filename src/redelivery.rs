@@ -1,21 +1,28 @@
 //! Answers of a SuperLink that a broken link has swallowed are given again.
 //!
-//! A SuperNode makes a call again that got no answer. Two calls of the Fleet API are not the same twice (in Flower 1.30 to
+//! A SuperNode makes a call again that got no answer. Three calls of the Fleet API are not the same twice (in Flower 1.30 to
 //! 1.42):
 //!
 //! ```text
 //! PullMessages   hands a message out, and never again
-//! PushObject     stores an object, and says "not stored" of one that it has stored (from 1.40)
+//! PushMessages   asks for the objects of a reply, and for none once the ServerApp has seen the reply  (from 1.33)
+//! PushObject     stores an object, and says "not stored" of one that it has stored                    (from 1.33)
 //! ```
-//! Either costs the node its round. So these two, once the SuperLink has them whole, are carried to their end even if
-//! their caller is gone, and their answers are kept: messages until the node has confirmed or answered one, and both for
-//! ten minutes at most. The SuperLink is always asked first, so that it decides who may have anything; what was kept goes to
-//! the same peer and node only.
+//! Each costs the node its round. The SuperLink is always asked first, so that it decides who may have anything. Then:
+//!
+//! - The inbound end carries `PullMessages` to its end even if its caller is gone, and keeps the message until the node has
+//!   confirmed or answered it. It goes to the same peer and node only.
+//! - Both ends remember what was pushed, whatever became of it, since either may be what breaks. A reply that comes again and is
+//!   asked for nothing is asked for all its objects, in no session: a SuperLink then takes those that it lacks, as it does from
+//!   SuperNodes that are older than sessions. An object that comes again and is "not stored" is stored.
+//!
+//! All of it is forgotten after ten minutes.
 
 mod kept;
 mod skim;
 
 use std::{
+    collections::BTreeSet,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -30,46 +37,65 @@ use tokio::{sync::oneshot, time::sleep};
 use tracing::{Instrument, Span, info};
 
 use self::{
-    kept::{Kept, Object},
-    skim::{Skim, Skimmed, Value, bytes, number},
+    kept::{Kept, Push},
+    skim::{Limits, Skim, Skimmed, Value, bytes, number},
 };
 use crate::{
     forward::{self, Body},
     protocol::{Api, BoxError, Failure, GRPC_HEADER, Method, Wire},
 };
 
-/// A larger answer passes as it comes, and is not kept.
-const MAX_ANSWER: usize = 256 << 10;
+/// A larger answer passes as it comes, and is not kept; so does a reply with more than this of names.
+const MAX_MESSAGE: usize = 256 << 10;
+/// Of the objects that a reply is made of, each within the other.
+const MAX_DEPTH: usize = 16;
 /// For an answer whose caller is gone.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// `PushObjectResponse` that says that the object is stored.
 const STORED: &[u8] = &[0x08, 0x01];
 
-/// What is kept for all peers. Clones are one.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Redelivery(Arc<Kept>);
+/// What one end of the tunnel keeps of the calls of its peers. Clones are one.
+#[derive(Clone, Debug)]
+pub(crate) struct Redelivery {
+    end: End,
+    kept: Arc<Kept>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    Inbound,
+    Outbound,
+}
 
 /// A call that matters here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     Pull,
-    /// The node has the message that it pulled: it confirms it, or replies to it.
-    Arrival,
+    /// The node has the message that it pulled.
+    Confirmation,
+    /// The same, and it answers it.
+    Reply,
     Object,
 }
 
 impl Kind {
-    fn of(api: Api, method: &str) -> Option<Self> {
-        match Method::find(api, method).filter(|_| api == Api::Fleet)?.name() {
-            "PullMessages" => Some(Self::Pull),
-            "ConfirmMessageReceived" | "PushMessages" => Some(Self::Arrival),
-            "PushObject" => Some(Self::Object),
+    fn of(end: End, api: Api, method: &str) -> Option<Self> {
+        match (Method::find(api, method).filter(|_| api == Api::Fleet)?.name(), end) {
+            ("PullMessages", End::Inbound) => Some(Self::Pull),
+            ("ConfirmMessageReceived", End::Inbound) => Some(Self::Confirmation),
+            ("PushMessages", _) => Some(Self::Reply),
+            ("PushObject", _) => Some(Self::Object),
             _ => None,
         }
     }
+
+    /// What is to be known of its request.
+    fn limits(self) -> Limits {
+        if self == Self::Reply { Limits::whole(MAX_MESSAGE) } else { Limits::NAMES }
+    }
 }
 
-/// A call of `peer` whose answer is to be kept or to be given again.
+/// A call whose answer may have to be another one.
 #[derive(Debug)]
 pub(crate) struct Once {
     kept: Arc<Kept>,
@@ -80,7 +106,17 @@ pub(crate) struct Once {
 }
 
 impl Redelivery {
-    /// The request, and what is to be done with its answer, if anything.
+    /// Where a SuperLink is.
+    pub(crate) fn inbound() -> Self {
+        Self { end: End::Inbound, kept: Arc::default() }
+    }
+
+    /// Where SuperNodes are.
+    pub(crate) fn outbound() -> Self {
+        Self { end: End::Outbound, kept: Arc::default() }
+    }
+
+    /// The request, which goes to `peer` or comes from it, and what is to be done with its answer, if anything.
     pub(crate) fn watch(
         &self,
         peer: EndpointId,
@@ -88,24 +124,28 @@ impl Redelivery {
         wire: Wire,
         request: Request<Body>,
     ) -> (Request<Body>, Option<Once>) {
-        let Some(kind) = Kind::of(api, method) else { return (request, None) };
+        let Some(kind) = Kind::of(self.end, api, method) else { return (request, None) };
         let (parts, body) = request.into_parts();
-        let (body, asked) = Skimmed::new(body, header(wire));
-        let once = Once { kept: Arc::clone(&self.0), peer, kind, wire, asked };
+        let (body, asked) = Skimmed::new(body, header(wire), kind.limits());
+        let once = Once { kept: Arc::clone(&self.kept), peer, kind, wire, asked };
         (Request::from_parts(parts, forward::boxed(body)), Some(once))
     }
 }
 
 impl Once {
-    /// Carries the call to its end, whether or not its caller waits for it, and gives the answer. `held` is held meanwhile.
+    /// Makes the call and gives its answer. If it hands something out, it is carried to its end whether or not its caller
+    /// waits for it, and `held` is held meanwhile.
     ///
     /// # Cancel safety
-    /// Dropped, it goes on for half a minute at most.
+    /// Dropped, such a call goes on for half a minute at most, and any other ends.
     pub(crate) async fn carry<T: Send + 'static>(
         self,
         call: impl Future<Output = Result<Response<Body>, Failure>> + Send + 'static,
         held: T,
     ) -> Result<Response<Body>, Failure> {
+        if self.kind != Kind::Pull {
+            return Ok(self.settle(call.await?).await);
+        }
         let (_waits, gone) = oneshot::channel::<()>();
         let carrying = async move {
             let _held = held;
@@ -122,8 +162,8 @@ impl Once {
         carried.unwrap_or_else(|_| Err(Failure::unavailable("the funnel has stopped")))
     }
 
-    /// Keeps the answer or puts one in its place that was kept.
-    async fn settle(self, answer: Response<Body>) -> Response<Body> {
+    /// Keeps the answer, or puts a better one in its place.
+    pub(crate) async fn settle(self, answer: Response<Body>) -> Response<Body> {
         if answer.status() != StatusCode::OK || !may_be_small(&answer, self.wire) {
             return answer;
         }
@@ -140,26 +180,33 @@ impl Once {
         answer.map(|()| write(message, trailers, self.wire))
     }
 
-    /// Another answer than this one, where the node was given a better one before.
+    /// Another answer than this one, where the node has missed a better one.
     fn learn(&self, message: &Bytes) -> Option<Bytes> {
         let asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
-        let asked = asked.fields()?;
-        let node = number(&Skim::parse(bytes(asked, 1)?)?, 1)?;
+        let asked = Asked::read(asked.fields()?)?;
         match self.kind {
-            Kind::Arrival => self.kept.arrived(self.peer, node),
-            Kind::Pull if holds_message(message)? => self.kept.handed(self.peer, node, message.clone()),
+            Kind::Confirmation => self.kept.arrived(self.peer, asked.node),
+            Kind::Pull if holds_message(message)? => self.kept.handed(self.peer, asked.node, message.clone()),
             Kind::Pull => {
-                let again = self.kept.again(self.peer, node)?;
-                info!(node, "a message that did not arrive is handed out again");
+                let again = self.kept.again(self.peer, asked.node)?;
+                info!(node = asked.node, "a message that did not arrive is handed out again");
                 return Some(again);
             }
+            Kind::Reply => {
+                self.kept.arrived(self.peer, asked.node);
+                let reply = Reply::read(asked.fields)?;
+                let is_asked_for = bytes(&Skim::parse(message)?, 3).is_some();
+                if !is_asked_for && self.kept.was_tried(self.peer, &reply.push(asked.node)) {
+                    info!(node = asked.node, "a reply is known: the answer that asked for its objects did not arrive");
+                    self.kept.tried(self.peer, &Push::Objects { node: asked.node, run: reply.run });
+                    return Some(ask_for_all(message, &reply.objects));
+                }
+            }
             Kind::Object => {
-                let text = |field| bytes(asked, field).unwrap_or_default();
-                let object = Object { run: number(asked, 2)?, id: text(3), push: text(5) };
-                if message == STORED {
-                    self.kept.stored(self.peer, &object);
-                } else if message.is_empty() && self.kept.was_stored(self.peer, &object) {
-                    info!(node, "an object is stored: the answer that said so did not arrive");
+                let (object, any) = asked.object()?;
+                let is_known = |push| self.kept.was_tried(self.peer, &push);
+                if message.is_empty() && (is_known(object) || any.is_some_and(is_known)) {
+                    info!(node = asked.node, "an object is stored: the answer that said so did not arrive");
                     return Some(Bytes::from_static(STORED));
                 }
             }
@@ -168,12 +215,109 @@ impl Once {
     }
 }
 
+impl Drop for Once {
+    /// Answered or not, what was asked for whole may have been done.
+    fn drop(&mut self) {
+        let asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(asked) = asked.fields().and_then(Asked::read) else { return };
+        match self.kind {
+            Kind::Pull | Kind::Confirmation => {}
+            Kind::Reply => {
+                if let Some(reply) = Reply::read(asked.fields) {
+                    self.kept.tried(self.peer, &reply.push(asked.node));
+                }
+            }
+            Kind::Object => {
+                if let Some((object, _)) = asked.object() {
+                    self.kept.tried(self.peer, &object);
+                }
+            }
+        }
+    }
+}
+
+/// A request of these calls.
+#[derive(Clone, Copy)]
+struct Asked<'a> {
+    node: u64,
+    fields: &'a [(u64, Value)],
+}
+
+impl<'a> Asked<'a> {
+    fn read(fields: &'a [(u64, Value)]) -> Option<Self> {
+        Some(Self { node: number(&Skim::parse(bytes(fields, 1)?)?, 1)?, fields })
+    }
+
+    /// The object that is pushed; and if it is in no session, what it is one of.
+    fn object(&self) -> Option<(Push<'a>, Option<Push<'static>>)> {
+        let run = number(self.fields, 2)?;
+        let session = bytes(self.fields, 5).unwrap_or_default();
+        let any = session.is_empty().then_some(Push::Objects { node: self.node, run });
+        Some((Push::Object { run, id: bytes(self.fields, 3)?, session }, any))
+    }
+}
+
+/// A reply that is pushed.
+struct Reply {
+    run: u64,
+    id: Vec<u8>,
+    objects: BTreeSet<Vec<u8>>,
+}
+
+impl Reply {
+    fn read(asked: &[(u64, Value)]) -> Option<Self> {
+        let message = Skim::parse(bytes(asked, 2)?)?;
+        let metadata = Skim::parse(bytes(&message, 1)?)?;
+        let mut objects = BTreeSet::new();
+        find_objects(bytes(asked, 3)?, MAX_DEPTH, &mut objects)?;
+        Some(Self { run: number(&metadata, 1)?, id: bytes(&metadata, 2)?.to_vec(), objects })
+    }
+
+    fn push(&self, node: u64) -> Push<'_> {
+        Push::Reply { node, id: &self.id }
+    }
+}
+
+/// The names in an `ObjectTree`.
+fn find_objects(tree: &[u8], depth: usize, found: &mut BTreeSet<Vec<u8>>) -> Option<()> {
+    let depth = depth.checked_sub(1)?;
+    for (field, value) in Skim::parse(tree)? {
+        match (field, value) {
+            (1, Value::Bytes(id)) => drop(found.insert(id)),
+            (2, Value::Bytes(child)) => find_objects(&child, depth, found)?,
+            _ => {}
+        }
+    }
+    Some(())
+}
+
+/// The `PushMessagesResponse` with all of these in `objects_to_push` and no `session_id`: of a field that comes twice, the
+/// last counts.
+fn ask_for_all(answer: &[u8], objects: &BTreeSet<Vec<u8>>) -> Bytes {
+    let mut asking = BytesMut::from(answer);
+    for object in objects {
+        asking.put_u8(3 << 3 | 2);
+        put_varint(&mut asking, object.len());
+        asking.put_slice(object);
+    }
+    asking.put_slice(&[4 << 3 | 2, 0]);
+    asking.freeze()
+}
+
+fn put_varint(to: &mut BytesMut, mut number: usize) {
+    while number > 0x7f {
+        to.put_u8(number as u8 | 0x80);
+        number >>= 7;
+    }
+    to.put_u8(number as u8);
+}
+
 /// Whether an answer may be one small message. In HTTP it says how long it is.
 fn may_be_small(answer: &Response<Body>, wire: Wire) -> bool {
     let length = || answer.headers().get(CONTENT_LENGTH)?.to_str().ok()?.parse::<usize>().ok();
     match wire {
         Wire::Grpc => !answer.body().is_end_stream(),
-        Wire::Http => length().is_some_and(|length| length <= MAX_ANSWER),
+        Wire::Http => length().is_some_and(|length| length <= MAX_MESSAGE),
     }
 }
 
@@ -193,7 +337,7 @@ impl Answer {
     async fn read(mut body: Body, wire: Wire) -> Self {
         let (mut data, mut trailers) = (BytesMut::new(), None);
         let mut last = None;
-        while data.len() <= MAX_ANSWER {
+        while data.len() <= MAX_MESSAGE {
             match body.frame().await {
                 None => break,
                 Some(Ok(frame)) => match frame.into_data() {
@@ -207,7 +351,7 @@ impl Answer {
             }
         }
         let data = data.freeze();
-        let is_whole = last.is_none() && data.len() <= MAX_ANSWER;
+        let is_whole = last.is_none() && data.len() <= MAX_MESSAGE;
         match message_in(&data, wire, trailers.as_ref()).filter(|_| is_whole) {
             Some(message) => Self::Whole { message, trailers },
             None => {

@@ -69,10 +69,6 @@ impl NodeError {
         Self(Arc::new(Problem::TooLate { reason: reason.into() }))
     }
 
-    pub(super) fn is_not_stored(&self) -> bool {
-        matches!(*self.0, Problem::NotStored { .. })
-    }
-
     pub(super) fn not_stored(object: &str) -> Self {
         Self(Arc::new(Problem::NotStored { object: short(object).to_owned() }))
     }

@@ -79,16 +79,31 @@ impl<S: Channel> Fleet<S> {
         Q: Clone,
         F: Future<Output = Result<Response<R>, Status>>,
     {
-        let mut backoff = self.backoff();
+        Ok(self.call_and_tell(name, request, method).await?.0)
+    }
+
+    /// The same, and whether it was made before: an answer may have got lost.
+    pub(super) async fn call_and_tell<Q, R, F>(
+        &self,
+        name: &'static str,
+        request: Q,
+        method: impl Fn(FleetClient<S>, Request<Q>) -> F,
+    ) -> Result<(R, bool), NodeError>
+    where
+        Q: Clone,
+        F: Future<Output = Result<Response<R>, Status>>,
+    {
+        let (mut backoff, mut is_repeated) = (self.backoff(), false);
         loop {
             match self.try_call(request.clone(), &method).await {
                 Err(status) if is_unavailable(&status) => {
                     let wait = backoff.next();
                     tracing::warn!(call = name, reason = status.message(), ?wait, "the SuperLink is out of reach");
                     tokio::time::sleep(wait).await;
+                    is_repeated = true;
                 }
                 Err(status) => return Err(NodeError::call(name, status)),
-                Ok(response) => return Ok(response),
+                Ok(response) => return Ok((response, is_repeated)),
             }
         }
     }

@@ -24,8 +24,6 @@ use crate::proto::{
 
 /// As many as Flower transfers at a time.
 const CONCURRENT_OBJECTS: usize = 2;
-/// How often to push a reply whose objects the SuperLink does not store.
-const MAX_PUSHES: u32 = 5;
 /// How often to ask for an object that its sender has not pushed yet; with the waits below, more than an hour.
 const MAX_PULLS: usize = 500;
 /// The longest wait between two such attempts.
@@ -204,44 +202,46 @@ impl<S: Channel> Session<S> {
             message_object_trees: vec![reply.objects.tree],
             clientapp_runtime_list: vec![reply.runtime],
         };
-        let mut attempt = 1;
-        loop {
-            let request = request.clone();
-            let pushed = self.fleet.call("PushMessages", request, |mut client, request| async move {
-                client.push_messages(request).await
-            });
-            let pushed = pushed.await.map_err(|error| error.in_run(run_id))?;
-            match (pushed.objects_to_push.is_empty(), attempt) {
-                // The reply itself is an object that cannot be there already.
-                (true, 1) => {
-                    return Err(NodeError::too_late("the message has expired, or has been answered already"));
-                }
-                (true, _) => return Ok(()),
-                (false, _) => {}
+        let pushed = self.fleet.call_and_tell("PushMessages", request, |mut client, request| async move {
+            client.push_messages(request).await
+        });
+        let (pushed, is_repeated) = pushed.await.map_err(|error| error.in_run(run_id))?;
+        let wanted: HashSet<_> = pushed.objects_to_push.into_iter().collect();
+        let session = match (wanted.is_empty(), is_repeated) {
+            (false, _) => Some(pushed.session_id),
+            // The answer that asked for the objects got lost. A SuperLink does not ask again once its ServerApp has seen the
+            // reply; in no session it takes those that it lacks, as from nodes that are older than sessions.
+            (true, true) => None,
+            // The reply itself is an object that cannot be there already.
+            (true, false) => {
+                return Err(NodeError::too_late("the message has expired, or has been answered already"));
             }
-            let wanted: HashSet<_> = pushed.objects_to_push.into_iter().collect();
-            let objects = reply.objects.objects.values().filter(|object| wanted.contains(&object.id)).cloned();
-            let session_id = pushed.session_id;
-            let pushes = objects.map(|object| Arc::clone(self).push_object(run_id, session_id.clone(), object));
-            match stream::iter(pushes).buffer_unordered(CONCURRENT_OBJECTS).try_collect().await {
-                Err(error) if error.is_not_stored() && attempt < MAX_PUSHES => attempt += 1,
-                done => return done,
-            }
-        }
+        };
+        let objects = reply.objects.objects.values().filter(|object| session.is_none() || wanted.contains(&object.id));
+        let pushes = objects.map(|object| Arc::clone(self).push_object(run_id, session.clone(), object.clone()));
+        stream::iter(pushes).buffer_unordered(CONCURRENT_OBJECTS).try_collect().await
     }
 
-    async fn push_object(self: Arc<Self>, run_id: u64, session_id: String, object: Object) -> Result<(), NodeError> {
+    /// In no session, "not stored" may mean that the object is there already.
+    async fn push_object(
+        self: Arc<Self>,
+        run_id: u64,
+        session_id: Option<String>,
+        object: Object,
+    ) -> Result<(), NodeError> {
+        let is_in_session = session_id.is_some();
         let request = PushObjectRequest {
             node: Some(self.node()),
             run_id,
             object_id: object.id.clone(),
             object_content: object.content(),
-            session_id,
+            session_id: session_id.unwrap_or_default(),
         };
-        let pushed = self
-            .fleet
-            .call("PushObject", request, |mut client, request| async move { client.push_object(request).await });
-        let pushed = pushed.await.map_err(|error| error.in_run(run_id))?;
-        if pushed.stored { Ok(()) } else { Err(NodeError::not_stored(&object.id)) }
+        let pushed = self.fleet.call_and_tell("PushObject", request, |mut client, request| async move {
+            client.push_object(request).await
+        });
+        let (pushed, is_repeated) = pushed.await.map_err(|error| error.in_run(run_id))?;
+        // Of an object that it has stored, a SuperLink says the same when it comes again.
+        if pushed.stored || is_repeated || !is_in_session { Ok(()) } else { Err(NodeError::not_stored(&object.id)) }
     }
 }

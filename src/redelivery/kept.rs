@@ -1,4 +1,4 @@
-//! What is kept of the answers to each peer.
+//! What is kept of the calls of each peer, and of the answers to them.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -17,8 +17,8 @@ const KEEP: Duration = Duration::from_secs(600);
 const MAX_TIMES: u8 = 3;
 /// Bytes of messages, for each peer. One takes some hundreds, and a hundred more for each piece of its model.
 const MAX_HANDED: usize = 1 << 20;
-/// Objects, for each peer. What is under way when a link breaks is a handful for each node.
-const MAX_STORED: usize = 1024;
+/// Pushes, for each peer. What is under way when a link breaks is a handful for each node.
+const MAX_TRIED: usize = 1024;
 
 #[derive(Debug, Default)]
 pub(super) struct Kept {
@@ -30,7 +30,7 @@ pub(super) struct Kept {
 struct OfPeer {
     /// The oldest first.
     handed: VecDeque<Handed>,
-    stored: VecDeque<(u64, Instant)>,
+    tried: VecDeque<(u64, Instant)>,
 }
 
 /// A message that was handed out to a node and not confirmed.
@@ -42,12 +42,23 @@ struct Handed {
     times: u8,
 }
 
-/// An object of one push.
+/// What was asked of the SuperLink, whatever became of it.
 #[derive(Debug, PartialEq, Eq, Hash)]
-pub(super) struct Object<'a> {
-    pub(super) run: u64,
-    pub(super) id: &'a [u8],
-    pub(super) push: &'a [u8],
+pub(super) enum Push<'a> {
+    Reply {
+        node: u64,
+        id: &'a [u8],
+    },
+    Object {
+        run: u64,
+        id: &'a [u8],
+        session: &'a [u8],
+    },
+    /// Whatever of the run's objects the SuperLink lacks.
+    Objects {
+        node: u64,
+        run: u64,
+    },
 }
 
 impl Kept {
@@ -78,19 +89,19 @@ impl Kept {
         self.with(peer, |of_peer| of_peer.handed.retain(|handed| handed.node != node));
     }
 
-    pub(super) fn stored(&self, peer: EndpointId, object: &Object<'_>) {
-        let object = self.hasher.hash_one(object);
+    pub(super) fn tried(&self, peer: EndpointId, push: &Push<'_>) {
+        let push = self.hasher.hash_one(push);
         self.with(peer, |of_peer| {
-            of_peer.stored.push_back((object, Instant::now()));
-            if of_peer.stored.len() > MAX_STORED {
-                of_peer.stored.pop_front();
+            of_peer.tried.push_back((push, Instant::now()));
+            if of_peer.tried.len() > MAX_TRIED {
+                of_peer.tried.pop_front();
             }
         });
     }
 
-    pub(super) fn was_stored(&self, peer: EndpointId, object: &Object<'_>) -> bool {
-        let object = self.hasher.hash_one(object);
-        self.with(peer, |of_peer| of_peer.stored.iter().any(|(stored, _)| *stored == object))
+    pub(super) fn was_tried(&self, peer: EndpointId, push: &Push<'_>) -> bool {
+        let push = self.hasher.hash_one(push);
+        self.with(peer, |of_peer| of_peer.tried.iter().any(|(tried, _)| *tried == push))
     }
 
     fn with<T>(&self, peer: EndpointId, work: impl FnOnce(&mut OfPeer) -> T) -> T {
@@ -109,14 +120,14 @@ impl OfPeer {
         while self.handed.front().is_some_and(|handed| handed.at.elapsed() > KEEP) {
             self.handed.pop_front();
         }
-        while self.stored.front().is_some_and(|(_, at)| at.elapsed() > KEEP) {
-            self.stored.pop_front();
+        while self.tried.front().is_some_and(|(_, at)| at.elapsed() > KEEP) {
+            self.tried.pop_front();
         }
     }
 
     fn is_forgotten(&mut self) -> bool {
         self.forget_the_old();
-        self.handed.is_empty() && self.stored.is_empty()
+        self.handed.is_empty() && self.tried.is_empty()
     }
 }
 
@@ -149,23 +160,23 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_object_was_stored_for_its_push_and_peer() {
+    async fn a_push_was_tried_by_its_peer_in_its_session() {
         let (kept, one, other) = (Kept::default(), peer(), peer());
-        let object = |push| Object { run: 1, id: b"object", push };
-        kept.stored(one, &object(b"push"));
-        assert!(kept.was_stored(one, &object(b"push")));
-        assert!(!kept.was_stored(one, &object(b"later push")) && !kept.was_stored(other, &object(b"push")));
+        let object = |session| Push::Object { run: 1, id: b"object", session };
+        kept.tried(one, &object(b"session"));
+        assert!(kept.was_tried(one, &object(b"session")));
+        assert!(!kept.was_tried(one, &object(b"later session")) && !kept.was_tried(other, &object(b"session")));
     }
 
     #[tokio::test(start_paused = true)]
     async fn what_is_kept_is_bounded_and_forgotten() {
         let (kept, one) = (Kept::default(), peer());
-        for number in 0..2 * MAX_STORED as u64 {
+        for number in 0..2 * MAX_TRIED as u64 {
             kept.handed(one, number, vec![0; MAX_HANDED / 64].into());
-            kept.stored(one, &Object { run: number, id: b"object", push: b"" });
+            kept.tried(one, &Push::Object { run: number, id: b"object", session: b"" });
         }
-        let sizes = kept.with(one, |of_peer| (of_peer.handed.len(), of_peer.stored.len()));
-        assert_eq!(sizes, (64, MAX_STORED));
+        let sizes = kept.with(one, |of_peer| (of_peer.handed.len(), of_peer.tried.len()));
+        assert_eq!(sizes, (64, MAX_TRIED));
         advance(KEEP + Duration::from_secs(1)).await;
         kept.arrived(peer(), 1);
         assert_eq!(kept.peers.lock().unwrap().len(), 1);

@@ -11,10 +11,25 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 
 use crate::forward::Body;
 
-/// Fields that are kept of one message; whoever sends more is not understood.
-const MAX_FIELDS: usize = 16;
-/// A field that is longer passes unread: an object's content.
-const MAX_FIELD: usize = 256;
+/// How much of one message is kept.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limits {
+    /// Whoever sends more fields is not understood.
+    fields: usize,
+    /// A field of more bytes passes unread, and so does one that is more than is left of `all`.
+    field: usize,
+    all: usize,
+}
+
+impl Limits {
+    /// Its names and numbers; an object's content passes.
+    pub(super) const NAMES: Self = Self { fields: 16, field: 256, all: 1024 };
+
+    /// All of it, if it has no more bytes than this.
+    pub(super) const fn whole(bytes: usize) -> Self {
+        Self { fields: 16, field: bytes, all: bytes }
+    }
+}
 
 /// What a field holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,7 +43,8 @@ pub(super) enum Value {
 pub(super) struct Skim {
     /// Of gRPC's header, what is to come.
     header: usize,
-    max_field: usize,
+    /// What is left of them.
+    limits: Limits,
     state: State,
     fields: Vec<(u64, Value)>,
 }
@@ -68,21 +84,21 @@ struct NotUnderstood;
 
 impl Skim {
     /// Of a message with `header` bytes before it.
-    fn new(header: usize, max_field: usize) -> Self {
-        Self { header, max_field, state: State::Key(Varint::default()), fields: Vec::new() }
+    fn new(header: usize, limits: Limits) -> Self {
+        Self { header, limits, state: State::Key(Varint::default()), fields: Vec::new() }
     }
 
     /// The fields of a message that came in these pieces.
     #[cfg(fuzzing)]
     pub(super) fn parse_pieces<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Option<Vec<(u64, Value)>> {
-        let mut skim = Self::new(0, MAX_FIELD);
+        let mut skim = Self::new(0, Limits::NAMES);
         pieces.into_iter().for_each(|piece| skim.take_in(piece));
         skim.fields().map(<[_]>::to_vec)
     }
 
     /// The fields of a whole message, if it is one.
     pub(super) fn parse(message: &[u8]) -> Option<Vec<(u64, Value)>> {
-        let mut skim = Self::new(0, message.len());
+        let mut skim = Self::new(0, Limits { fields: message.len(), ..Limits::whole(message.len()) });
         skim.take_in(message);
         skim.fields().map(<[_]>::to_vec)
     }
@@ -128,10 +144,15 @@ impl Skim {
             State::Length(field, varint) => {
                 let Some(length) = varint.push(bytes[0])? else { return Ok(1) };
                 let field = *field;
-                match (length, length <= self.max_field as u64) {
-                    (0, _) => self.keep(field, Value::Bytes(Vec::new()))?,
-                    (_, is_short) => self.state = State::Bytes(field, length, is_short.then(Vec::new)),
+                if length == 0 {
+                    self.keep(field, Value::Bytes(Vec::new()))?;
+                    return Ok(1);
                 }
+                let is_kept = length <= self.limits.field.min(self.limits.all) as u64;
+                if is_kept {
+                    self.limits.all -= length as usize;
+                }
+                self.state = State::Bytes(field, length, is_kept.then(Vec::new));
                 Ok(1)
             }
             State::Bytes(field, left, kept) => {
@@ -162,7 +183,7 @@ impl Skim {
     }
 
     fn keep(&mut self, field: u64, value: Value) -> Result<(), NotUnderstood> {
-        if self.fields.len() == MAX_FIELDS {
+        if self.fields.len() == self.limits.fields {
             return Err(NotUnderstood);
         }
         self.fields.push((field, value));
@@ -196,8 +217,8 @@ pub(super) struct Skimmed {
 
 impl Skimmed {
     /// And what is known of it, when it has passed.
-    pub(super) fn new(body: Body, header: usize) -> (Self, Arc<Mutex<Skim>>) {
-        let skim = Arc::new(Mutex::new(Skim::new(header, MAX_FIELD)));
+    pub(super) fn new(body: Body, header: usize, limits: Limits) -> (Self, Arc<Mutex<Skim>>) {
+        let skim = Arc::new(Mutex::new(Skim::new(header, limits)));
         (Self { body, skim: Arc::clone(&skim) }, skim)
     }
 }
@@ -247,7 +268,7 @@ mod tests {
 
     #[test]
     fn what_is_short_is_read_and_what_is_long_passes() {
-        let mut skim = Skim::new(5, MAX_FIELD);
+        let mut skim = Skim::new(5, Limits::NAMES);
         skim.take_in(&[0; 5]);
         skim.take_in(&push_object(&[1; 100_000]));
         let fields = skim.fields().unwrap();
@@ -263,7 +284,7 @@ mod tests {
         #[test]
         fn pieces_make_no_difference(content in vec(any::<u8>(), 0..600), cut in 1_usize..64) {
             let message = push_object(&content);
-            let (mut whole, mut pieces) = (Skim::new(0, MAX_FIELD), Skim::new(0, MAX_FIELD));
+            let (mut whole, mut pieces) = (Skim::new(0, Limits::NAMES), Skim::new(0, Limits::NAMES));
             whole.take_in(&message);
             message.chunks(cut).for_each(|piece| pieces.take_in(piece));
             prop_assert!(whole.fields().is_some());
@@ -281,9 +302,10 @@ mod tests {
 
         #[test]
         fn garbage_is_taken_in_whole_and_within_bounds(garbage in vec(any::<u8>(), 0..400)) {
-            let mut skim = Skim::new(0, MAX_FIELD);
+            let mut skim = Skim::new(0, Limits::NAMES);
             skim.take_in(&garbage);
-            prop_assert!(skim.fields.len() <= MAX_FIELDS);
+            let kept = skim.fields.iter().map(|(_, value)| if let Value::Bytes(bytes) = value { bytes.len() } else { 0 });
+            prop_assert!(kept.sum::<usize>() <= Limits::NAMES.all && skim.fields.len() <= Limits::NAMES.fields);
         }
     }
 }

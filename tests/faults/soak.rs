@@ -169,7 +169,8 @@ async fn train(venv: &Venv, superlink: &SuperLink, ids: &[String], until: Instan
 /// the sites is never: they show whether anything grows.
 async fn harm(plan: Plan, sites: &mut Sites, until: Instant) -> Result<Harmed, Failure> {
     let mut random = fastrand::Rng::with_seed(plan.seed);
-    let steady_from = Instant::now() + plan.duration / 4;
+    let began = Instant::now();
+    let steady_from = began + plan.duration / 4;
     let mut harmed = Harmed::default();
     let mut sample_at = steady_from;
     loop {
@@ -178,12 +179,13 @@ async fn harm(plan: Plan, sites: &mut Sites, until: Instant) -> Result<Harmed, F
             return Ok(harmed);
         }
         let steady = plan.peers / 2;
-        let (funnel, harm) = if random.u8(0..5) == 0 {
-            (&mut sites.inbound, of_inbound(&mut random, Instant::now() < steady_from))
+        let (name, funnel, harm) = if random.u8(0..5) == 0 {
+            ("the SuperLink's site".into(), &mut sites.inbound, of_inbound(&mut random, Instant::now() < steady_from))
         } else {
             let site = random.usize(0..plan.peers);
-            (&mut sites.outbound[site].funnel, of_outbound(&mut random, site >= steady))
+            (format!("site {site}"), &mut sites.outbound[site].funnel, of_outbound(&mut random, site >= steady))
         };
+        println!("{} s: {harm:?}, {name}", began.elapsed().as_secs());
         if let Err(error) = funnel.suffer(harm).await {
             return Err(Error::new(format!("{harm:?}, after {harmed}: {error}\n{}", funnel.log())).into());
         }

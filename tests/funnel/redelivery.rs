@@ -1,22 +1,35 @@
-//! What a SuperLink answers once, and a caller that is gone before the answer comes.
+//! What a SuperLink answers once, and an answer that does not arrive: its caller, or either funnel, is gone before it comes.
 
 use std::{
     collections::HashSet,
+    net::SocketAddr,
     sync::{Arc, Mutex},
+    time::Duration,
 };
 
 use bytes::Bytes;
-use flower_iroh_funnel::{Api, protocol::Wire};
+use flower_iroh_funnel::{Api, EndpointAddr, Exposed, PeerConfig, SecretKey, protocol::Wire};
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
 use http_body_util::{BodyExt, StreamBody};
 use hyper::body::{Frame, Incoming};
 use tokio::sync::{Notify, Semaphore};
 
-use super::support::{Body, LocalClient, Pair, Upstream, full, grpc_call, guarded, http_call};
+use super::{
+    ports::free_addr,
+    support::{Body, LocalClient, Running, Upstream, full, grpc_call, guarded, http_call, loopback},
+};
 
 /// `PullMessagesResponse` with one message, named `m`, and its tree of objects.
 const MESSAGE: &[u8] = &[0x12, 5, 0x0a, 3, 0x12, 1, b'm', 0x1a, 3, 0x0a, 1, b'm'];
 const STORED: &[u8] = &[0x08, 1];
+/// `PushMessagesRequest` of a reply of node 7 in run 1, named `r`, which holds the object `o`.
+const REPLY: &[u8] =
+    &[0x0a, 2, 0x08, 7, 0x12, 7, 0x0a, 5, 0x08, 1, 0x12, 1, b'r', 0x1a, 8, 0x0a, 1, b'r', 0x12, 3, 0x0a, 1, b'o'];
+/// `PushMessagesResponse` that asks for both in a session named `s`, and one that asks for nothing.
+const ASKED: &[u8] = &[0x1a, 1, b'r', 0x1a, 1, b'o', 0x22, 1, b's'];
+const NOT_ASKED: &[u8] = &[0x22, 1, b't'];
+/// The latter, with all that the reply holds and no session in the end.
+const ASKED_AGAIN: &[u8] = &[0x22, 1, b't', 0x1a, 1, b'o', 0x1a, 1, b'r', 0x22, 0];
 const BOTH: [Wire; 2] = [Wire::Grpc, Wire::Http];
 
 /// `PullMessagesRequest`.
@@ -29,14 +42,16 @@ fn confirm(node: u8) -> Vec<u8> {
     vec![0x0a, 2, 0x08, node, 0x10, 1, 0x1a, 1, b'm']
 }
 
-/// `PushObjectRequest`, with content that is longer than what is kept of a field.
-fn push(push: u8) -> Vec<u8> {
-    [&[0x0a, 2, 0x08, 7, 0x10, 1, 0x1a, 1, b'o', 0x22, 0xe8, 7][..], &[9; 1000], &[0x2a, 1, push]].concat()
+/// `PushObjectRequest` of node 7, with content that is longer than what is kept of a field.
+fn push(run: u8, object: u8, session: Option<u8>) -> Vec<u8> {
+    let session = session.map(|session| vec![0x2a, 1, session]).unwrap_or_default();
+    [&[0x0a, 2, 0x08, 7, 0x10, run, 0x1a, 1, object, 0x22, 0xe8, 7][..], &[9; 1000], &session].concat()
 }
 
-/// Hands out one message, stores each object once, and answers when it may.
+/// Hands out one message, asks once for the objects of a reply, stores each object once, and answers when it may.
 struct SuperLink {
     message: Mutex<Option<&'static [u8]>>,
+    asks: Mutex<Option<&'static [u8]>>,
     objects: Mutex<HashSet<Bytes>>,
     asked: Notify,
     may_answer: Semaphore,
@@ -46,6 +61,7 @@ impl SuperLink {
     async fn start() -> (Arc<Self>, Upstream) {
         let superlink = Self {
             message: Mutex::new(Some(MESSAGE)),
+            asks: Mutex::new(Some(ASKED)),
             objects: Mutex::default(),
             asked: Notify::new(),
             may_answer: Semaphore::new(0),
@@ -67,6 +83,7 @@ impl SuperLink {
             "PullMessages" | "pull-messages" if message[3] == 7 => {
                 self.message.lock().unwrap().take().unwrap_or_default()
             }
+            "PushMessages" | "push-messages" => self.asks.lock().unwrap().take().unwrap_or(NOT_ASKED),
             "PushObject" | "push-object" if self.objects.lock().unwrap().insert(message.clone()) => STORED,
             _ => &[],
         };
@@ -75,13 +92,94 @@ impl SuperLink {
         if is_grpc { in_grpc(answer) } else { full(StatusCode::OK, "application/protobuf", answer) }
     }
 
-    /// A call that is whole, and whose caller goes before it is answered.
-    async fn swallow(&self, pair: &Pair, wire: Wire, method: &str, message: Vec<u8>) {
+    /// A call that is whole, and whose answer does not arrive.
+    async fn swallow(&self, ends: &mut Ends, broken: Broken, wire: Wire, method: &str, message: Vec<u8>) {
+        let call = try_call(ends.dial(), wire, method, message);
+        let breaking = async {
+            self.asked.notified().await;
+            ends.replace(broken).await;
+        };
         tokio::select! {
-            answer = call(pair, wire, method, message) => panic!("answered too early: {answer:?}"),
-            () = self.asked.notified() => {}
+            () = async { assert_eq!(call.await, None, "answered too early"); std::future::pending().await } => {}
+            () = breaking => {}
         }
         self.may_answer.add_permits(1000);
+    }
+}
+
+/// What breaks while a call is under way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Broken {
+    Caller,
+    Outbound,
+    Inbound,
+}
+
+/// Two funnels that cut the calls under way when they stop, and come back as they were, but for what they remember.
+struct Ends {
+    addr: SocketAddr,
+    exposed: Exposed,
+    keys: [SecretKey; 2],
+    funnels: Option<[Running; 2]>,
+}
+
+impl Ends {
+    async fn start(exposed: Exposed) -> Self {
+        let keys = [SecretKey::generate(), SecretKey::generate()];
+        let exposed = exposed.allow(keys[1].public(), [Api::Fleet]);
+        let mut ends = Self { addr: free_addr(), exposed, keys, funnels: None };
+        let inbound = ends.inbound().await;
+        let outbound = ends.outbound().await;
+        ends.funnels = Some([inbound, outbound]);
+        ends
+    }
+
+    async fn inbound(&self) -> Running {
+        let config = loopback().drain_timeout(Duration::ZERO).secret_key(self.keys[0].clone()).bind_addr(self.addr);
+        Running::start_on_used_port(config.expose(self.exposed.clone()).build().unwrap()).await
+    }
+
+    async fn outbound(&self) -> Running {
+        let peer = EndpointAddr::new(self.keys[0].public()).with_ip_addr(self.addr);
+        let config = loopback().drain_timeout(Duration::ZERO).secret_key(self.keys[1].clone());
+        let outbound = Running::start(config.peer(PeerConfig::new(peer.clone())).build().unwrap()).await;
+        outbound.funnel.connect_to_peer(peer).await.unwrap();
+        outbound
+    }
+
+    fn dial(&self) -> SocketAddr {
+        self.funnels.as_ref().unwrap()[1].funnel.local_addrs()[0]
+    }
+
+    async fn replace(&mut self, broken: Broken) {
+        let [mut inbound, mut outbound] = self.funnels.take().unwrap();
+        match broken {
+            Broken::Caller => {}
+            Broken::Inbound => {
+                inbound.stop().await;
+                inbound = self.inbound().await;
+            }
+            Broken::Outbound => {
+                outbound.stop().await;
+                outbound = self.outbound().await;
+            }
+        }
+        self.funnels = Some([inbound, outbound]);
+    }
+
+    /// The message of the answer, when there is one.
+    async fn call(&self, wire: Wire, method: &str, message: Vec<u8>) -> Bytes {
+        loop {
+            if let Some(answer) = try_call(self.dial(), wire, method, message.clone()).await {
+                return answer;
+            }
+        }
+    }
+
+    async fn stop(self) {
+        for funnel in self.funnels.unwrap().into_iter().rev() {
+            funnel.stop().await;
+        }
     }
 }
 
@@ -98,63 +196,103 @@ fn framed(message: &[u8]) -> Vec<u8> {
     [&[0][..], &(message.len() as u32).to_be_bytes(), message].concat()
 }
 
-/// The message of the answer.
-async fn call(pair: &Pair, wire: Wire, method: &str, message: Vec<u8>) -> Bytes {
-    let request = match wire {
-        Wire::Http => http_call(&format!("/v1/fleet/{method}"), message),
+/// The message of the answer; `None` if the peer is out of reach or out of sight.
+async fn try_call(dial: SocketAddr, wire: Wire, method: &str, message: Vec<u8>) -> Option<Bytes> {
+    match wire {
+        Wire::Http => {
+            let request = http_call(&format!("/v1/fleet/{method}"), message);
+            let answer = LocalClient::http(dial).send(request).await.ok()?;
+            (answer.status() == StatusCode::OK).then_some(())?;
+            Some(answer.into_body().collect().await.unwrap().to_bytes())
+        }
         Wire::Grpc => {
             let words = method.split('-').map(|word| word[..1].to_uppercase() + &word[1..]);
-            grpc_call(&format!("/flwr.proto.Fleet/{}", words.collect::<String>()), framed(&message))
-        }
-    };
-    let client = match wire {
-        Wire::Http => LocalClient::http(pair.dial),
-        Wire::Grpc => LocalClient::grpc(pair.dial),
-    };
-    let answer = client.send(request).await.unwrap();
-    assert_eq!(answer.status(), StatusCode::OK);
-    let collected = answer.into_body().collect().await.unwrap();
-    match wire {
-        Wire::Http => collected.to_bytes(),
-        Wire::Grpc => {
-            assert_eq!(collected.trailers().unwrap()["grpc-status"], "0");
+            let request = grpc_call(&format!("/flwr.proto.Fleet/{}", words.collect::<String>()), framed(&message));
+            let collected = LocalClient::grpc(dial).send(request).await.ok()?.into_body().collect().await.unwrap();
+            (collected.trailers()?["grpc-status"] == "0").then_some(())?;
             let body = collected.to_bytes();
             assert_eq!(body[..5], framed(&body[5..])[..5]);
-            body.slice(5..)
+            Some(body.slice(5..))
         }
     }
+}
+
+/// Every way in which a call of one wire reaches a SuperLink of another or the same, and what breaks on it.
+fn cases(broken: &[Broken]) -> impl Iterator<Item = (Broken, Wire, Wire)> {
+    let wires = BOTH.into_iter().flat_map(|called| BOTH.map(|spoken| (called, spoken)));
+    wires.flat_map(move |(called, spoken)| broken.iter().map(move |broken| (*broken, called, spoken)))
 }
 
 #[tokio::test]
 async fn a_message_whose_node_was_gone_is_handed_out_again_until_it_is_confirmed() {
     guarded(async {
-        for (wire, spoken) in BOTH.into_iter().flat_map(|wire| BOTH.map(|spoken| (wire, spoken))) {
+        for (broken, wire, spoken) in cases(&[Broken::Caller, Broken::Outbound]) {
             let (superlink, upstream) = SuperLink::start().await;
-            let pair = Pair::start(upstream.speaking(spoken), &[Api::Fleet]).await;
-            superlink.swallow(&pair, wire, "pull-messages", pull(7)).await;
+            let mut ends = Ends::start(upstream.speaking(spoken)).await;
+            superlink.swallow(&mut ends, broken, wire, "pull-messages", pull(7)).await;
             // The answer to the first call may come after this one's.
-            while call(&pair, wire, "pull-messages", pull(7)).await != MESSAGE {}
-            assert_eq!(call(&pair, wire, "pull-messages", pull(8)).await, "", "it is another node's");
-            assert_eq!(call(&pair, wire.other(), "pull-messages", pull(7)).await, MESSAGE, "not confirmed yet");
-            call(&pair, wire, "confirm-message-received", confirm(7)).await;
-            assert_eq!(call(&pair, wire, "pull-messages", pull(7)).await, "", "{wire} {spoken}");
-            pair.stop().await;
+            while ends.call(wire, "pull-messages", pull(7)).await != MESSAGE {}
+            assert_eq!(ends.call(wire, "pull-messages", pull(8)).await, "", "it is another node's");
+            assert_eq!(ends.call(wire.other(), "pull-messages", pull(7)).await, MESSAGE, "not confirmed yet");
+            ends.call(wire, "confirm-message-received", confirm(7)).await;
+            assert_eq!(ends.call(wire, "pull-messages", pull(7)).await, "", "{broken:?} {wire} {spoken}");
+            ends.stop().await;
         }
     })
     .await;
 }
 
 #[tokio::test]
-async fn an_object_whose_node_was_gone_is_stored_when_it_comes_again() {
+async fn an_object_is_stored_when_it_comes_again_whatever_was_gone() {
     guarded(async {
-        for (wire, spoken) in BOTH.into_iter().flat_map(|wire| BOTH.map(|spoken| (wire, spoken))) {
+        for (broken, wire, spoken) in cases(&[Broken::Caller, Broken::Outbound, Broken::Inbound]) {
             let (superlink, upstream) = SuperLink::start().await;
-            let pair = Pair::start(upstream.speaking(spoken), &[Api::Fleet]).await;
-            superlink.swallow(&pair, wire, "push-object", push(b'a')).await;
-            while call(&pair, wire, "push-object", push(b'a')).await != STORED {}
-            superlink.objects.lock().unwrap().insert(push(b'b').into());
-            assert_eq!(call(&pair, wire, "push-object", push(b'b')).await, "", "this push is another: {wire} {spoken}");
-            pair.stop().await;
+            let mut ends = Ends::start(upstream.speaking(spoken)).await;
+            let object = push(1, b'o', Some(b'a'));
+            superlink.swallow(&mut ends, broken, wire, "push-object", object.clone()).await;
+            assert_eq!(ends.call(wire, "push-object", object).await, STORED, "{broken:?} {wire} {spoken}");
+            let other = push(1, b'o', Some(b'b'));
+            superlink.objects.lock().unwrap().insert(other.clone().into());
+            assert_eq!(ends.call(wire, "push-object", other).await, "", "another session: {broken:?} {wire} {spoken}");
+            ends.stop().await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_reply_that_comes_again_is_asked_for_all_its_objects_whatever_was_gone() {
+    guarded(async {
+        for (broken, wire, spoken) in cases(&[Broken::Caller, Broken::Outbound, Broken::Inbound]) {
+            let case = format!("{broken:?} {wire} {spoken}");
+            let (superlink, upstream) = SuperLink::start().await;
+            let mut ends = Ends::start(upstream.speaking(spoken)).await;
+            superlink.swallow(&mut ends, broken, wire, "push-messages", REPLY.to_vec()).await;
+            assert_eq!(ends.call(wire, "push-messages", REPLY.to_vec()).await, ASKED_AGAIN, "{case}");
+            let there_already = [push(1, b'r', None), push(2, b'r', None)];
+            superlink.objects.lock().unwrap().extend(there_already.clone().map(Bytes::from));
+            let [of_reply, of_another_run] = there_already;
+            assert_eq!(ends.call(wire, "push-object", push(1, b'o', None)).await, STORED, "{case}");
+            assert_eq!(ends.call(wire, "push-object", of_reply).await, STORED, "{case}");
+            assert_eq!(ends.call(wire, "push-object", of_another_run).await, "", "{case}");
+            ends.stop().await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_reply_that_comes_for_the_first_time_is_answered_as_the_superlink_answers() {
+    guarded(async {
+        for (_, wire, spoken) in cases(&[Broken::Caller]) {
+            let (superlink, upstream) = SuperLink::start().await;
+            superlink.may_answer.add_permits(1000);
+            let ends = Ends::start(upstream.speaking(spoken)).await;
+            assert_eq!(ends.call(wire, "push-messages", REPLY.to_vec()).await, ASKED);
+            let mut other = REPLY.to_vec();
+            other[12] = b'q';
+            assert_eq!(ends.call(wire, "push-messages", other).await, NOT_ASKED, "it is another");
+            ends.stop().await;
         }
     })
     .await;

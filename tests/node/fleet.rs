@@ -80,6 +80,9 @@ pub(crate) struct State {
     pub(crate) stores_nothing: bool,
     /// Each object once, and the answer that says so gets lost; of an object that is stored it says "not stored".
     pub(crate) stores_once: bool,
+    /// The answer that asks for a reply's objects gets lost, and a ServerApp sees the reply before it comes again.
+    pub(crate) asks_once: bool,
+    asked: HashSet<String>,
     /// Heartbeats come from a node that is not known.
     pub(crate) knows_no_heartbeat: bool,
     public_key: Vec<u8>,
@@ -327,14 +330,18 @@ impl fleet_server::Fleet for Fleet {
 
     async fn push_messages(&self, request: Request<PushMessagesRequest>) -> Answer<PushMessagesResponse> {
         let call = Call::PushMessages(Box::new(request.get_ref().clone()));
-        let state = self.enter("PushMessages", call, &request)?;
+        let mut state = self.enter("PushMessages", call, &request)?;
         let mut objects_to_push = Vec::new();
         if !state.takes_no_reply {
             collect(&request.get_ref().message_object_trees[0], &mut objects_to_push);
             objects_to_push.retain(|id| !state.present.contains(id));
-            if state.stores_once {
-                objects_to_push.retain(|id| !state.pushed.contains_key(id));
+        }
+        if state.asks_once {
+            if state.asked.is_empty() {
+                state.asked = objects_to_push.into_iter().collect();
+                return Err(Status::unavailable("asked for, and the answer is lost"));
             }
+            objects_to_push.clear();
         }
         let session_id = SESSION.to_owned();
         Ok(Response::new(PushMessagesResponse { objects_to_push, session_id, ..Default::default() }))
@@ -355,8 +362,9 @@ impl fleet_server::Fleet for Fleet {
         let mut state = self.enter("PushObject", Call::PushObject { id: id.clone(), session_id }, &request)?;
         let content = request.into_inner().object_content;
         assert_eq!(object_id(&content), id);
+        let is_wanted = !state.asks_once || state.asked.contains(&id);
         let is_stored = state.pushed.insert(id, content).is_some();
-        let stored = !(state.stores_nothing || state.stores_once && is_stored);
+        let stored = is_wanted && !(state.stores_nothing || state.stores_once && is_stored);
         if state.stores_once && !is_stored {
             return Err(Status::unavailable("stored, and the answer is lost"));
         }

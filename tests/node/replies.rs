@@ -17,6 +17,12 @@ fn content() -> RecordDict {
     RecordDict::new().with("arrays", arrays).with("metrics", MetricRecord::new().with("num-examples", 2_usize))
 }
 
+/// Of the only chunk of the content's array.
+fn chunk_id() -> String {
+    let data = Array::from_ndarray(&ndarray::arr1(&[1.0_f32, 2.0])).data().clone();
+    object_id(&[format!("ArrayChunk  {}\0", data.len()).as_bytes(), &data].concat())
+}
+
 #[test]
 fn a_reply_goes_to_the_sender_of_its_message() {
     Lab::run(async |mut lab| {
@@ -70,9 +76,7 @@ fn only_objects_that_are_asked_for_are_pushed() {
         let node = lab.node().await;
         lab.offer(small_message());
         let message = node.pull_message().await.unwrap();
-        let data = Array::from_ndarray(&ndarray::arr1(&[1.0_f32, 2.0])).data().clone();
-        let chunk = [format!("ArrayChunk  {}\0", data.len()).as_bytes(), &data].concat();
-        let present = object_id(&chunk);
+        let present = chunk_id();
         lab.state().present.insert(present.clone());
         node.push_reply(message.reply(content())).await.unwrap();
         let pushed: HashSet<_> = lab.state().pushed.keys().cloned().collect();
@@ -147,6 +151,25 @@ fn a_reply_gets_through_though_the_answers_to_its_objects_get_lost() {
         lab.state().stores_once = true;
         node.push_reply(message.reply(content())).await.unwrap();
         assert_eq!(lab.state().pushed.len(), 6);
+        lab.stop().await;
+    });
+}
+
+#[test]
+fn a_reply_gets_through_though_the_answer_that_asks_for_its_objects_gets_lost() {
+    Lab::run(async |mut lab| {
+        let node = lab.node().await;
+        lab.offer(small_message());
+        let message = node.pull_message().await.unwrap();
+        lab.state().asks_once = true;
+        lab.state().present.insert(chunk_id());
+        node.push_reply(message.reply(content())).await.unwrap();
+        assert_eq!(lab.state().pushed.len(), 6);
+        let sessions = lab.calls().into_iter().filter_map(|call| match call {
+            Call::PushObject { session_id, .. } => Some(session_id),
+            _ => None,
+        });
+        assert!(sessions.eq(std::iter::repeat_n("", 6)), "nobody knows the session");
         lab.stop().await;
     });
 }
