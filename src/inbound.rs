@@ -124,15 +124,17 @@ impl Inbound {
             Route::Call { api, wire, method } => (api, wire, method),
         };
         let place = request.extensions().get::<Place>().cloned();
-        let (request, once) = self.shared.redelivery.watch(peer, (api, &method), called, received(request));
         self.notice(api, &method);
+        let request = received(request);
+        let once = self.shared.redelivery.watch(peer, api, &method, called);
         match once {
             None => self.hand_on(api, &method, called, wire, request).await,
             Some(once) => {
                 let this = self.clone();
                 // Boxed: within this future it would be moved with every call.
-                let call = Box::pin(async move { this.hand_on(api, &method, called, wire, request).await });
-                once.carry(call, place).await
+                let send =
+                    move |request| Box::pin(async move { this.hand_on(api, &method, called, wire, request).await });
+                once.carry(request, send, place).await
             }
         }
     }

@@ -30,7 +30,7 @@ pub(crate) async fn answer(tunnel: Tunnel, redelivery: Redelivery, request: Requ
         }
         Ok(route) => {
             let span = debug_span!("outbound", peer = %tunnel.peer().fmt_short(), call = %route);
-            carry(&tunnel, &redelivery, &route, request, wire).instrument(span).await
+            carry(tunnel, redelivery, &route, request, wire).instrument(span).await
         }
         Err(refusal) => Err(Failure::refused(refusal)),
     };
@@ -41,22 +41,25 @@ pub(crate) async fn answer(tunnel: Tunnel, redelivery: Redelivery, request: Requ
 }
 
 async fn carry(
-    tunnel: &Tunnel,
-    redelivery: &Redelivery,
+    tunnel: Tunnel,
+    redelivery: Redelivery,
     route: &Route,
     request: Request<Incoming>,
     wire: Wire,
 ) -> Result<Response<Body>, Failure> {
     let version = request.version();
     let request = request.map(|body| forward::received(version, body));
-    let (request, once) = match route {
-        Route::Call { api, method, .. } => redelivery.watch(tunnel.peer(), (*api, method), wire, request),
-        Route::Health | Route::Hello | Route::Passthrough => (request, None),
+    let once = match route {
+        Route::Call { api, method, .. } => redelivery.watch(tunnel.peer(), *api, method, wire),
+        Route::Health | Route::Hello | Route::Passthrough => None,
     };
-    let (response, lane) = tunnel.call(Size::of(route), request).await?;
-    let response = forward::onward_response(forward::received_response(response), wire, "the tunnel", lane);
-    Ok(match once {
-        Some(once) => once.settle(response).await,
-        None => response,
-    })
+    let size = Size::of(route);
+    let send = move |request| async move {
+        let (response, lane) = tunnel.call(size, request).await?;
+        Ok(forward::onward_response(forward::received_response(response), wire, "the tunnel", lane))
+    };
+    match once {
+        None => send(request).await,
+        Some(once) => once.carry(request, send, ()).await,
+    }
 }

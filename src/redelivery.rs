@@ -11,7 +11,8 @@
 //! Each costs the node its round. The SuperLink is always asked first, so that it decides who may have anything. Then:
 //!
 //! - The inbound end carries `PullMessages` to its end even if its caller is gone, and keeps the message until the node has
-//!   confirmed or answered it. It goes to the same peer and node only.
+//!   confirmed or answered it. It goes to the same peer and node only. It makes one such call at a time: what it has asked for
+//!   when it is killed itself, a SuperLink hands to nobody, and that is one message at most.
 //! - Both ends remember what was pushed, whatever became of it, since either may be what breaks. A reply that comes again and is
 //!   asked for nothing is asked for all its objects, in no session: a SuperLink then takes those that it lacks, as it does from
 //!   SuperNodes that are older than sessions. An object that comes again and is "not stored" is stored.
@@ -23,6 +24,7 @@ mod skim;
 
 use std::{
     collections::BTreeSet,
+    pin::Pin,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -31,9 +33,12 @@ use bytes::{BufMut, Bytes, BytesMut};
 use futures_util::{StreamExt, stream};
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header::CONTENT_LENGTH};
 use http_body::{Body as _, Frame};
-use http_body_util::{BodyExt, BodyStream, StreamBody};
+use http_body_util::{BodyExt, BodyStream, Limited, StreamBody};
 use iroh::EndpointId;
-use tokio::{sync::oneshot, time::sleep};
+use tokio::{
+    sync::{Semaphore, oneshot},
+    time::sleep,
+};
 use tracing::{Instrument, Span, info};
 
 use self::{
@@ -47,6 +52,8 @@ use crate::{
 
 /// A larger answer passes as it comes, and is not kept; so does a reply with more than this of names.
 const MAX_MESSAGE: usize = 256 << 10;
+/// Of a request that names a node and a number, and is some tens of bytes.
+const MAX_QUESTION: usize = 4 << 10;
 /// Of the objects that a reply is made of, each within the other.
 const MAX_DEPTH: usize = 16;
 /// For an answer whose caller is gone.
@@ -59,6 +66,8 @@ const STORED: &[u8] = &[0x08, 0x01];
 pub(crate) struct Redelivery {
     end: End,
     kept: Arc<Kept>,
+    /// To be handed something.
+    turn: Arc<Semaphore>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,6 +108,7 @@ impl Kind {
 #[derive(Debug)]
 pub(crate) struct Once {
     kept: Arc<Kept>,
+    turn: Arc<Semaphore>,
     peer: EndpointId,
     kind: Kind,
     wire: Wire,
@@ -108,47 +118,52 @@ pub(crate) struct Once {
 impl Redelivery {
     /// Where a SuperLink is.
     pub(crate) fn inbound() -> Self {
-        Self { end: End::Inbound, kept: Arc::default() }
+        Self::at(End::Inbound)
     }
 
     /// Where SuperNodes are.
     pub(crate) fn outbound() -> Self {
-        Self { end: End::Outbound, kept: Arc::default() }
+        Self::at(End::Outbound)
     }
 
-    /// The request, which goes to `peer` or comes from it, and what is to be done with its answer, if anything.
-    pub(crate) fn watch(
-        &self,
-        peer: EndpointId,
-        (api, method): (Api, &str),
-        wire: Wire,
-        request: Request<Body>,
-    ) -> (Request<Body>, Option<Once>) {
-        let Some(kind) = Kind::of(self.end, api, method) else { return (request, None) };
-        let (parts, body) = request.into_parts();
-        let (body, asked) = Skimmed::new(body, header(wire), kind.limits());
-        let once = Once { kept: Arc::clone(&self.kept), peer, kind, wire, asked };
-        (Request::from_parts(parts, forward::boxed(body)), Some(once))
+    fn at(end: End) -> Self {
+        Self { end, kept: Arc::default(), turn: Arc::new(Semaphore::new(1)) }
+    }
+
+    /// A call that goes to `peer` or comes from it, if it is one of those that matter here.
+    pub(crate) fn watch(&self, peer: EndpointId, api: Api, method: &str, wire: Wire) -> Option<Once> {
+        let kind = Kind::of(self.end, api, method)?;
+        let asked = Arc::new(Mutex::new(Skim::new(header(wire), kind.limits())));
+        Some(Once { kept: Arc::clone(&self.kept), turn: Arc::clone(&self.turn), peer, kind, wire, asked })
     }
 }
 
 impl Once {
-    /// Makes the call and gives its answer. If it hands something out, it is carried to its end whether or not its caller
-    /// waits for it, and `held` is held meanwhile.
+    /// Makes the call by `send` and gives its answer. If it hands something out, it is carried to its end whether or not its
+    /// caller waits for it, and `held` is held meanwhile.
     ///
     /// # Cancel safety
     /// Dropped, such a call goes on for half a minute at most, and any other ends.
-    pub(crate) async fn carry<T: Send + 'static>(
+    pub(crate) async fn carry<F, T>(
         self,
-        call: impl Future<Output = Result<Response<Body>, Failure>> + Send + 'static,
+        request: Request<Body>,
+        send: impl FnOnce(Request<Body>) -> F,
         held: T,
-    ) -> Result<Response<Body>, Failure> {
+    ) -> Result<Response<Body>, Failure>
+    where
+        F: Future<Output = Result<Response<Body>, Failure>> + Send + 'static,
+        T: Send + 'static,
+    {
         if self.kind != Kind::Pull {
-            return Ok(self.settle(call.await?).await);
+            let request = request.map(|body| forward::boxed(Skimmed::new(body, Arc::clone(&self.asked))));
+            return Ok(self.settle(send(request).await?).await);
         }
+        let request = self.read_whole(request).await?;
+        let turn = Arc::clone(&self.turn).acquire_owned().await.expect("it is never closed");
+        let call = send(request);
         let (_waits, gone) = oneshot::channel::<()>();
         let carrying = async move {
-            let _held = held;
+            let _held = (held, turn);
             let deadline = async {
                 let _ = gone.await;
                 sleep(PATIENCE).await;
@@ -162,8 +177,19 @@ impl Once {
         carried.unwrap_or_else(|_| Err(Failure::unavailable("the funnel has stopped")))
     }
 
+    /// A request that is here before it has its turn: nobody else waits for the rest of it.
+    async fn read_whole(&self, request: Request<Body>) -> Result<Request<Body>, Failure> {
+        let (parts, body) = request.into_parts();
+        // Boxed, since the compiler does not see otherwise that it is `Send`.
+        let reading: Pin<Box<dyn Future<Output = _> + Send>> = Box::pin(Limited::new(body, MAX_QUESTION).collect());
+        let body = reading.await.map_err(|error| Failure::unavailable(format_args!("no whole request: {error}")))?;
+        let body = body.to_bytes();
+        self.asked.lock().unwrap_or_else(PoisonError::into_inner).take_in(&body);
+        Ok(Request::from_parts(parts, forward::full(body)))
+    }
+
     /// Keeps the answer, or puts a better one in its place.
-    pub(crate) async fn settle(self, answer: Response<Body>) -> Response<Body> {
+    async fn settle(self, answer: Response<Body>) -> Response<Body> {
         if answer.status() != StatusCode::OK || !may_be_small(&answer, self.wire) {
             return answer;
         }

@@ -30,6 +30,8 @@ mod restartable;
 #[allow(dead_code)]
 #[path = "../examples/rust_supernode.rs"]
 mod rust_supernode;
+#[path = "faults/silence.rs"]
+mod silence;
 #[path = "faults/sites.rs"]
 mod sites;
 #[path = "support/small_disk.rs"]

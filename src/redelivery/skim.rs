@@ -84,7 +84,7 @@ struct NotUnderstood;
 
 impl Skim {
     /// Of a message with `header` bytes before it.
-    fn new(header: usize, limits: Limits) -> Self {
+    pub(super) fn new(header: usize, limits: Limits) -> Self {
         Self { header, limits, state: State::Key(Varint::default()), fields: Vec::new() }
     }
 
@@ -109,7 +109,7 @@ impl Skim {
         (is_between && self.header == 0).then_some(&self.fields)
     }
 
-    fn take_in(&mut self, mut bytes: &[u8]) {
+    pub(super) fn take_in(&mut self, mut bytes: &[u8]) {
         let skipped = self.header.min(bytes.len());
         bytes = &bytes[skipped..];
         self.header -= skipped;
@@ -216,10 +216,9 @@ pub(super) struct Skimmed {
 }
 
 impl Skimmed {
-    /// And what is known of it, when it has passed.
-    pub(super) fn new(body: Body, header: usize, limits: Limits) -> (Self, Arc<Mutex<Skim>>) {
-        let skim = Arc::new(Mutex::new(Skim::new(header, limits)));
-        (Self { body, skim: Arc::clone(&skim) }, skim)
+    /// And puts into `skim` what is known of it.
+    pub(super) fn new(body: Body, skim: Arc<Mutex<Skim>>) -> Self {
+        Self { body, skim }
     }
 }
 

@@ -7,7 +7,7 @@ use lab::{Conditions, Link};
 
 use crate::{
     flower::{Context, Error, Version},
-    pair::Setting,
+    pair::{End, Setting},
     real_flower::in_turn,
     small_disk,
     training::{Fault, Training},
@@ -42,6 +42,21 @@ async fn training_over_grpc_outlives_a_network_that_fails() -> Result<(), Error>
     let Some(setting) = setting().await? else { return Ok(()) };
     let faults = &[Fault::None, Fault::Cut(10), Fault::None];
     in_turn(Training { version: V1_39, nodes: 2, elems: 2_000_000, faults }.run(setting)).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn training_over_http_outlives_connections_that_die_without_a_word() -> Result<(), Error> {
+    silenced(V1_41, &[Fault::None, Fault::Silence(End::Inbound), Fault::Silence(End::Outbound), Fault::None]).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn training_over_grpc_outlives_connections_that_die_without_a_word() -> Result<(), Error> {
+    silenced(V1_39, &[Fault::None, Fault::Silence(End::Inbound), Fault::None]).await
+}
+
+async fn silenced(version: Version, faults: &'static [Fault]) -> Result<(), Error> {
+    let Some(setting) = setting().await? else { return Ok(()) };
+    in_turn(Training { version, nodes: 2, elems: 2_000_000, faults }.run(setting)).await
 }
 
 #[tokio::test(flavor = "multi_thread")]

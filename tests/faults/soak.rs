@@ -1,10 +1,14 @@
 //! Real Flower trains without pause while funnels come to harm at random: nothing may be lost, and nothing may grow.
 //!
+//! But for one message each time that the SuperLink's funnel is killed: what it is being handed at that moment, a SuperLink
+//! hands to nobody again. The node is missing in that round.
+//!
 //! It is short unless told otherwise:
 //!
 //! SOAK_PEERS=64 SOAK_MINUTES=120 cargo test --release --test faults -- soak --nocapture
 
 use std::{
+    cell::Cell,
     env,
     fmt::{self, Display},
     str::FromStr,
@@ -31,6 +35,8 @@ const ROUNDS: u64 = 5;
 const ARRAY_ELEMS: u64 = 100_000;
 /// Above the time for a run of fifty nodes on two busy cores.
 const RUN_TIMEOUT: Duration = Duration::from_secs(30 * 60);
+/// Above the time for a round of fifty nodes on two busy cores, one of which was out of reach for a while.
+const ROUND_TIMEOUT: Duration = Duration::from_secs(180);
 
 /// What is asked for.
 #[derive(Clone, Copy, Debug)]
@@ -97,18 +103,23 @@ impl Soak<'_> {
         ids.extend(rust.iter().map(RustNode::id));
 
         let until = Instant::now() + self.plan.duration;
+        let kills = Cell::new(0);
         let soaked = {
-            let (training, harming) =
-                (train(self.venv, self.superlink, &ids, until), harm(self.plan, &mut self.sites, until));
+            let training = train(self.venv, self.superlink, &ids, &kills, until);
+            let harming = harm(self.plan, &mut self.sites, &kills, until);
             tokio::select! {
                 soaked = async { tokio::try_join!(training, harming) } => soaked,
                 ended = nodes::serve(&rust) => Err(ended.into()),
             }
         };
-        let ((), harmed) = soaked.map_err(|failure| self.explain(failure))?;
+        let (lost, harmed) = soaked.map_err(|failure| self.explain(failure))?;
         let log = self.sites.inbound.log();
         let (messages, objects) = (log.matches("handed out again").count(), log.matches("an object is stored").count());
-        println!("{harmed}{messages} messages handed out again, {objects} objects said to be stored");
+        println!(
+            "{harmed}lost: {lost} messages in {} kills of the SuperLink's funnel, which since its last start handed {messages} \
+             messages out again and said of {objects} objects that they are stored",
+            kills.get()
+        );
         for node in rust {
             node.close().await?;
         }
@@ -139,35 +150,50 @@ impl From<Error> for Failure {
     }
 }
 
-/// One run after the other, in each round of which every node must take part. The ids are in the order of the sites.
-async fn train(venv: &Venv, superlink: &SuperLink, ids: &[String], until: Instant) -> Result<(), Failure> {
+/// One run after the other, in each round of which every node must take part, but for one for each of `kills`. Gives how many
+/// did not. The ids are in the order of the sites.
+async fn train(
+    venv: &Venv,
+    superlink: &SuperLink,
+    ids: &[String],
+    kills: &Cell<usize>,
+    until: Instant,
+) -> Result<usize, Failure> {
     let config = RunConfig {
         rounds: ROUNDS,
         nodes: ids.len(),
         array_elems: ARRAY_ELEMS,
         evaluate: false,
+        round_timeout: ROUND_TIMEOUT,
         timeout: RUN_TIMEOUT,
         ..RunConfig::default()
     };
-    let mut runs = 0;
+    let (mut runs, mut lost_in_all) = (0, 0);
     while Instant::now() < until {
+        let kills_before = kills.get();
         let mut run = FlowerRun::submit(venv, superlink.control().addr, &config).await?;
         let outcome = run.finish().await?;
-        if let Err(error) = outcome.verify(ROUNDS, ids) {
-            let is_lost = |id: &String| outcome.rounds.values().any(|round| !round.nodes.contains(id));
-            let sites = (0..ids.len()).filter(|site| is_lost(&ids[*site])).collect();
-            return Err(Failure { error: run.explain(Error::new(format!("after {runs} good runs: {error}"))), sites });
+        let missing = |id: &String| outcome.rounds.values().filter(|round| !round.nodes.contains(id)).count();
+        let lost: usize = ids.iter().map(missing).sum();
+        let is_explained = lost <= kills.get() - kills_before && outcome.rounds.len() as u64 == ROUNDS;
+        match outcome.verify(ROUNDS, ids) {
+            Err(error) if lost == 0 || !is_explained => {
+                let sites = (0..ids.len()).filter(|site| missing(&ids[*site]) > 0).collect();
+                let error = run.explain(Error::new(format!("after {runs} good runs: {error}")));
+                return Err(Failure { error, sites });
+            }
+            _ => {}
         }
-        runs += 1;
+        (runs, lost_in_all) = (runs + 1, lost_in_all + lost);
         let seconds: Vec<_> = outcome.rounds.values().map(|round| round.seconds).collect();
-        println!("run {runs}, with {} nodes: all rounds complete and exact, in {seconds:?} s", ids.len());
+        println!("run {runs}, with {} nodes, {lost} messages lost, in {seconds:?} s", ids.len());
     }
-    Ok(())
+    Ok(lost_in_all)
 }
 
 /// Harms one funnel after the other. The inbound one is killed and stopped in the first quarter only, and the first half of
 /// the sites is never: they show whether anything grows.
-async fn harm(plan: Plan, sites: &mut Sites, until: Instant) -> Result<Harmed, Failure> {
+async fn harm(plan: Plan, sites: &mut Sites, kills: &Cell<usize>, until: Instant) -> Result<Harmed, Failure> {
     let mut random = fastrand::Rng::with_seed(plan.seed);
     let began = Instant::now();
     let steady_from = began + plan.duration / 4;
@@ -180,7 +206,9 @@ async fn harm(plan: Plan, sites: &mut Sites, until: Instant) -> Result<Harmed, F
         }
         let steady = plan.peers / 2;
         let (name, funnel, harm) = if random.u8(0..5) == 0 {
-            ("the SuperLink's site".into(), &mut sites.inbound, of_inbound(&mut random, Instant::now() < steady_from))
+            let harm = of_inbound(&mut random, Instant::now() < steady_from);
+            kills.update(|kills| kills + usize::from(harm == Harm::Killed));
+            ("the SuperLink's site".into(), &mut sites.inbound, harm)
         } else {
             let site = random.usize(0..plan.peers);
             (format!("site {site}"), &mut sites.outbound[site].funnel, of_outbound(&mut random, site >= steady))

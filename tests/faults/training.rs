@@ -10,6 +10,7 @@ use crate::{
     pair::{End, Pair, Setting},
     place::on,
     restartable::Harm,
+    silence::silence,
     small_disk::Filling,
     versions::venvs,
 };
@@ -31,6 +32,8 @@ pub(crate) enum Fault {
     Harm(End, Harm),
     /// The same in the middle of an upload.
     HarmInUpload(End, Harm),
+    /// The connections to a SuperLink or to a local port fall silent, and are found dead.
+    Silence(End),
     /// Nothing passes between the sites for so many seconds.
     Cut(u64),
     /// The SuperNodes' site loses its address in the middle of an upload, and gets another.
@@ -107,7 +110,7 @@ impl Training {
         let outcome = async {
             for (fault, round) in self.faults.iter().zip(1..) {
                 run.begun(round, rounds).await?;
-                let harmed = harm(pair, nodes, *fault).await;
+                let harmed = harm(pair, superlink, nodes, *fault).await;
                 harmed.map_err(|error| Error::new(format!("round {round}, {fault:?}: {error}")))?;
             }
             self.verify(&on(pair.setting.superlink(), run.finish()).await?, &ids)
@@ -134,13 +137,22 @@ impl Training {
     }
 }
 
-async fn harm(pair: &mut Pair, nodes: &[SuperNode], fault: Fault) -> Result<(), Error> {
+async fn harm(pair: &mut Pair, superlink: &SuperLink, nodes: &[SuperNode], fault: Fault) -> Result<(), Error> {
     match fault {
         Fault::None => Ok(()),
         Fault::Harm(end, harm) => pair.end(end).suffer(harm).await,
         Fault::HarmInUpload(end, harm) => {
             uploading(nodes, pair.setting.link.as_ref()).await?;
             pair.end(end).suffer(harm).await
+        }
+        Fault::Silence(end) => {
+            uploading(nodes, pair.setting.link.as_ref()).await?;
+            let (host, port) = match end {
+                End::Inbound => (pair.setting.superlink(), superlink.fleet().addr.port()),
+                End::Outbound => (pair.setting.nodes(), pair.dial().port()),
+            };
+            let host = host.cloned().ok_or_else(|| Error::new("there is no host of its own to be silent on"))?;
+            silence(&host, pair.end(end).id()?, port).await
         }
         Fault::Cut(seconds) => {
             let link = pair.setting.link.as_ref().ok_or_else(|| Error::new("there is no link to cut"))?;

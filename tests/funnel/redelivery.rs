@@ -3,16 +3,24 @@
 use std::{
     collections::HashSet,
     net::SocketAddr,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
     time::Duration,
 };
 
 use bytes::Bytes;
 use flower_iroh_funnel::{Api, EndpointAddr, Exposed, PeerConfig, SecretKey, protocol::Wire};
+use futures_util::future::join_all;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
 use http_body_util::{BodyExt, StreamBody};
 use hyper::body::{Frame, Incoming};
-use tokio::sync::{Notify, Semaphore};
+use tokio::{
+    io::AsyncWriteExt,
+    net::TcpStream,
+    sync::{Notify, Semaphore},
+};
 
 use super::{
     ports::free_addr,
@@ -55,6 +63,8 @@ struct SuperLink {
     objects: Mutex<HashSet<Bytes>>,
     asked: Notify,
     may_answer: Semaphore,
+    under_way: AtomicUsize,
+    most_under_way: AtomicUsize,
 }
 
 impl SuperLink {
@@ -65,6 +75,8 @@ impl SuperLink {
             objects: Mutex::default(),
             asked: Notify::new(),
             may_answer: Semaphore::new(0),
+            under_way: AtomicUsize::new(0),
+            most_under_way: AtomicUsize::new(0),
         };
         let superlink = Arc::new(superlink);
         let upstream = Upstream::start({
@@ -87,8 +99,11 @@ impl SuperLink {
             "PushObject" | "push-object" if self.objects.lock().unwrap().insert(message.clone()) => STORED,
             _ => &[],
         };
+        let under_way = self.under_way.fetch_add(1, Relaxed) + 1;
+        self.most_under_way.fetch_max(under_way, Relaxed);
         self.asked.notify_one();
         let _may = self.may_answer.acquire().await.unwrap();
+        self.under_way.fetch_sub(1, Relaxed);
         if is_grpc { in_grpc(answer) } else { full(StatusCode::OK, "application/protobuf", answer) }
     }
 
@@ -294,6 +309,30 @@ async fn a_reply_that_comes_for_the_first_time_is_answered_as_the_superlink_answ
             assert_eq!(ends.call(wire, "push-messages", other).await, NOT_ASKED, "it is another");
             ends.stop().await;
         }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_superlink_is_asked_for_one_message_at_a_time_by_those_who_have_asked() {
+    guarded(async {
+        let (superlink, upstream) = SuperLink::start().await;
+        let ends = Ends::start(upstream.speaking(Wire::Http)).await;
+        let mut halves = Vec::new();
+        for _ in 0..4 {
+            let mut half = TcpStream::connect(ends.dial()).await.unwrap();
+            let head = b"POST /v1/fleet/pull-messages HTTP/1.1\r\nhost: x\r\ncontent-length: 4\r\n\r\n";
+            half.write_all(&[&head[..], &pull(8)[..2]].concat()).await.unwrap();
+            halves.push(half);
+        }
+        let pulls = (0..16).map(|_| try_call(ends.dial(), Wire::Http, "pull-messages", pull(8)));
+        let pulls = tokio::spawn(join_all(pulls.collect::<Vec<_>>()));
+        superlink.asked.notified().await;
+        superlink.may_answer.add_permits(1000);
+        assert!(pulls.await.unwrap().iter().all(|answer| *answer == Some(Bytes::new())));
+        assert_eq!(superlink.most_under_way.load(Relaxed), 1);
+        drop(halves);
+        ends.stop().await;
     })
     .await;
 }
