@@ -9,7 +9,7 @@ use crate::{
     flower::{Context, Error, Version},
     pair::{End, Setting},
     real_flower::in_turn,
-    small_disk,
+    silence, small_disk,
     training::{Fault, Training},
     versions::{V1_39, V1_41},
 };
@@ -56,6 +56,9 @@ async fn training_over_grpc_outlives_connections_that_die_without_a_word() -> Re
 
 async fn silenced(version: Version, faults: &'static [Fault]) -> Result<(), Error> {
     let Some(setting) = setting().await? else { return Ok(()) };
+    if !silence::is_possible().await {
+        return Ok(());
+    }
     in_turn(Training { version, nodes: 2, elems: 2_000_000, faults }.run(setting)).await
 }
 

@@ -1,6 +1,6 @@
 //! Live TCP connections that fall silent: what stands between their ends forgets them, and tells neither.
 
-use std::{fs, process::Stdio};
+use std::{collections::HashSet, fs, process::Stdio};
 
 use lab::Host;
 use tokio::{io::AsyncWriteExt, process::Command};
@@ -12,12 +12,24 @@ use crate::{
 
 const ESTABLISHED: &str = "01";
 
-/// Silences the connections that are open to `port` on `host`, where the process `id` runs, for good. Later ones are not
+/// Whether there is nft. Says so where there is none, and fails there if `CI` is `true`.
+pub(crate) async fn is_possible() -> bool {
+    let missing = match Command::new("nft").arg("--version").output().await {
+        Ok(output) if output.status.success() => return true,
+        Ok(output) => output.status.to_string(),
+        Err(error) => error.to_string(),
+    };
+    assert_ne!(std::env::var("CI").as_deref(), Ok("true"), "CI must have nft: {missing}");
+    eprintln!("skipped: nft, of nftables, does not work: {missing}");
+    false
+}
+
+/// Silences the connections between `port` and the process `id`, on whichever side of it, for good. Later ones are not
 /// touched.
 pub(crate) async fn silence(host: &Host, id: u32, port: u16) -> Result<(), Error> {
-    let ports: Vec<_> = open_to(id, port)?.iter().map(u16::to_string).collect();
+    let ports: Vec<_> = others(id, port)?.iter().map(u16::to_string).collect();
     if ports.is_empty() {
-        return Err(Error::new(format!("nothing is connected to port {port}")));
+        return Err(Error::new(format!("nothing connects process {id} and port {port}")));
     }
     let ports = ports.join(", ");
     let rule = |side| format!("add rule inet silence input tcp {side} {{ {ports} }} drop\n");
@@ -25,16 +37,34 @@ pub(crate) async fn silence(host: &Host, id: u32, port: u16) -> Result<(), Error
     nft(host, &[table, &rule("sport"), &rule("dport")].concat()).await
 }
 
-/// The other ports of the connections to `port`.
-fn open_to(id: u32, port: u16) -> Result<Vec<u16>, Error> {
+/// The other ports of the process's connections of which one is `port`.
+fn others(id: u32, port: u16) -> Result<Vec<u16>, Error> {
+    let sockets = sockets(id)?;
     let file = format!("/proc/{id}/net/tcp");
     let table = fs::read_to_string(&file).context(|| format!("cannot read {file}"))?;
-    let open = table.lines().skip(1).filter_map(|line| {
-        let mut words = line.split_whitespace().skip(1);
-        let (local, remote, state) = (words.next()?, words.next()?, words.next()?);
-        (port_of(remote)? == port && state == ESTABLISHED).then(|| port_of(local))?
+    let connections = table.lines().skip(1).filter_map(|line| {
+        let words: Vec<_> = line.split_whitespace().collect();
+        let [_, local, remote, ESTABLISHED, _, _, _, _, _, socket, ..] = words[..] else { return None };
+        sockets.contains(socket).then_some((port_of(local)?, port_of(remote)?))
     });
-    Ok(open.collect())
+    Ok(connections
+        .filter_map(|(local, remote)| match (local == port, remote == port) {
+            (true, _) => Some(remote),
+            (_, true) => Some(local),
+            _ => None,
+        })
+        .collect())
+}
+
+/// The numbers of the process's sockets.
+fn sockets(id: u32) -> Result<HashSet<String>, Error> {
+    let folder = format!("/proc/{id}/fd");
+    let files = fs::read_dir(&folder).context(|| format!("cannot read {folder}"))?;
+    // A file may be closed meanwhile.
+    let targets = files.filter_map(|file| fs::read_link(file.ok()?.path()).ok());
+    Ok(targets
+        .filter_map(|target| Some(target.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.to_owned()))
+        .collect())
 }
 
 fn port_of(addr: &str) -> Option<u16> {

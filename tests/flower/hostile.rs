@@ -9,6 +9,7 @@ use std::{
 };
 
 use flower_iroh_funnel::{EndpointAddr, SecretKey, address_lookup::parse_peer, transport::Code};
+use futures_util::future::select_all;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::{
@@ -129,12 +130,14 @@ async fn round(attack: Attack, attacker: &Attacker) {
             }
         }
         Attack::Links => {
-            let oldest = attacker.link().await;
-            let mut newer = Vec::new();
-            for _ in 0..4 {
-                newer.push(attacker.link().await);
+            let mut links = Vec::new();
+            for _ in 0..5 {
+                links.push(attacker.link().await);
             }
-            assert_eq!(code(&oldest.closed().await), Some(Code::OVERLOADED));
+            // The one that came first, which need not be the one that was opened first.
+            let ends = links.iter().map(|link| Box::pin(link.closed()));
+            let (first, ..) = select_all(ends).await;
+            assert_eq!(code(&first), Some(Code::OVERLOADED));
         }
         Attack::Stranger => {
             let refused = match attacker.try_link().await {
