@@ -1,6 +1,6 @@
 //! What the fuzz targets of `tests/fuzz` reach beside the public API.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
@@ -35,8 +35,14 @@ pub fn read_hello(status: StatusCode, body: &[u8]) -> Result<Hello, Failure> {
 }
 
 /// The small fields of a protobuf message that comes in these pieces, if it is one: numbers, or else bytes.
-pub fn skim<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Option<Vec<(u64, Result<u64, Vec<u8>>)>> {
+pub fn skim<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Option<redelivery::Fields> {
     redelivery::skim(pieces)
+}
+
+/// The objects that a `PushMessagesRequest` names, and the fields of the answer that asks for all of them, made of another
+/// answer. `None` if either is none.
+pub fn ask_again(request: &[u8], answer: &[u8]) -> Option<(BTreeSet<Vec<u8>>, Option<redelivery::Fields>)> {
+    redelivery::ask_again(request, answer)
 }
 
 #[cfg(feature = "node")]

@@ -35,10 +35,7 @@ use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header::CONTEN
 use http_body::{Body as _, Frame};
 use http_body_util::{BodyExt, BodyStream, Limited, StreamBody};
 use iroh::EndpointId;
-use tokio::{
-    sync::{Semaphore, oneshot},
-    time::sleep,
-};
+use tokio::{sync::oneshot, time::sleep};
 use tracing::{Instrument, Span, info};
 
 use self::{
@@ -66,8 +63,6 @@ const STORED: &[u8] = &[0x08, 0x01];
 pub(crate) struct Redelivery {
     end: End,
     kept: Arc<Kept>,
-    /// To be handed something.
-    turn: Arc<Semaphore>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -108,7 +103,6 @@ impl Kind {
 #[derive(Debug)]
 pub(crate) struct Once {
     kept: Arc<Kept>,
-    turn: Arc<Semaphore>,
     peer: EndpointId,
     kind: Kind,
     wire: Wire,
@@ -127,14 +121,14 @@ impl Redelivery {
     }
 
     fn at(end: End) -> Self {
-        Self { end, kept: Arc::default(), turn: Arc::new(Semaphore::new(1)) }
+        Self { end, kept: Arc::default() }
     }
 
     /// A call that goes to `peer` or comes from it, if it is one of those that matter here.
     pub(crate) fn watch(&self, peer: EndpointId, api: Api, method: &str, wire: Wire) -> Option<Once> {
         let kind = Kind::of(self.end, api, method)?;
         let asked = Arc::new(Mutex::new(Skim::new(header(wire), kind.limits())));
-        Some(Once { kept: Arc::clone(&self.kept), turn: Arc::clone(&self.turn), peer, kind, wire, asked })
+        Some(Once { kept: Arc::clone(&self.kept), peer, kind, wire, asked })
     }
 }
 
@@ -159,7 +153,7 @@ impl Once {
             return Ok(self.settle(send(request).await?).await);
         }
         let request = self.read_whole(request).await?;
-        let turn = Arc::clone(&self.turn).acquire_owned().await.expect("it is never closed");
+        let turn = self.kept.turn(self.peer).await;
         let call = send(request);
         let (_waits, gone) = oneshot::channel::<()>();
         let carrying = async move {
@@ -417,12 +411,30 @@ fn write(message: Bytes, trailers: Option<HeaderMap>, wire: Wire) -> Body {
 
 /// The numbers and the texts among the small fields of a message that comes in these pieces, if it is one.
 #[cfg(fuzzing)]
-pub(crate) fn skim<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Option<Vec<(u64, Result<u64, Vec<u8>>)>> {
-    let read = |(field, value)| match value {
+pub(crate) fn skim<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Option<Fields> {
+    Skim::parse_pieces(pieces).map(plain)
+}
+
+/// The objects of a reply that is pushed, and the fields of the answer that asks for all of them instead of this one.
+#[cfg(fuzzing)]
+pub(crate) fn ask_again(request: &[u8], answer: &[u8]) -> Option<(BTreeSet<Vec<u8>>, Option<Fields>)> {
+    let reply = Reply::read(&Skim::parse(request)?)?;
+    Skim::parse(answer)?;
+    let asking = ask_for_all(answer, &reply.objects);
+    Some((reply.objects, Skim::parse(&asking).map(plain)))
+}
+
+/// The fields of a message: numbers, or else bytes.
+#[cfg(fuzzing)]
+pub(crate) type Fields = Vec<(u64, Result<u64, Vec<u8>>)>;
+
+#[cfg(fuzzing)]
+fn plain(fields: Vec<(u64, Value)>) -> Fields {
+    let plain = |(field, value)| match value {
         Value::Number(number) => (field, Ok(number)),
         Value::Bytes(bytes) => (field, Err(bytes)),
     };
-    Some(Skim::parse_pieces(pieces)?.into_iter().map(read).collect())
+    fields.into_iter().map(plain).collect()
 }
 
 fn header(wire: Wire) -> usize {

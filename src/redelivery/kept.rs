@@ -3,13 +3,16 @@
 use std::{
     collections::{HashMap, VecDeque},
     hash::{BuildHasher, RandomState},
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
 use bytes::Bytes;
 use iroh::EndpointId;
-use tokio::time::Instant;
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::Instant,
+};
 
 /// Longer than a SuperNode needs to find its way back; the SuperLink itself forgets a push after 180 s.
 const KEEP: Duration = Duration::from_secs(600);
@@ -24,10 +27,28 @@ const MAX_TRIED: usize = 1024;
 pub(super) struct Kept {
     peers: Mutex<HashMap<EndpointId, OfPeer>>,
     hasher: RandomState,
+    turn: One,
+}
+
+/// One at a time.
+#[derive(Clone, Debug)]
+struct One(Arc<Semaphore>);
+
+impl Default for One {
+    fn default() -> Self {
+        Self(Arc::new(Semaphore::new(1)))
+    }
+}
+
+impl One {
+    async fn acquire(self) -> OwnedSemaphorePermit {
+        self.0.acquire_owned().await.expect("it is never closed")
+    }
 }
 
 #[derive(Debug, Default)]
 struct OfPeer {
+    turn: One,
     /// The oldest first.
     handed: VecDeque<Handed>,
     tried: VecDeque<(u64, Instant)>,
@@ -62,6 +83,13 @@ pub(super) enum Push<'a> {
 }
 
 impl Kept {
+    /// Waits for the turn to be handed something. Of each peer one waits among those of others, however many it has.
+    pub(super) async fn turn(&self, peer: EndpointId) -> impl Send + use<> {
+        let own = self.with(peer, |of_peer| of_peer.turn.clone());
+        let own = own.acquire().await;
+        (self.turn.clone().acquire().await, own)
+    }
+
     pub(super) fn handed(&self, peer: EndpointId, node: u64, answer: Bytes) {
         self.with(peer, |of_peer| {
             of_peer.handed.push_back(Handed { node, answer, at: Instant::now(), times: 1 });
@@ -133,6 +161,7 @@ impl OfPeer {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::poll;
     use iroh::SecretKey;
     use tokio::time::advance;
 
@@ -157,6 +186,19 @@ mod tests {
         kept.handed(one, 7, "message".into());
         let times = std::iter::from_fn(|| kept.again(one, 7)).count();
         assert_eq!(times, usize::from(MAX_TIMES));
+    }
+
+    #[tokio::test]
+    async fn a_peer_with_many_calls_has_one_turn_among_those_of_others() {
+        let (kept, many, one) = (Kept::default(), peer(), peer());
+        let first = kept.turn(many).await;
+        let [mut second, mut third, mut other] = [many, many, one].map(|peer| Box::pin(kept.turn(peer)));
+        assert!(poll!(&mut second).is_pending() && poll!(&mut third).is_pending() && poll!(&mut other).is_pending());
+        drop(first);
+        assert!(poll!(&mut second).is_pending() && poll!(&mut third).is_pending());
+        drop(other.await);
+        drop(second.await);
+        drop(third.await);
     }
 
     #[tokio::test(start_paused = true)]
