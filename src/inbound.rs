@@ -131,9 +131,7 @@ impl Inbound {
             None => self.hand_on(api, &method, called, wire, request).await,
             Some(once) => {
                 let this = self.clone();
-                // Boxed: within this future it would be moved with every call.
-                let send =
-                    move |request| Box::pin(async move { this.hand_on(api, &method, called, wire, request).await });
+                let send = move |request| async move { this.hand_on(api, &method, called, wire, request).await };
                 once.carry(request, send, place).await
             }
         }

@@ -136,9 +136,30 @@ impl Once {
     /// Makes the call by `send` and gives its answer. If it hands something out, it is carried to its end whether or not its
     /// caller waits for it, and `held` is held meanwhile.
     ///
+    /// Boxed: within its caller's future it would be moved with every call, and most are none of these.
+    ///
     /// # Cancel safety
     /// Dropped, such a call goes on for half a minute at most, and any other ends.
-    pub(crate) async fn carry<F, T>(
+    pub(crate) fn carry<F, T>(
+        self,
+        request: Request<Body>,
+        send: impl FnOnce(Request<Body>) -> F + Send + 'static,
+        held: T,
+    ) -> Pin<Box<dyn Future<Output = Result<Response<Body>, Failure>> + Send>>
+    where
+        F: Future<Output = Result<Response<Body>, Failure>> + Send + 'static,
+        T: Send + 'static,
+    {
+        if self.kind == Kind::Pull {
+            return Box::pin(self.carry_to_the_end(request, send, held));
+        }
+        Box::pin(async move {
+            let request = request.map(|body| forward::boxed(Skimmed::new(body, Arc::clone(&self.asked))));
+            Ok(self.settle(send(request).await?).await)
+        })
+    }
+
+    async fn carry_to_the_end<F, T>(
         self,
         request: Request<Body>,
         send: impl FnOnce(Request<Body>) -> F,
@@ -148,10 +169,6 @@ impl Once {
         F: Future<Output = Result<Response<Body>, Failure>> + Send + 'static,
         T: Send + 'static,
     {
-        if self.kind != Kind::Pull {
-            let request = request.map(|body| forward::boxed(Skimmed::new(body, Arc::clone(&self.asked))));
-            return Ok(self.settle(send(request).await?).await);
-        }
         let request = self.read_whole(request).await?;
         let turn = self.kept.turn(self.peer).await;
         let call = send(request);
