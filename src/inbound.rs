@@ -10,7 +10,6 @@ use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use iroh::EndpointId;
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, debug, debug_span, info, warn};
 
@@ -24,6 +23,7 @@ use crate::{
     passthrough::{Passing, PassthroughTarget},
     protocol::{Api, Failure, FlowerError, MAX_ERROR_BODY, Method, Route, Status, Translation, Wire},
     redelivery::Redelivery,
+    transport::Seldom,
     tunnel::{ApiReport, Hello, WireReport},
     upstream::{Probe, Upstream, UpstreamClient, UpstreamState, Upstreams},
 };
@@ -52,7 +52,7 @@ struct Shared {
     probe: Probe,
     redelivery: Redelivery,
     news: Mutex<HashSet<(Api, String)>>,
-    warned: Mutex<HashMap<Api, Instant>>,
+    warnings: Mutex<HashMap<Api, Seldom>>,
 }
 
 impl Inbound {
@@ -61,8 +61,8 @@ impl Inbound {
         let Exposed { upstreams, trust, passthrough, .. } = exposed;
         let upstreams = Arc::new(upstreams);
         let probe = Probe::new(Arc::clone(&upstreams), access.clone());
-        let (redelivery, news, warned) = (Redelivery::inbound(), Mutex::default(), Mutex::default());
-        let shared = Shared { access, audit, upstreams, passthrough, probe, redelivery, news, warned };
+        let (redelivery, news, warnings) = (Redelivery::inbound(), Mutex::default(), Mutex::default());
+        let shared = Shared { access, audit, upstreams, passthrough, probe, redelivery, news, warnings };
         Self { shared: Arc::new(shared), client: UpstreamClient::new(&trust), passing: Passing::default() }
     }
 
@@ -210,11 +210,10 @@ impl Inbound {
 
     /// Tells of an error that the caller's wire has no status for, once in a while.
     fn warn_of(&self, api: Api, unmatched: &str) {
-        let mut warned = self.shared.warned.lock().unwrap_or_else(PoisonError::into_inner);
-        if warned.get(&api).is_none_or(|at| at.elapsed() >= WARNING_INTERVAL) {
-            warned.insert(api, Instant::now());
+        let mut warnings = self.shared.warnings.lock().unwrap_or_else(PoisonError::into_inner);
+        warnings.entry(api).or_insert_with(|| Seldom::every(WARNING_INTERVAL)).tell(|| {
             warn!(%api, "the caller's wire has no status like {unmatched}; one stands for it that does least harm");
-        }
+        });
     }
 
     fn hello(&self, peer: EndpointId) -> Response<Body> {

@@ -28,11 +28,11 @@ impl Figures {
         inbound: &Restartable,
         outbound: impl ExactSizeIterator<Item = &'a Restartable>,
     ) -> Result<(), Error> {
-        self.inbound.push(Sample { memory_kib: inbound.memory()?, descriptors: inbound.descriptors()? });
+        self.inbound.push(Sample { memory_kib: inbound.process()?.rss(), descriptors: inbound.descriptors()? });
         let count = outbound.len().max(1);
         let mut sum = Sample { memory_kib: 0, descriptors: 0 };
         for funnel in outbound {
-            sum.memory_kib += funnel.memory()?;
+            sum.memory_kib += funnel.process()?.rss();
             sum.descriptors += funnel.descriptors()?;
         }
         self.outbound.push(Sample { memory_kib: sum.memory_kib / count as u64, descriptors: sum.descriptors / count });

@@ -112,15 +112,6 @@ impl Restartable {
         Ok(fs::read_dir(&folder).context(|| format!("cannot read {folder}"))?.count())
     }
 
-    /// How much memory it holds, in KiB. Reads `/proc`.
-    pub(crate) fn memory(&self) -> Result<u64, Error> {
-        let file = format!("/proc/{}/status", self.id()?);
-        let status = fs::read_to_string(&file).context(|| format!("cannot read {file}"))?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-        let memory = line.and_then(|line| line.trim().trim_end_matches(" kB").parse().ok());
-        memory.ok_or_else(|| Error::new(format!("{file} names no memory")))
-    }
-
     pub(crate) fn id(&self) -> Result<u32, Error> {
         self.process()?.id().ok_or_else(|| Error::new("the funnel has ended"))
     }

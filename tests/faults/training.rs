@@ -110,7 +110,7 @@ impl Training {
         let outcome = async {
             for (fault, round) in self.faults.iter().zip(1..) {
                 run.begun(round, rounds).await?;
-                let harmed = harm(pair, superlink, nodes, *fault).await;
+                let harmed = harm(pair, superlink, nodes, (round, *fault)).await;
                 harmed.map_err(|error| Error::new(format!("round {round}, {fault:?}: {error}")))?;
             }
             self.verify(&on(pair.setting.superlink(), run.finish()).await?, &ids)
@@ -137,15 +137,26 @@ impl Training {
     }
 }
 
-async fn harm(pair: &mut Pair, superlink: &SuperLink, nodes: &[SuperNode], fault: Fault) -> Result<(), Error> {
+async fn harm(
+    pair: &mut Pair,
+    superlink: &SuperLink,
+    nodes: &[SuperNode],
+    (round, fault): (u64, Fault),
+) -> Result<(), Error> {
     match fault {
         Fault::None => Ok(()),
-        Fault::Harm(end, harm) => pair.end(end).suffer(harm).await,
+        Fault::Harm(end, harm) => {
+            if (end, harm) == (End::Inbound, Harm::Killed) {
+                received(nodes, round).await?;
+            }
+            pair.end(end).suffer(harm).await
+        }
         Fault::HarmInUpload(end, harm) => {
             uploading(nodes, pair.setting.link.as_ref()).await?;
             pair.end(end).suffer(harm).await
         }
         Fault::Silence(end) => {
+            received(nodes, round).await?;
             uploading(nodes, pair.setting.link.as_ref()).await?;
             let (host, port) = match end {
                 End::Inbound => (pair.setting.superlink(), superlink.fleet().addr.port()),
@@ -174,6 +185,18 @@ async fn harm(pair: &mut Pair, superlink: &SuperLink, nodes: &[SuperNode], fault
             Ok(())
         }
     }
+}
+
+/// Waits until every node has its message of this round, the first of which is 1: one that a SuperLink hands out in the
+/// moment in which its funnel dies, or their connection does, is lost.
+async fn received(nodes: &[SuperNode], round: u64) -> Result<(), Error> {
+    let has_received =
+        |node: &SuperNode| Ok::<_, Error>(node.logged()?.matches("Received successfully").count() as u64 >= round);
+    // A file tells nobody that it grew.
+    while nodes.iter().map(has_received).collect::<Result<Vec<_>, _>>()?.contains(&false) {
+        sleep(LOOK).await;
+    }
+    Ok(())
 }
 
 /// Waits until one of the nodes sends a model, and a good part of it has crossed the link, if there is one.

@@ -122,9 +122,22 @@ impl FunnelProcess {
     ///
     /// If it cannot be read, as outside of Linux.
     pub fn peak_rss(&self) -> u64 {
+        self.memory("VmHWM:")
+    }
+
+    /// The memory it holds now, in KiB.
+    ///
+    /// # Panics
+    ///
+    /// As [`peak_rss`](Self::peak_rss).
+    pub fn rss(&self) -> u64 {
+        self.memory("VmRSS:")
+    }
+
+    fn memory(&self, name: &str) -> u64 {
         let path = format!("/proc/{}/status", self.id().expect("it runs"));
         let status = std::fs::read_to_string(path).expect("a process has a status");
-        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("with its memory");
+        let line = status.lines().find_map(|line| line.strip_prefix(name)).expect("with its memory");
         line.trim().trim_end_matches(" kB").parse().expect("in KiB")
     }
 
