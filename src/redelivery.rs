@@ -39,7 +39,7 @@ use tokio::{sync::oneshot, time::sleep};
 use tracing::{Instrument, Span, info};
 
 use self::{
-    kept::{Kept, Push},
+    kept::{Kept, Push, ReadReply},
     skim::{Limits, Skim, Skimmed, Value, bytes, number},
 };
 use crate::{
@@ -107,6 +107,7 @@ pub(crate) struct Once {
     kind: Kind,
     wire: Wire,
     asked: Arc<Mutex<Skim>>,
+    _read: Option<ReadReply>,
 }
 
 impl Redelivery {
@@ -127,8 +128,9 @@ impl Redelivery {
     /// A call that goes to `peer` or comes from it, if it is one of those that matter here.
     pub(crate) fn watch(&self, peer: EndpointId, api: Api, method: &str, wire: Wire) -> Option<Once> {
         let kind = Kind::of(self.end, api, method)?;
+        let read = if kind == Kind::Reply { Some(self.kept.read_reply(peer)?) } else { None };
         let asked = Arc::new(Mutex::new(Skim::new(header(wire), kind.limits())));
-        Some(Once { kept: Arc::clone(&self.kept), peer, kind, wire, asked })
+        Some(Once { kept: Arc::clone(&self.kept), peer, kind, wire, asked, _read: read })
     }
 }
 

@@ -20,6 +20,8 @@ const KEEP: Duration = Duration::from_secs(600);
 const MAX_TIMES: u8 = 3;
 /// Bytes of messages, for each peer. One takes some hundreds, and a hundred more for each piece of its model.
 const MAX_HANDED: usize = 1 << 20;
+/// Replies of each peer that are read at a time, up to 256 KiB each.
+const MAX_READ_REPLIES: usize = 16;
 /// Pushes, for each peer. What is under way when a link breaks is a handful for each node.
 const MAX_TRIED: usize = 1024;
 
@@ -49,6 +51,7 @@ impl One {
 #[derive(Debug, Default)]
 struct OfPeer {
     turn: One,
+    read_replies: Arc<()>,
     /// The oldest first.
     handed: VecDeque<Handed>,
     tried: VecDeque<(u64, Instant)>,
@@ -82,7 +85,19 @@ pub(super) enum Push<'a> {
     },
 }
 
+/// A reply of a peer's that is read while it passes, until it is dropped.
+#[derive(Debug)]
+pub(super) struct ReadReply(#[expect(dead_code, reason = "it is counted")] Arc<()>);
+
 impl Kept {
+    /// `None` where too many of the peer's are being read.
+    pub(super) fn read_reply(&self, peer: EndpointId) -> Option<ReadReply> {
+        self.with(peer, |of_peer| {
+            let read = Arc::clone(&of_peer.read_replies);
+            (Arc::strong_count(&read) <= 1 + MAX_READ_REPLIES).then_some(ReadReply(read))
+        })
+    }
+
     /// Waits for the turn to be handed something. Of each peer one waits among those of others, however many it has.
     pub(super) async fn turn(&self, peer: EndpointId) -> impl Send + use<> {
         let own = self.with(peer, |of_peer| of_peer.turn.clone());
@@ -155,7 +170,7 @@ impl OfPeer {
 
     fn is_forgotten(&mut self) -> bool {
         self.forget_the_old();
-        self.handed.is_empty() && self.tried.is_empty()
+        self.handed.is_empty() && self.tried.is_empty() && Arc::strong_count(&self.read_replies) == 1
     }
 }
 
@@ -199,6 +214,16 @@ mod tests {
         drop(other.await);
         drop(second.await);
         drop(third.await);
+    }
+
+    #[tokio::test]
+    async fn not_all_replies_of_a_peer_are_read_at_a_time() {
+        let (kept, many, one) = (Kept::default(), peer(), peer());
+        let read: Vec<_> = std::iter::from_fn(|| kept.read_reply(many)).collect();
+        assert_eq!(read.len(), MAX_READ_REPLIES);
+        assert!(kept.read_reply(one).is_some() && kept.read_reply(many).is_none());
+        drop(read);
+        assert!(kept.read_reply(many).is_some());
     }
 
     #[tokio::test(start_paused = true)]
