@@ -11,8 +11,8 @@
 //! Each costs the node its round. The SuperLink is always asked first, so that it decides who may have anything. Then:
 //!
 //! - The inbound end carries `PullMessages` to its end even if its caller is gone, and keeps the message until the node has
-//!   confirmed or answered it. It goes to the same peer and node only. It makes one such call at a time: what it has asked for
-//!   when it is killed itself, a SuperLink hands to nobody, and that is one message at most.
+//!   confirmed or answered it. It goes to the same peer and node only. It makes one such call at a time, while the SuperLink
+//!   answers: what it has asked for when it is killed itself, a SuperLink hands to nobody, and that is one message at most.
 //! - Both ends remember what was pushed, whatever became of it, since either may be what breaks. A reply that comes again and is
 //!   asked for nothing is asked for all its objects, in no session: a SuperLink then takes those that it lacks, as it does from
 //!   SuperNodes that are older than sessions. An object that comes again and is "not stored" is stored.
@@ -24,6 +24,7 @@ mod skim;
 
 use std::{
     collections::BTreeSet,
+    convert::Infallible,
     pin::Pin,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -53,6 +54,8 @@ const MAX_MESSAGE: usize = 256 << 10;
 const MAX_QUESTION: usize = 4 << 10;
 /// Of the objects that a reply is made of, each within the other.
 const MAX_DEPTH: usize = 16;
+/// A SuperLink that takes longer to hand something out is asked by others meanwhile.
+const TURN: Duration = Duration::from_secs(2);
 /// For an answer whose caller is gone.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// `PushObjectResponse` that says that the object is stored.
@@ -176,13 +179,14 @@ impl Once {
         let call = send(request);
         let (_waits, gone) = oneshot::channel::<()>();
         let carrying = async move {
-            let _held = (held, turn);
+            let _held = held;
             let deadline = async {
                 let _ = gone.await;
                 sleep(PATIENCE).await;
             };
             tokio::select! {
                 answer = call => Ok(self.settle(answer?).await),
+                never = end_after(TURN, turn) => match never {},
                 () = deadline => Err(Failure::unavailable("the SuperLink does not answer, and nobody waits for it any more")),
             }
         };
@@ -273,6 +277,13 @@ impl Drop for Once {
             }
         }
     }
+}
+
+/// Drops the turn after a while, and goes on for ever.
+async fn end_after(length: Duration, turn: impl Send) -> Infallible {
+    sleep(length).await;
+    drop(turn);
+    std::future::pending().await
 }
 
 /// A request of these calls.

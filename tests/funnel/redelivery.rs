@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashSet,
+    future::pending,
     net::SocketAddr,
     sync::{
         Arc, Mutex,
@@ -38,6 +39,8 @@ const ASKED: &[u8] = &[0x1a, 1, b'r', 0x1a, 1, b'o', 0x22, 1, b's'];
 const NOT_ASKED: &[u8] = &[0x22, 1, b't'];
 /// The latter, with all that the reply holds and no session in the end.
 const ASKED_AGAIN: &[u8] = &[0x22, 1, b't', 0x1a, 1, b'o', 0x1a, 1, b'r', 0x22, 0];
+/// A node that gets no answer when it pulls.
+const NEVER: u8 = 9;
 const BOTH: [Wire; 2] = [Wire::Grpc, Wire::Http];
 
 /// `PullMessagesRequest`.
@@ -92,6 +95,10 @@ impl SuperLink {
         let body = request.into_body().collect().await.unwrap().to_bytes();
         let message = if is_grpc { body.slice(5..) } else { body };
         let answer = match path.rsplit('/').next().unwrap() {
+            "PullMessages" | "pull-messages" if message[3] == NEVER => {
+                self.asked.notify_one();
+                pending().await
+            }
             "PullMessages" | "pull-messages" if message[3] == 7 => {
                 self.message.lock().unwrap().take().unwrap_or_default()
             }
@@ -115,7 +122,7 @@ impl SuperLink {
             ends.replace(broken).await;
         };
         tokio::select! {
-            () = async { assert_eq!(call.await, None, "answered too early"); std::future::pending().await } => {}
+            () = async { assert_eq!(call.await, None, "answered too early"); pending().await } => {}
             () = breaking => {}
         }
         self.may_answer.add_permits(1000);
@@ -332,6 +339,24 @@ async fn a_superlink_is_asked_for_one_message_at_a_time_by_those_who_have_asked(
         assert!(pulls.await.unwrap().iter().all(|answer| *answer == Some(Bytes::new())));
         assert_eq!(superlink.most_under_way.load(Relaxed), 1);
         drop(halves);
+        ends.stop().await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_poll_that_is_never_answered_does_not_hold_up_the_others() {
+    guarded(async {
+        let (superlink, upstream) = SuperLink::start().await;
+        let ends = Ends::start(upstream.speaking(Wire::Http)).await;
+        superlink.may_answer.add_permits(1000);
+        tokio::select! {
+            answer = try_call(ends.dial(), Wire::Http, "pull-messages", pull(NEVER)) => panic!("answered: {answer:?}"),
+            message = async {
+                superlink.asked.notified().await;
+                ends.call(Wire::Http, "pull-messages", pull(7)).await
+            } => assert_eq!(message, MESSAGE),
+        }
         ends.stop().await;
     })
     .await;
