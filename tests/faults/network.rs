@@ -14,7 +14,7 @@ use crate::{
     versions::{V1_39, V1_41},
 };
 
-/// `None` where there are no emulated links, or no small disks.
+/// `None` where there are no emulated links, no small disks, or no firewall.
 async fn setting() -> Result<Option<Setting>, Error> {
     if let Err(unavailable) = lab::available() {
         assert_ne!(std::env::var("CI").as_deref(), Ok("true"), "CI must have emulated links");
@@ -22,7 +22,7 @@ async fn setting() -> Result<Option<Setting>, Error> {
         return Ok(None);
     }
     let folder = tempfile::tempdir().context(|| "no temporary directory".into())?;
-    if !small_disk::is_possible(folder.path()).await {
+    if !(small_disk::is_possible(folder.path()).await && silence::is_possible().await) {
         return Ok(None);
     }
     let (delay, queue) = (Duration::from_millis(20), Duration::from_millis(50));
@@ -33,33 +33,23 @@ async fn setting() -> Result<Option<Setting>, Error> {
 #[tokio::test(flavor = "multi_thread")]
 async fn training_over_http_outlives_a_network_that_fails_and_a_disk_that_is_full() -> Result<(), Error> {
     let Some(setting) = setting().await? else { return Ok(()) };
-    let faults = &[Fault::None, Fault::Cut(10), Fault::Moved, Fault::FullDisk(5), Fault::None];
+    let faults = &[
+        Fault::None,
+        Fault::Cut(10),
+        Fault::Moved,
+        Fault::FullDisk(5),
+        Fault::Silence(End::Inbound),
+        Fault::Silence(End::Outbound),
+        Fault::None,
+    ];
     in_turn(Training { version: V1_41, nodes: 2, elems: 2_000_000, faults }.run(setting)).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn training_over_grpc_outlives_a_network_that_fails() -> Result<(), Error> {
     let Some(setting) = setting().await? else { return Ok(()) };
-    let faults = &[Fault::None, Fault::Cut(10), Fault::None];
+    let faults = &[Fault::None, Fault::Cut(10), Fault::Silence(End::Inbound), Fault::None];
     in_turn(Training { version: V1_39, nodes: 2, elems: 2_000_000, faults }.run(setting)).await
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn training_over_http_outlives_connections_that_die_without_a_word() -> Result<(), Error> {
-    silenced(V1_41, &[Fault::None, Fault::Silence(End::Inbound), Fault::Silence(End::Outbound), Fault::None]).await
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn training_over_grpc_outlives_connections_that_die_without_a_word() -> Result<(), Error> {
-    silenced(V1_39, &[Fault::None, Fault::Silence(End::Inbound), Fault::None]).await
-}
-
-async fn silenced(version: Version, faults: &'static [Fault]) -> Result<(), Error> {
-    let Some(setting) = setting().await? else { return Ok(()) };
-    if !silence::is_possible().await {
-        return Ok(());
-    }
-    in_turn(Training { version, nodes: 2, elems: 2_000_000, faults }.run(setting)).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
