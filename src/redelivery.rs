@@ -51,7 +51,7 @@ use crate::{
 /// A larger answer passes as it comes, and is not kept; so does a reply with more than this of names.
 const MAX_MESSAGE: usize = 256 << 10;
 /// Of a request that names a node and a number, and is some tens of bytes.
-const MAX_QUESTION: usize = 4 << 10;
+const MAX_QUESTION: usize = 16 << 10;
 /// Of the objects that a reply is made of, each within the other.
 const MAX_DEPTH: usize = 16;
 /// A SuperLink that takes longer to hand something out is asked by others meanwhile.

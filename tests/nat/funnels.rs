@@ -28,7 +28,7 @@ use crate::{
     support::{LocalClient, Running, Upstream, http_call, piecewise},
 };
 
-const POLL: &str = "/v1/fleet/pull-messages";
+const PULL: &str = "/v1/fleet/pull-object";
 const PUSH: &str = "/v1/fleet/push-object";
 /// Of a call under way.
 const PIECE: usize = 16 << 10;
@@ -122,7 +122,7 @@ impl SuperNode {
         let answer = on(&self.site.host, {
             let payload = payload.clone();
             async move {
-                let response = LocalClient::http(dial).send(http_call(POLL, payload)).await.unwrap();
+                let response = LocalClient::http(dial).send(http_call(PULL, payload)).await.unwrap();
                 assert_eq!(response.status(), 200);
                 response.into_body().collect().await.unwrap().to_bytes()
             }
