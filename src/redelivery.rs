@@ -240,9 +240,10 @@ impl Once {
                 let reply = Reply::read(asked.fields)?;
                 let is_asked_for = bytes(&Skim::parse(message)?, 3).is_some();
                 if !is_asked_for && self.kept.was_tried(self.peer, &reply.push(asked.node)) {
+                    let objects = objects(asked.fields)?;
                     info!(node = asked.node, "a reply is known: the answer that asked for its objects did not arrive");
                     self.kept.tried(self.peer, &Push::Objects { node: asked.node, run: reply.run });
-                    return Some(ask_for_all(message, &reply.objects));
+                    return Some(ask_for_all(message, &objects));
                 }
             }
             Kind::Object => {
@@ -311,21 +312,25 @@ impl<'a> Asked<'a> {
 struct Reply {
     run: u64,
     id: Vec<u8>,
-    objects: BTreeSet<Vec<u8>>,
 }
 
 impl Reply {
     fn read(asked: &[(u64, Value)]) -> Option<Self> {
         let message = Skim::parse(bytes(asked, 2)?)?;
         let metadata = Skim::parse(bytes(&message, 1)?)?;
-        let mut objects = BTreeSet::new();
-        find_objects(bytes(asked, 3)?, MAX_DEPTH, &mut objects)?;
-        Some(Self { run: number(&metadata, 1)?, id: bytes(&metadata, 2)?.to_vec(), objects })
+        Some(Self { run: number(&metadata, 1)?, id: bytes(&metadata, 2)?.to_vec() })
     }
 
     fn push(&self, node: u64) -> Push<'_> {
         Push::Reply { node, id: &self.id }
     }
+}
+
+/// The names of all objects of a reply that is pushed.
+fn objects(asked: &[(u64, Value)]) -> Option<BTreeSet<Vec<u8>>> {
+    let mut found = BTreeSet::new();
+    find_objects(bytes(asked, 3)?, MAX_DEPTH, &mut found)?;
+    Some(found)
 }
 
 /// The names in an `ObjectTree`.
@@ -448,10 +453,12 @@ pub(crate) fn skim<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Option<Fie
 /// The objects of a reply that is pushed, and the fields of the answer that asks for all of them instead of this one.
 #[cfg(fuzzing)]
 pub(crate) fn ask_again(request: &[u8], answer: &[u8]) -> Option<(BTreeSet<Vec<u8>>, Option<Fields>)> {
-    let reply = Reply::read(&Skim::parse(request)?)?;
+    let asked = Skim::parse(request)?;
+    Reply::read(&asked)?;
     Skim::parse(answer)?;
-    let asking = ask_for_all(answer, &reply.objects);
-    Some((reply.objects, Skim::parse(&asking).map(plain)))
+    let objects = objects(&asked)?;
+    let asking = ask_for_all(answer, &objects);
+    Some((objects, Skim::parse(&asking).map(plain)))
 }
 
 /// The fields of a message: numbers, or else bytes.
