@@ -9,11 +9,11 @@ mod follow;
 mod format;
 mod name;
 
-use std::{fmt, iter, num::NonZeroU32};
+use std::{fmt, num::NonZeroU32};
 
 use iroh::EndpointId;
 
-pub(crate) use self::follow::follow;
+pub(crate) use self::follow::{Nudge, follow};
 #[cfg(fuzzing)]
 pub(crate) use self::format::{read, write};
 pub use self::{
@@ -63,7 +63,8 @@ pub enum Standing {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Pending {
-    /// The name that who uses it gets; with more than one use, those after the first get a number as well.
+    /// The name that who uses it gets; with more than one use, those after the first get a number as well. While some are
+    /// left, it stands for the first peer and for the invitation.
     pub name: Name,
     /// What who uses it may call.
     pub apis: ApiSet,
@@ -147,7 +148,9 @@ impl Roster {
         uses: NonZeroU32,
         expires: Timestamp,
     ) -> Result<(), NameTaken> {
-        self.check_free(&name, None)?;
+        if self.is_peers(&name) || self.is_invitations(&name) {
+            return Err(NameTaken(name));
+        }
         self.invitations.push(Pending { name, apis, uses, expires, secret: invitation.secret().digest() });
         Ok(())
     }
@@ -156,6 +159,15 @@ impl Roster {
     pub fn withdraw(&mut self, name: &str) -> bool {
         let before = self.invitations.len();
         self.invitations.retain(|pending| pending.name.as_str() != name);
+        self.invitations.len() < before
+    }
+
+    /// Withdraws what is left of the invitation by which a peer came, as its name tells: with another key it would be let in
+    /// again. Says whether there was one.
+    pub fn withdraw_invitation_of(&mut self, id: EndpointId) -> bool {
+        let Some(name) = self.peer(id).and_then(|peer| peer.name.clone()) else { return false };
+        let before = self.invitations.len();
+        self.invitations.retain(|pending| pending.name != name && !name.is_numbered(&pending.name));
         self.invitations.len() < before
     }
 
@@ -190,7 +202,10 @@ impl Roster {
 
     fn put(&mut self, id: EndpointId, name: Option<Name>, set: impl FnOnce(&mut Member)) -> Result<(), NameTaken> {
         if let Some(name) = &name {
-            self.check_free(name, Some(id))?;
+            let is_own = self.peer(id).is_some_and(|peer| peer.name.as_ref() == Some(name));
+            if !is_own && (self.is_peers(name) || self.is_invitations(name)) {
+                return Err(NameTaken(name.clone()));
+            }
         }
         let peer = self.entry(id);
         peer.name = name.or(peer.name.take());
@@ -207,18 +222,21 @@ impl Roster {
         &mut self.peers[place]
     }
 
-    /// A name stands for one peer, or for those that will come.
-    fn check_free(&self, name: &Name, own: Option<EndpointId>) -> Result<(), NameTaken> {
-        let is_peers = self.peers.iter().any(|peer| peer.name.as_ref() == Some(name) && Some(peer.id) != own);
-        let is_invitations = self.invitations.iter().any(|pending| pending.name == *name);
-        if is_peers || is_invitations { Err(NameTaken(name.clone())) } else { Ok(()) }
+    fn is_peers(&self, name: &Name) -> bool {
+        self.peers.iter().any(|peer| peer.name.as_ref() == Some(name))
     }
 
-    /// The name itself, or with the first number that makes it free.
+    fn is_invitations(&self, name: &Name) -> bool {
+        self.invitations.iter().any(|pending| pending.name == *name)
+    }
+
+    /// The name of an invitation itself, or with the first number that makes it free.
     fn free_name(&self, name: Name) -> Name {
-        let is_peers = |name: &Name| self.peers.iter().any(|peer| peer.name.as_ref() == Some(name));
-        let numbered = (2..).map(|number| name.numbered(number));
-        iter::once(name.clone()).chain(numbered).find(|name| !is_peers(name)).expect("numbers do not end")
+        let is_free = |name: &Name| !self.is_peers(name) && !self.is_invitations(name);
+        if !self.is_peers(&name) {
+            return name;
+        }
+        (2..).map(|number| name.numbered(number)).find(is_free).expect("numbers do not end")
     }
 }
 
@@ -296,6 +314,30 @@ mod tests {
         assert!(roster.invitations().is_empty());
         assert_eq!(roster.redeem(peer(), &secret, now), Err(NotInvited::Unknown));
         assert_eq!(roster.peers().len(), 2);
+    }
+
+    #[test]
+    fn the_name_of_an_invitation_in_use_is_its_first_peers_and_nobody_elses() {
+        let now = Timestamp::now();
+        let (mut roster, secret) = inviting(3);
+        let first = roster.redeem(peer(), &secret, now).unwrap().id;
+        roster.allow(first, Some(name("site")), Api::Control.into()).unwrap();
+        assert!(roster.rename(peer(), name("site")).is_err());
+        let (expires, second) = (now.plus(DAY), name("site-2"));
+        assert!(roster.invite(&invitation(), name("site"), Api::Fleet.into(), NonZeroU32::MIN, expires).is_err());
+        roster.invite(&invitation(), second, Api::Fleet.into(), NonZeroU32::MIN, expires).unwrap();
+        let third = roster.redeem(peer(), &secret, now).unwrap();
+        assert_eq!(third.name, Some(name("site-3")));
+
+        let other = peer();
+        roster.allow(other, Some(name("site-x")), Api::Fleet.into()).unwrap();
+        assert!(!roster.withdraw_invitation_of(other) && !roster.withdraw_invitation_of(peer()));
+        roster.invite(&invitation(), name("side"), Api::Fleet.into(), NonZeroU32::MIN, expires).unwrap();
+        assert!(roster.withdraw_invitation_of(third.id) && !roster.withdraw_invitation_of(first));
+        assert_eq!(
+            roster.invitations().iter().map(|pending| pending.name.as_str()).collect::<Vec<_>>(),
+            ["site-2", "side"]
+        );
     }
 
     #[test]

@@ -53,15 +53,19 @@ impl RosterFile {
             Ok(changed) => changed,
             Err(error) => return Ok(Err(error)),
         };
-        let written = whole_file::replace(&self.path, format::write(&roster).as_bytes());
+        let text = format::write(&roster);
+        check_readable(&text).map_err(|error| self.failed(Problem::Write(error)))?;
+        let written = whole_file::replace(&self.path, text.as_bytes());
         written.map_err(|error| self.failed(Problem::Write(error)))?;
         Ok(Ok(changed))
     }
 
-    /// Reads it, `None` if there is no such file.
+    /// Reads it, `None` if there is no such file, or nothing in it.
     pub(super) fn find(&self) -> Result<Option<Roster>, RosterError> {
         let text = whole_file::read(&self.path, MAX_ROSTER).map_err(|error| self.failed(Problem::Read(error)))?;
-        text.map(|text| format::read(&text).map_err(|mistake| self.failed(Problem::Text(mistake)))).transpose()
+        text.filter(|text| !text.is_empty())
+            .map(|text| format::read(&text).map_err(|mistake| self.failed(Problem::Text(mistake))))
+            .transpose()
     }
 
     fn lock(&self) -> io::Result<File> {
@@ -74,6 +78,14 @@ impl RosterFile {
     fn failed(&self, problem: Problem) -> RosterError {
         RosterError { path: self.path.clone(), problem }
     }
+}
+
+/// A roster that could not be read again would shut its operator out of it.
+fn check_readable(text: &str) -> io::Result<()> {
+    if text.len() as u64 > MAX_ROSTER {
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("it would have more than {MAX_ROSTER} bytes")));
+    }
+    format::read(text).map(drop).map_err(io::Error::other)
 }
 
 /// A roster that cannot be used.
@@ -112,11 +124,14 @@ impl Error for RosterError {
 
 #[cfg(test)]
 mod tests {
-    use std::convert::Infallible;
+    use std::{convert::Infallible, num::NonZeroU32, time::Duration};
 
     use iroh::SecretKey;
 
-    use super::*;
+    use super::{super::NotInvited, *};
+    use crate::{invitation::Invitation, protocol::Api, timestamp::Timestamp};
+
+    const HOUR: Duration = Duration::from_secs(3600);
 
     fn add(roster: &mut Roster) -> Result<(), Infallible> {
         roster.deny(SecretKey::generate().public());
@@ -147,6 +162,34 @@ mod tests {
         fs::write(file.path(), "[[peer").unwrap();
         assert!(file.update(add).unwrap_err().to_string().contains("a mistake in the roster"));
         assert_eq!(fs::read_to_string(file.path()).unwrap(), "[[peer");
+    }
+
+    #[test]
+    fn an_invitation_for_several_is_used_through_the_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = RosterFile::new(folder.path().join("peers.toml"));
+        let (now, fleet) = (Timestamp::now(), Api::Fleet.into());
+        let invitation = Invitation::new(SecretKey::generate().public().into());
+        let (name, uses, expires) = ("site".parse().unwrap(), NonZeroU32::new(3).unwrap(), now.plus(HOUR));
+        file.update(|roster| roster.invite(&invitation, name, fleet, uses, expires)).unwrap().unwrap();
+        let redeem = || file.update(|roster| roster.redeem(SecretKey::generate().public(), invitation.secret(), now));
+        let names: Vec<_> = (0..3).map(|_| redeem().unwrap().unwrap().name.unwrap().to_string()).collect();
+        assert_eq!(names, ["site", "site-2", "site-3"]);
+        assert_eq!(redeem().unwrap(), Err(NotInvited::Unknown));
+        assert_eq!(file.load().unwrap().peers().len(), 3);
+    }
+
+    #[test]
+    fn what_would_be_too_long_to_be_read_is_not_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = RosterFile::new(folder.path().join("peers.toml"));
+        file.update(add).unwrap().unwrap();
+        let crowd = |roster: &mut Roster| {
+            roster.peers = vec![roster.peers[0].clone(); 50_000];
+            Ok::<_, Infallible>(())
+        };
+        assert!(file.update(crowd).is_err());
+        assert_eq!(file.load().unwrap().peers().len(), 1);
     }
 
     #[cfg(unix)]

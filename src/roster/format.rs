@@ -1,6 +1,6 @@
 //! The roster as TOML.
 
-use std::{collections::HashSet, num::NonZeroU32};
+use std::{collections::HashSet, hash::Hash, num::NonZeroU32};
 
 use serde::{Deserialize, Serialize};
 
@@ -135,17 +135,22 @@ fn apis(names: &[String]) -> Result<ApiSet, String> {
 }
 
 fn check_unique(roster: &Roster) -> Result<(), String> {
-    let mut ids = HashSet::new();
-    if let Some(twice) = roster.peers.iter().find(|peer| !ids.insert(peer.id)) {
-        return Err(format!("the peer {} stands in it twice", twice.id));
+    if let Some(id) = twice(roster.peers.iter().map(|peer| peer.id)) {
+        return Err(format!("the peer {id} stands in it twice"));
     }
-    let mut taken = HashSet::new();
-    let peers = roster.peers.iter().filter_map(|peer| peer.name.as_ref());
-    let mut all = peers.chain(roster.invitations.iter().map(|pending| &pending.name));
-    match all.find(|name| !taken.insert(*name)) {
-        Some(twice) => Err(format!("the name {twice} stands in it twice")),
+    if let Some(name) = twice(roster.peers.iter().filter_map(|peer| peer.name.as_ref())) {
+        return Err(format!("two peers have the name {name}"));
+    }
+    // A peer may have the name of an invitation: the first that used it, while uses are left.
+    match twice(roster.invitations.iter().map(|pending| &pending.name)) {
+        Some(name) => Err(format!("two invitations have the name {name}")),
         None => Ok(()),
     }
+}
+
+fn twice<T: Eq + Hash + Copy>(all: impl IntoIterator<Item = T>) -> Option<T> {
+    let mut seen = HashSet::new();
+    all.into_iter().find(|one| !seen.insert(*one))
 }
 
 #[cfg(test)]
@@ -176,7 +181,7 @@ mod tests {
 
     #[test]
     fn what_is_wrong_is_said_with_its_place() {
-        let id = SecretKey::generate().public();
+        let (id, other) = (SecretKey::generate().public(), SecretKey::generate().public());
         for (text, reason) in [
             ("peer = 1".to_owned(), "invalid type"),
             ("colour = 1".to_owned(), "unknown field"),
@@ -185,6 +190,7 @@ mod tests {
             (format!("[[peer]]\nid = \"{id}\"\nstanding = \"maybe\""), "\"allowed\" or \"denied\""),
             (format!("[[peer]]\nid = \"{id}\"\nsince = \"today\""), "2026-01-31T12:00:00Z"),
             (format!("[[peer]]\nid = \"{id}\"\n[[peer]]\nid = \"{id}\""), "twice"),
+            (format!("[[peer]]\nname = \"a\"\nid = \"{id}\"\n[[peer]]\nname = \"a\"\nid = \"{other}\""), "two peers"),
         ] {
             let error = read(&text).unwrap_err();
             assert!(error.contains(reason), "{text}: {error}");
@@ -201,23 +207,33 @@ mod properties {
 
     use super::*;
 
-    /// Rosters as operators make them: names, grants and times of any kind, changed in any order.
+    /// Rosters as operators and enrolments make them: names, grants and times of any kind, changed in any order.
     fn roster() -> impl Strategy<Value = Roster> {
         let apis = vec(0..Api::ALL.len(), 0..4)
             .prop_map(|places| places.into_iter().map(|place| Api::ALL[place]).collect::<ApiSet>());
-        let step = (0..3u8, any::<[u8; 32]>(), "\\PC{1,12}", apis, 1..9u32, 0..300_000_000_000u64);
-        vec(step, 0..6).prop_map(|steps| {
-            let mut roster = Roster::default();
+        let name = prop_oneof!["\\PC{1,12}", "site(-[2-4])?"];
+        let step = (0..5u8, any::<[u8; 32]>(), name, apis, 1..9u32, 0..300_000_000_000u64);
+        vec(step, 0..9).prop_map(|steps| {
+            let (mut roster, mut secrets) = (Roster::default(), Vec::new());
             for (kind, seed, name, apis, uses, seconds) in steps {
                 let (id, name) = (SecretKey::from_bytes(&seed).public(), name.parse().unwrap());
                 let expires = Timestamp::now().plus(Duration::from_secs(seconds));
                 let invitation = crate::Invitation::new(id.into());
-                // A name that is taken changes nothing.
+                // A name that is taken, or an invitation that is over, changes nothing.
                 let _ = match kind {
                     0 => roster.allow(id, Some(name), apis),
-                    1 => roster.invite(&invitation, name, apis, NonZeroU32::new(uses).unwrap(), expires),
-                    _ => {
+                    1 => {
+                        secrets.push(invitation.secret().clone());
+                        roster.invite(&invitation, name, apis, NonZeroU32::new(uses).unwrap(), expires)
+                    }
+                    2 => {
                         roster.deny(id);
+                        Ok(())
+                    }
+                    _ => {
+                        for secret in &secrets {
+                            let _ = roster.redeem(id, secret, Timestamp::now());
+                        }
                         Ok(())
                     }
                 };

@@ -22,6 +22,12 @@ impl Name {
         let begin: String = self.0.chars().take(MAX_NAME - end.len()).collect();
         Self(begin + &end)
     }
+
+    /// Whether it is `name` with a number.
+    pub(super) fn is_numbered(&self, name: &Self) -> bool {
+        let number = self.0.rsplit_once('-').and_then(|(_, number)| number.parse().ok());
+        number.is_some_and(|number| name.numbered(number) == *self)
+    }
 }
 
 impl fmt::Display for Name {

@@ -30,12 +30,14 @@ fn allow(file: &RosterFile, peer: &str, name: Option<&str>, apis: &[String]) -> 
     Ok(())
 }
 
+/// The rest of the invitation by which it came goes too: with another key it would be let in again.
 fn deny(file: &RosterFile, peer: &str) -> Result<(), Failure> {
-    change(file, |roster| {
-        roster.deny(id(roster, peer)?);
-        Ok(())
+    let withdrawn = change(file, |roster| {
+        let id = id(roster, peer)?;
+        roster.deny(id);
+        Ok(withdraw_of(roster, id))
     })?;
-    say(format_args!("{peer} is shut out; a funnel that runs has ended its links within a second"));
+    say(format_args!("{peer} is shut out; a funnel that runs ends its links within a second{withdrawn}"));
     Ok(())
 }
 
@@ -52,14 +54,24 @@ fn rename(file: &RosterFile, peer: &str, name: &str) -> Result<(), Failure> {
 fn remove(file: &RosterFile, peer: &str) -> Result<(), Failure> {
     let what = change(file, |roster| match roster.find(peer).map(|member| member.id) {
         Some(id) => {
+            let withdrawn = withdraw_of(roster, id);
             roster.remove(id);
-            Ok("removed; a funnel that runs has ended its links within a second, unless --allow names it")
+            let what = "removed; a funnel that runs ends its links within a second, unless --allow names it";
+            Ok(format!("{what}{withdrawn}"))
         }
-        None if roster.withdraw(peer) => Ok("the invitation is withdrawn"),
+        None if roster.withdraw(peer) => Ok("the invitation is withdrawn".to_owned()),
         None => Err(unknown(roster, peer)),
     })?;
     say(format_args!("{peer}: {what}"));
     Ok(())
+}
+
+/// Withdraws what is left of the invitation by which a peer came, and says so.
+fn withdraw_of(roster: &mut Roster, peer: EndpointId) -> &'static str {
+    match roster.withdraw_invitation_of(peer) {
+        true => "; its invitation, which had uses left, is withdrawn",
+        false => "",
+    }
 }
 
 fn change<T>(file: &RosterFile, change: impl FnOnce(&mut Roster) -> Result<T, Failure>) -> Result<T, Failure> {
