@@ -18,31 +18,107 @@ pub(crate) enum Readers {
     Others { mode: u32 },
 }
 
-/// Puts `content` in the place of what `path` holds, readable by this user alone (mode 0600 on Unix). What is no file, a
-/// device or a pipe, is written to and stays.
+/// Puts `content` in the place of what `path` holds, whose owner and mode stay; where there is nothing, readable by this user
+/// alone (mode 0600 on Unix), or by the folder's owner where root writes. What is no file, a device or a pipe, is written
+/// to and stays; so does a link.
 ///
 /// On an error the file is as it was.
 pub(crate) fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
-    replace_by(path, content, write)
+    replace_by(path, content, open_private)
 }
 
-/// The same for what everybody may read.
+/// The same, and where there is nothing, readable by everybody.
 pub(crate) fn replace_public(path: &Path, content: &[u8]) -> io::Result<()> {
-    replace_by(path, content, |draft, content| fs::write(draft, content))
+    replace_by(path, content, |options, draft| options.open(draft))
 }
 
-fn replace_by(path: &Path, content: &[u8], write: impl FnOnce(&Path, &[u8]) -> io::Result<()>) -> io::Result<()> {
+type Open = fn(&mut OpenOptions, &Path) -> io::Result<File>;
+
+fn replace_by(path: &Path, content: &[u8], open: Open) -> io::Result<()> {
+    let path = &linked(path);
     if fs::metadata(path).is_ok_and(|found| !found.is_file() && !found.is_dir()) {
         return OpenOptions::new().write(true).open(path)?.write_all(content);
     }
     let draft = beside(path, ".tmp");
-    let written = write(&draft, content).and_then(|()| fs::rename(&draft, path));
-    if written.is_err() {
+    let write = || {
+        let mut file = open(OpenOptions::new().write(true).create(true).truncate(true), &draft)?;
+        file.write_all(content)?;
+        hand_over(&file, path)?;
+        keep_mode(&file, path)?;
+        file.sync_all()?;
+        fs::rename(&draft, path)
+    };
+    let written = write();
+    match written {
+        Ok(()) => sync_folder(path),
         // The first error is the one to tell.
-        let _ = fs::remove_file(&draft);
+        Err(_) => drop(fs::remove_file(&draft)),
     }
     written
 }
+
+/// Where a link leads: it is to stay one.
+fn linked(path: &Path) -> PathBuf {
+    fs::canonicalize(path).unwrap_or_else(|_| path.to_owned())
+}
+
+fn folder(path: &Path) -> &Path {
+    match path.parent() {
+        Some(folder) if folder != Path::new("") => folder,
+        _ => Path::new("."),
+    }
+}
+
+/// Gives `file` to whom `path` belongs, or else its folder: a command that root runs is to take nothing away from the
+/// funnel.
+#[cfg(unix)]
+fn hand_over(file: &File, path: &Path) -> io::Result<()> {
+    use std::os::unix::fs::{MetadataExt, fchown};
+    let Ok(before) = fs::metadata(path) else {
+        let folder = fs::metadata(folder(path))?;
+        // Only root can; anybody else keeps what it makes.
+        let _ = fchown(file, Some(folder.uid()), Some(folder.gid()));
+        return Ok(());
+    };
+    if file.metadata()?.uid() != before.uid() {
+        fchown(file, Some(before.uid()), None).map_err(|error| {
+            let reason = format!("it belongs to another user ({}): run this as that user, or as root", before.uid());
+            io::Error::new(error.kind(), reason)
+        })?;
+    }
+    // A group that this user is not in is lost, and `keep_mode` sees it.
+    let _ = fchown(file, None, Some(before.gid()));
+    Ok(())
+}
+
+#[cfg(not(unix))]
+fn hand_over(_: &File, _: &Path) -> io::Result<()> {
+    Ok(())
+}
+
+/// Gives `file` the mode of `path`, but to no other group.
+#[cfg(unix)]
+fn keep_mode(file: &File, path: &Path) -> io::Result<()> {
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
+    let Ok(before) = fs::metadata(path) else { return Ok(()) };
+    let is_groups = file.metadata()?.gid() == before.gid();
+    let mode = if is_groups { before.mode() } else { before.mode() & !0o070 };
+    file.set_permissions(fs::Permissions::from_mode(mode & 0o777))
+}
+
+#[cfg(not(unix))]
+fn keep_mode(_: &File, _: &Path) -> io::Result<()> {
+    Ok(())
+}
+
+/// A file is in its place for good only when its folder is on the disk. The file is the new one in any case.
+#[cfg(unix)]
+fn sync_folder(path: &Path) {
+    let _ = File::open(folder(path)).and_then(|folder| folder.sync_all());
+}
+
+#[cfg(not(unix))]
+fn sync_folder(_: &Path) {}
 
 /// What `path` holds, `None` if there is no such file.
 ///
@@ -64,7 +140,10 @@ pub(crate) fn read(path: &Path, max: u64) -> io::Result<Option<String>> {
 /// Waits until nobody else changes `path`. The lock is a file of its own, since `path` is replaced; it ends with the
 /// handle, or the process that holds it.
 pub(crate) fn lock(path: &Path) -> io::Result<File> {
+    let path = &linked(path);
     let file = open_private(OpenOptions::new().write(true).create(true).truncate(false), &beside(path, ".lock"))?;
+    // Whoever may change `path` can lock it: what this one could not hand over, it did not make.
+    let _ = hand_over(&file, path);
     file.lock()?;
     Ok(file)
 }
@@ -96,12 +175,6 @@ pub(crate) fn open_private(options: &mut OpenOptions, path: &Path) -> io::Result
     options.open(path)
 }
 
-fn write(path: &Path, content: &[u8]) -> io::Result<()> {
-    let mut file = open_private(OpenOptions::new().write(true).create(true).truncate(true), path)?;
-    file.write_all(content)?;
-    file.sync_all()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -119,6 +192,44 @@ mod tests {
         fs::create_dir(beside(&path, ".tmp")).unwrap();
         assert!(replace(&path, b"third").is_err());
         assert_eq!(read(&path, 10).unwrap().unwrap(), "second");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_link_stays_one_and_mode_and_group_stay() {
+        use std::os::unix::fs::{PermissionsExt, symlink};
+        let folder = tempfile::tempdir().unwrap();
+        let (path, link) = (folder.path().join("roster"), folder.path().join("link"));
+        replace(&path, b"first").unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
+        symlink(&path, &link).unwrap();
+        let _lock = lock(&link).unwrap();
+        assert!(beside(&path, ".lock").exists(), "one lock, whatever leads to the file");
+        replace(&link, b"second").unwrap();
+        assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+        assert_eq!(fs::read(&path).unwrap(), b"second");
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o640);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn what_root_changes_belongs_to_whom_it_belonged() {
+        use std::os::unix::fs::{MetadataExt, chown};
+        const OTHER: u32 = 54_321;
+        let owner = |path: &Path| fs::metadata(path).map(|found| (found.uid(), found.gid())).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        if chown(folder.path(), Some(OTHER), Some(OTHER)).is_err() {
+            eprintln!("skipped: only root can give files away");
+            return;
+        }
+        let path = folder.path().join("roster");
+        for content in [b"first", b"after"] {
+            let _lock = lock(&path).unwrap();
+            replace(&path, content).unwrap();
+            assert_eq!(owner(&path), (OTHER, OTHER));
+            assert_eq!(owner(&beside(&path, ".lock")), (OTHER, OTHER));
+            chown(folder.path(), Some(0), Some(0)).unwrap();
+        }
     }
 
     #[cfg(unix)]
