@@ -5,6 +5,7 @@ mod live;
 use std::collections::{HashMap, HashSet};
 
 use iroh::EndpointId;
+use tracing::warn;
 
 pub(crate) use self::live::{Access, Change};
 use crate::{
@@ -104,6 +105,14 @@ impl AccessList {
     pub(crate) fn trusting_apis(&self) -> ApiSet {
         self.offered().iter().filter(|api: &Api| api.trusts_its_callers()).collect()
     }
+}
+
+/// For each such API that is opened to a peer.
+pub(crate) fn warn_of_trust(api: Api) {
+    warn!(
+        %api,
+        "this API is open to a peer: Flower trusts whoever reaches it with every run, message and model on this SuperLink"
+    );
 }
 
 impl From<bool> for Verdict {

@@ -1,29 +1,35 @@
 //! Decides on a peer's link right after its handshake, and can end links when something else is decided.
 
 mod links;
+mod presenters;
 
 use std::sync::Arc;
 
-use iroh::endpoint::{AfterHandshakeOutcome, Connection, EndpointHooks, Side};
+use iroh::{
+    EndpointId,
+    endpoint::{AfterHandshakeOutcome, Connection, EndpointHooks, Side},
+};
 use tokio::{sync::Semaphore, task::spawn_blocking};
 use tracing::{error, info, warn};
 
 pub(crate) use self::links::LinkReport;
-use self::links::Links;
+use self::{links::Links, presenters::Presenters};
 use crate::{
-    access::{Access, Change, Verdict},
+    access::{Access, Change, Verdict, warn_of_trust},
     audit::{Audit, Event, Outcome},
     enrolment,
     forward::chain,
     inbound,
-    roster::{NotInvited, Roster, RosterFile},
+    invitation::Secret,
+    roster::{self, Member, NotInvited, Nudge, Roster, RosterError, RosterFile},
     strangers::Strangers,
     timestamp::Timestamp,
-    transport::Code,
+    transport::{Code, Seldom},
 };
 
-/// Enrolments under way at once; a stranger may hold one for 5 s.
-const MAX_ENROLMENTS: usize = 16;
+/// Invitations looked up at once: each reads the roster. Further ones wait.
+const MAX_LOOKUPS: usize = 4;
+const STOPPING: &str = "the other side is stopping";
 /// All that is told to a bearer who is not let in.
 const NOT_INVITED: &str = "it was used or withdrawn, or its time is over; ask for a new one";
 
@@ -42,7 +48,12 @@ pub(crate) struct Admission {
 struct Enrolments {
     alpn: Vec<u8>,
     roster: RosterFile,
-    free: Semaphore,
+    /// To the follower of the roster.
+    nudge: Nudge,
+    presenters: Presenters,
+    lookups: Semaphore,
+    refused: Strangers,
+    trouble: Seldom,
 }
 
 impl Admission {
@@ -52,16 +63,33 @@ impl Admission {
 
     /// Takes invitations on links for `alpn`, and puts who has one on `roster`.
     pub(crate) fn enrolling(self, alpn: Vec<u8>, roster: RosterFile) -> Self {
-        let free = Semaphore::new(MAX_ENROLMENTS);
-        Self { enrolments: Some(Arc::new(Enrolments { alpn, roster, free })), ..self }
+        let enrolments = Enrolments {
+            alpn,
+            roster,
+            nudge: Nudge::default(),
+            presenters: Presenters::default(),
+            lookups: Semaphore::new(MAX_LOOKUPS),
+            refused: Strangers::default(),
+            trouble: Seldom::default(),
+        };
+        Self { enrolments: Some(Arc::new(enrolments)), ..self }
+    }
+
+    /// Follows the roster, if there is one, for ever.
+    pub(crate) async fn follow_roster(self) {
+        if let Some(enrolments) = &self.enrolments {
+            roster::follow(enrolments.roster.clone(), enrolments.nudge.clone(), |roster| self.follow(roster)).await;
+        }
     }
 
     /// Puts another roster in force, and ends the links of those who lose by it.
-    pub(crate) fn follow(&self, roster: Roster) {
+    fn follow(&self, roster: Roster) {
+        let trusting = self.access.list().trusting_apis();
         if self.access.follow(roster) == Change::None {
             return;
         }
         info!("the roster has changed");
+        self.access.list().trusting_apis().iter().filter(|api| !trusting.contains(*api)).for_each(warn_of_trust);
         for (peer, lost) in self.links.enforce(&self.access) {
             info!(peer = %peer.fmt_short(), %lost, "link ended: the roster has changed");
             self.audit.tell(peer, || self.access.name(peer), Event::Link, Outcome::Ended);
@@ -76,6 +104,10 @@ impl Admission {
     /// The links of peers that dialled.
     pub(crate) fn reports(&self) -> Vec<LinkReport> {
         self.links.reports()
+    }
+
+    pub(crate) fn is_on_roster(&self, peer: EndpointId) -> bool {
+        self.access.is_on_roster(peer)
     }
 
     fn admit(&self, connection: &Connection) -> AfterHandshakeOutcome {
@@ -103,7 +135,7 @@ impl Admission {
         let (outcome, answer) = match self.redeem(enrolments, connection).await {
             Ok(()) => (Outcome::Allowed, reject(Code::RECONNECT, "enrolled")),
             Err(Refused::NotInvited(reason)) => {
-                info!(peer = %peer.fmt_short(), ?reason, "an invitation was refused");
+                enrolments.refused.notice(peer, || info!(%peer, ?reason, "an invitation was refused"));
                 (Outcome::Denied, reject(Code::REFUSED, NOT_INVITED))
             }
             Err(Refused::NotNow(reason)) => return reject(Code::OVERLOADED, reason),
@@ -112,31 +144,35 @@ impl Admission {
         answer
     }
 
-    /// Asks the file, not what is in force: an invitation is good from the moment at which it was made.
+    /// Asks the file, not what is in force: an invitation is good from the moment at which it was made. In force it is put
+    /// by who follows the file, so that no older state of it comes after a newer one.
     async fn redeem(&self, enrolments: &Enrolments, connection: &Connection) -> Result<(), Refused> {
-        let _permit =
-            enrolments.free.try_acquire().map_err(|_| Refused::NotNow("too many enrol at once; try again"))?;
-        let secret = enrolment::presented(connection).await.ok_or(Refused::NotNow("no invitation was presented"))?;
+        let presented = enrolments.presenters.wait_for(enrolment::presented(connection)).await;
+        let secret = presented.flatten().ok_or(Refused::NotNow("no invitation was presented"))?;
         let (peer, file) = (connection.remote_id(), enrolments.roster.clone());
-        let redeem = move || {
-            file.update(|roster| {
-                let member = roster.redeem(peer, &secret, Timestamp::now())?;
-                Ok((member, roster.clone()))
-            })
-        };
-        match spawn_blocking(redeem).await {
-            Ok(Ok(Ok((member, roster)))) => {
+        let Ok(_permit) = enrolments.lookups.acquire().await else { return Err(Refused::NotNow(STOPPING)) };
+        match spawn_blocking(move || redeem(&file, peer, &secret)).await {
+            Ok(Ok(Ok(member))) => {
                 info!(%peer, name = member.name.map(tracing::field::display), apis = %member.apis, "a peer has enrolled");
-                self.follow(roster);
+                enrolments.nudge.caught_up().await;
                 Ok(())
             }
             Ok(Ok(Err(reason))) => Err(Refused::NotInvited(reason)),
             Ok(Err(error)) => {
-                error!("an invitation could not be taken: {}", chain(&error));
-                Err(Refused::NotNow("the other side cannot write its roster; the invitation is still good"))
+                enrolments.trouble.tell(|| error!("an invitation could not be taken: {}", chain(&error)));
+                Err(Refused::NotNow("the other side cannot use its roster; the invitation was not used"))
             }
-            Err(_) => Err(Refused::NotNow("the other side is stopping")),
+            Err(_) => Err(Refused::NotNow(STOPPING)),
         }
+    }
+}
+
+/// Blocks. A stranger never gets as far as the lock: it is not to hold up whoever changes the roster.
+fn redeem(file: &RosterFile, peer: EndpointId, secret: &Secret) -> Result<Result<Member, NotInvited>, RosterError> {
+    let redeem = |roster: &mut Roster| roster.redeem(peer, secret, Timestamp::now());
+    match redeem(&mut file.load()?) {
+        Ok(_) => file.update(redeem),
+        Err(reason) => Ok(Err(reason)),
     }
 }
 

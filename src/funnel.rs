@@ -19,7 +19,7 @@ use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 use tracing::{info, warn};
 
 use crate::{
-    access::{Access, AccessList},
+    access::{Access, AccessList, warn_of_trust},
     address_lookup::{self, Findings},
     admission::Admission,
     audit::Audit,
@@ -31,7 +31,7 @@ use crate::{
     passthrough::PassthroughTarget,
     peer_conn::PeerConn,
     protocol::Api,
-    roster::{self, Roster, RosterFile},
+    roster::{Roster, RosterFile},
     sightings::{self, SightingsFile},
     transport::{Code, IncomingLimits, IrohConnector, IrohIncoming},
     tunnel::Tunnel,
@@ -155,11 +155,7 @@ impl Funnel {
                  direct addresses for now"
             );
         }
-        let own = match &self.inner.relay_mode {
-            RelayMode::Custom(relays) => relays.urls::<Vec<_>>(),
-            RelayMode::Disabled | RelayMode::Default | RelayMode::Staging => Vec::new(),
-        };
-        endpoint.addr().with_addrs(own.into_iter().map(TransportAddr::Relay))
+        known_addr(endpoint, &self.inner.relay_mode)
     }
 
     /// Where local Flower clients reach each configured peer, in the order of the configuration.
@@ -271,6 +267,15 @@ impl Door {
     }
 }
 
+/// Where an endpoint can be dialled, with all relays of one's own.
+fn known_addr(endpoint: &Endpoint, relay_mode: &RelayMode) -> EndpointAddr {
+    let own = match relay_mode {
+        RelayMode::Custom(relays) => relays.urls::<Vec<_>>(),
+        RelayMode::Disabled | RelayMode::Default | RelayMode::Staging => Vec::new(),
+    };
+    endpoint.addr().with_addrs(own.into_iter().map(TransportAddr::Relay))
+}
+
 fn enrolments(config: &FunnelConfig, endpoint: &Endpoint) -> HashMap<EndpointId, Enrolment> {
     let enrolment = |peer: &PeerConfig| {
         let connector = IrohConnector::new(endpoint.clone(), enrolment::alpn_of(&config.alpn));
@@ -313,10 +318,11 @@ impl Inner {
         }
         if let Some(roster) = self.roster.clone() {
             let seen = SightingsFile::of_roster(roster.path());
-            let (admission, endpoint) = (self.admission.clone(), self.endpoint.clone());
-            let ticket = move || EndpointTicket::new(endpoint.addr()).to_string();
+            let admission = self.admission.clone();
+            let (endpoint, relay_mode) = (self.endpoint.clone(), self.relay_mode.clone());
+            let ticket = move || EndpointTicket::new(known_addr(&endpoint, &relay_mode)).to_string();
             watching.push(tokio::spawn(sightings::watch(seen, admission.clone(), ticket)));
-            watching.push(tokio::spawn(roster::follow(roster, move |roster| admission.follow(roster))));
+            watching.push(tokio::spawn(admission.follow_roster()));
         }
         watching.into_iter().map(AbortOnDropHandle::new).collect()
     }
@@ -379,13 +385,7 @@ fn warn_of(access: &AccessList, passthrough: Option<&PassthroughTarget>) {
              checks nor logs what they call"
         );
     }
-    for api in access.trusting_apis().iter() {
-        warn!(
-            %api,
-            "this API is open to a peer: Flower trusts whoever reaches it with every run, message and model on this \
-             SuperLink"
-        );
-    }
+    access.trusting_apis().iter().for_each(warn_of_trust);
 }
 
 impl fmt::Debug for Funnel {

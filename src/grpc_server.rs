@@ -92,7 +92,7 @@ pub(crate) async fn serve_local(listener: TcpListener, takes: Takes, tunnel: Tun
     let graceful = GracefulShutdown::new();
     let free = Arc::new(Semaphore::new(MAX_LOCAL_CONNECTIONS));
     let mut connections = JoinSet::new();
-    let crowded = Seldom::every(WARNING_INTERVAL);
+    let (crowded, starved) = (Seldom::every(WARNING_INTERVAL), Seldom::default());
     let mut reserve = Reserve::new();
     loop {
         let accepted = tokio::select! {
@@ -117,7 +117,7 @@ pub(crate) async fn serve_local(listener: TcpListener, takes: Takes, tunnel: Tun
             Err(error) if error.kind() == ErrorKind::ConnectionAborted => {}
             Err(error) => {
                 let closed = reserve.turn_away(&listener);
-                warn!(%error, closed, "cannot accept local connections");
+                starved.tell(|| warn!(%error, closed, "cannot accept local connections"));
                 sleep(ACCEPT_PAUSE).await;
             }
         }

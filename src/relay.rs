@@ -41,7 +41,7 @@ pub use self::{
 use crate::{
     error::Error,
     protocol::BoxError,
-    roster::{self, Roster, RosterFile},
+    roster::{self, Nudge, Roster, RosterFile},
 };
 
 /// A running relay. Dropped, it ends at once.
@@ -72,7 +72,7 @@ impl RelayServer {
         let mut relay = Self::serve(config, Arc::clone(&door)).await.map_err(|error| Error::relay(listen, error))?;
         let service = relay.service.clone();
         relay._following = roster.map(|file| {
-            spawn(roster::follow(file, move |roster| {
+            spawn(roster::follow(file, Nudge::default(), move |roster| {
                 door.follow(roster);
                 door.cut(service.clients());
             }))

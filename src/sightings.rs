@@ -20,6 +20,8 @@ use crate::{
 /// Between two looks at the links. What a link moved after the last one before its end is not counted.
 const INTERVAL: Duration = Duration::from_secs(5);
 const MAX_FILE: u64 = 16 << 20;
+/// Peers that are remembered: where everybody is let in, anybody may come under any number of keys.
+const MAX_PEERS: usize = 16_384;
 
 /// What a funnel has seen of its peers.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -78,6 +80,7 @@ pub(crate) async fn watch(file: SightingsFile, admission: Admission, ticket: imp
     let mut sightings = stored.clone();
     loop {
         sightings.look(&admission.reports(), &mut counted);
+        sightings.forget(MAX_PEERS, |peer| admission.is_on_roster(peer));
         sightings.ticket = Some(ticket());
         if sightings != stored {
             let (to, now) = (file.clone(), sightings.clone());
@@ -113,6 +116,20 @@ impl Sightings {
         }
         counted.retain(|id, _| links.iter().any(|link| link.id == *id));
     }
+
+    /// Forgets those past so many: first who is not on the roster, and of these who was seen longest ago.
+    fn forget(&mut self, max: usize, is_on_roster: impl Fn(EndpointId) -> bool) {
+        let excess = self.peers.len().saturating_sub(max);
+        if excess == 0 {
+            return;
+        }
+        let mut all: Vec<_> =
+            self.peers.iter().map(|(peer, sighting)| (is_on_roster(*peer), sighting.seen, *peer)).collect();
+        all.sort();
+        for (_, _, peer) in all.into_iter().take(excess) {
+            self.peers.remove(&peer);
+        }
+    }
 }
 
 #[cfg(test)]
@@ -140,5 +157,20 @@ mod tests {
         assert_eq!(file.load(), Sightings::default());
         file.store(&sightings).unwrap();
         assert_eq!(file.load(), sightings);
+    }
+
+    #[test]
+    fn past_so_many_those_are_forgotten_who_are_not_on_the_roster_and_were_seen_longest_ago() {
+        let peers: Vec<_> = (0..6).map(|_| SecretKey::generate().public()).collect();
+        let seen = |peer| LinkReport { id: 1, peer, path: None, sent: 0, received: 0 };
+        let (mut sightings, member) = (Sightings::default(), peers[0]);
+        for (age, peer) in peers.iter().enumerate() {
+            sightings.look(&[seen(*peer)], &mut Counted::new());
+            let moment = Timestamp::now().plus(Duration::from_secs(60 * age as u64));
+            sightings.peers.get_mut(peer).unwrap().seen = moment;
+        }
+        sightings.forget(3, |peer| peer == member);
+        assert!([member, peers[4], peers[5]].iter().all(|peer| sightings.peers.contains_key(peer)));
+        assert_eq!(sightings.peers.len(), 3);
     }
 }

@@ -63,6 +63,10 @@ impl Access {
         invited.fold(now.list.offered().union(Api::Fleet.into()), ApiSet::union)
     }
 
+    pub(crate) fn is_on_roster(&self, peer: EndpointId) -> bool {
+        self.now.borrow().roster.peer(peer).is_some()
+    }
+
     /// What the operator calls this peer.
     pub(crate) fn name(&self, peer: EndpointId) -> Option<String> {
         self.now.borrow().roster.peer(peer)?.name.as_ref().map(ToString::to_string)

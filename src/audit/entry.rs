@@ -3,10 +3,14 @@
 use iroh::EndpointId;
 use serde::Serialize;
 
-use crate::{access::Verdict, protocol::Api, timestamp::Timestamp};
+use crate::{
+    access::Verdict,
+    protocol::{Api, Method},
+    timestamp::Timestamp,
+};
 
-/// Longer than every method of Flower's; the rest of an invented one is left out.
-const MAX_METHOD: usize = 64;
+/// A method that no Flower known here has; what it was is the peer's choice of words, too.
+const UNKNOWN: &str = "unknown";
 
 /// What a peer did or wanted.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
@@ -16,8 +20,8 @@ pub(crate) enum Event {
     Link,
     /// To enrol with an invitation.
     Enrol,
-    /// To call a method.
-    Call { api: &'static str, method: String },
+    /// To call a method, as gRPC spells it whatever the wire: of one peer there are so many and not more.
+    Call { api: &'static str, method: &'static str },
     /// To pass bytes through.
     Passthrough,
     /// A request that is no Flower call; what it was is the peer's choice of words, and not repeated here.
@@ -45,8 +49,7 @@ impl From<Verdict> for Outcome {
 
 impl Event {
     pub(crate) fn call(api: Api, method: &str) -> Self {
-        let end = method.floor_char_boundary(MAX_METHOD);
-        Self::Call { api: api.name(), method: method[..end].to_owned() }
+        Self::Call { api: api.name(), method: Method::find(api, method).map_or(UNKNOWN, Method::name) }
     }
 }
 
@@ -73,5 +76,10 @@ impl Entry {
     pub(super) fn new(peer: EndpointId, name: Option<String>, event: Event, outcome: Outcome) -> Self {
         let key = Key { peer: peer.to_string(), name, event, outcome };
         Self { at: Timestamp::now(), key, count: 1 }
+    }
+
+    /// Whether it tells of somebody who was turned away at the door, and may come back under any other key.
+    pub(super) fn is_strangers(&self) -> bool {
+        matches!(self.key.event, Event::Link | Event::Enrol) && self.key.outcome == Outcome::Denied
     }
 }

@@ -4,7 +4,7 @@ use std::{
     collections::HashMap,
     fs::{self, File, OpenOptions},
     io::{self, Write},
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -23,6 +23,8 @@ use crate::{timestamp::Timestamp, whole_file};
 const INTERVAL: Duration = Duration::from_secs(60);
 /// Different events counted at once. Past it they are lost, and that is told: only an attacker has as many.
 const MAX_KEYS: usize = 8192;
+/// Of these, strangers turned away: a crowd is to hide nothing else, and to fill the files in no less than some hours.
+const MAX_STRANGERS: usize = 512;
 /// A file past this becomes `….1`, in the place of the one before: about 60,000 lines each.
 const MAX_LEN: u64 = 16 << 20;
 
@@ -31,6 +33,7 @@ pub(super) struct Writer {
     file: File,
     len: u64,
     repeated: HashMap<Key, Entry>,
+    strangers: usize,
     /// Entries that found no place, here or on the way here.
     lost: Arc<AtomicU64>,
     is_failing: bool,
@@ -51,7 +54,7 @@ impl Writer {
         }
         let file = open(&path)?;
         let len = file.metadata()?.len();
-        Ok(Self { path, file, len, repeated: HashMap::new(), lost, is_failing: false })
+        Ok(Self { path, file, len, repeated: HashMap::new(), strangers: 0, lost, is_failing: false })
     }
 
     /// Writes until nobody tells anything any more.
@@ -72,7 +75,8 @@ impl Writer {
     fn take(&mut self, entry: Entry) {
         if let Some(repeated) = self.repeated.get_mut(&entry.key) {
             (repeated.at, repeated.count) = (entry.at, repeated.count + 1);
-        } else if self.repeated.len() < MAX_KEYS {
+        } else if self.has_room_for(&entry) {
+            self.strangers += usize::from(entry.is_strangers());
             self.repeated.insert(entry.key.clone(), Entry { count: 0, ..entry.clone() });
             self.write(&entry, entry.count);
         } else {
@@ -80,7 +84,12 @@ impl Writer {
         }
     }
 
+    fn has_room_for(&self, entry: &Entry) -> bool {
+        self.repeated.len() < MAX_KEYS && !(entry.is_strangers() && self.strangers >= MAX_STRANGERS)
+    }
+
     fn flush(&mut self) {
+        self.strangers = 0;
         for (_, entry) in std::mem::take(&mut self.repeated) {
             if entry.count > 0 {
                 self.write(&entry, entry.count);
@@ -111,7 +120,11 @@ impl Writer {
     /// Half a line, on a disk that is full, is ended by the next one's line end.
     fn append(&mut self, line: &[u8]) -> io::Result<()> {
         if self.len > MAX_LEN {
-            fs::rename(&self.path, whole_file::beside(&self.path, ".1"))?;
+            match fs::rename(&self.path, whole_file::beside(&self.path, ".1")) {
+                // Somebody moved it, or it was moved here and could not be made anew.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                moved => moved?,
+            }
             (self.file, self.len) = (open(&self.path)?, 0);
         }
         if self.is_failing {
@@ -123,7 +136,7 @@ impl Writer {
     }
 }
 
-fn open(path: &std::path::Path) -> io::Result<File> {
+fn open(path: &Path) -> io::Result<File> {
     whole_file::open_private(OpenOptions::new().append(true).create(true), path)
 }
 
@@ -132,8 +145,17 @@ mod tests {
     use iroh::SecretKey;
     use serde_json::Value;
 
-    use super::super::{Audit, Event, Outcome};
+    use super::{
+        super::{Audit, Event, Outcome},
+        *,
+    };
     use crate::protocol::Api;
+
+    /// The lines of the log in the file at `path`, which nobody writes any more.
+    fn lines(path: &Path) -> Vec<Value> {
+        let text = fs::read_to_string(path).unwrap();
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
 
     #[test]
     fn what_repeats_is_counted_and_nothing_is_lost_at_the_end() {
@@ -148,9 +170,8 @@ mod tests {
         audit.tell(stranger, || None, Event::Link, Outcome::Denied);
         audit.close();
         audit.tell(stranger, || None, Event::Link, Outcome::Denied);
-        let text = std::fs::read_to_string(path).unwrap();
-        let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-        assert_eq!(lines.len(), 3, "{text}");
+        let lines = lines(&path);
+        assert_eq!(lines.len(), 3, "{lines:?}");
         let calls: u64 = lines
             .iter()
             .filter(|line| line["method"] == "PullMessages")
@@ -163,5 +184,49 @@ mod tests {
         );
         let refused = lines.iter().find(|line| line["peer"] == stranger.to_string()).unwrap();
         assert_eq!((&refused["event"], &refused["outcome"]), (&"link".into(), &"denied".into()));
+    }
+
+    #[test]
+    fn a_crowd_of_strangers_and_invented_methods_hide_nobody_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("audit.jsonl");
+        let (lost, id) = (Arc::<AtomicU64>::default(), || SecretKey::generate().public());
+        let mut writer = Writer::open(path.clone(), Arc::clone(&lost)).unwrap();
+        for _ in 0..2 * MAX_STRANGERS {
+            writer.take(Entry::new(id(), None, Event::Link, Outcome::Denied));
+        }
+        let site = id();
+        for number in 0..100 {
+            writer.take(Entry::new(site, None, Event::call(Api::Fleet, &format!("x{number}")), Outcome::Allowed));
+        }
+        assert_eq!(lost.load(Ordering::Relaxed), MAX_STRANGERS as u64);
+        writer.flush();
+        let lines = lines(&path);
+        assert_eq!(lines.iter().filter(|line| line["event"] == "link").count(), MAX_STRANGERS);
+        let calls: Vec<_> = lines.iter().filter(|line| line["event"] == "call").collect();
+        assert_eq!(
+            calls.iter().map(|line| (&line["method"], &line["count"])).collect::<Vec<_>>(),
+            [(&"unknown".into(), &1.into()), (&"unknown".into(), &99.into())]
+        );
+        assert!(lines.iter().any(|line| line["event"] == "lost" && line["count"] == MAX_STRANGERS));
+    }
+
+    #[test]
+    fn a_full_file_gives_way_to_a_new_one_even_if_it_is_gone() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("audit.jsonl");
+        let mut writer = Writer::open(path.clone(), Arc::default()).unwrap();
+        let entry = || Entry::new(SecretKey::generate().public(), None, Event::Link, Outcome::Allowed);
+        for is_gone in [false, true] {
+            writer.take(entry());
+            writer.len = MAX_LEN + 1;
+            if is_gone {
+                fs::remove_file(&path).unwrap();
+            }
+            writer.take(entry());
+            assert_eq!(lines(&path).len(), 1, "{is_gone}");
+        }
+        assert_eq!(lines(&whole_file::beside(&path, ".1")).len(), 1);
+        assert_eq!(writer.lost.load(Ordering::Relaxed), 0);
     }
 }

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use tokio::{task::spawn_blocking, time::sleep};
+use tokio::{sync::watch, task::spawn_blocking, time::timeout};
 use tracing::{error, info};
 
 use super::{Roster, RosterFile};
@@ -16,33 +16,55 @@ const INTERVAL: Duration = Duration::from_millis(500);
 /// File systems tell times apart that are this far from each other; most do far better.
 const TICK: Duration = Duration::from_secs(2);
 
+/// Makes a follower look at once. Clones nudge the same one.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Nudge {
+    wanted: watch::Sender<u64>,
+    looked: watch::Sender<u64>,
+}
+
+impl Nudge {
+    /// Waits until what the file held when this was called is in force, or something newer. Waits for ever if nobody
+    /// follows.
+    pub(crate) async fn caught_up(&self) {
+        let mut number = 0;
+        self.wanted.send_modify(|wanted| {
+            *wanted += 1;
+            number = *wanted;
+        });
+        // The sender is here.
+        let _ = self.looked.subscribe().wait_for(|looked| *looked >= number).await;
+    }
+}
+
 /// Hands every new roster to `apply`, for ever. A file that cannot be used leaves the last one in force.
-pub(crate) async fn follow(file: RosterFile, mut apply: impl FnMut(Roster)) {
-    let mut seen = Stamp::Unknown;
-    let mut trouble = None;
+pub(crate) async fn follow(file: RosterFile, nudge: Nudge, mut apply: impl FnMut(Roster)) {
+    let (mut seen, mut trouble) = (Stamp::Unknown, None);
+    let mut wanted = nudge.wanted.subscribe();
     loop {
-        sleep(INTERVAL).await;
-        let (stamp, read) = match look(file.clone(), seen).await {
-            Look::Same => continue,
-            Look::New(stamp, read) => (stamp, read),
-        };
-        // Some editors remove a file before they write it again: once gone is not gone.
-        let is_first_absence = stamp == Stamp::Absent && seen != Stamp::Absent;
-        seen = stamp;
-        match read {
-            Ok(_) if is_first_absence => {}
-            Ok(roster) => {
-                if trouble.take().is_some() {
-                    info!(path = %file.path().display(), "the roster is in force again");
+        // It cannot fail: the sender is here.
+        let _ = timeout(INTERVAL, wanted.wait_for(|wanted| *wanted > *nudge.looked.borrow())).await;
+        let number = *wanted.borrow_and_update();
+        if let Look::New(stamp, read) = look(file.clone(), seen).await {
+            // Some editors remove or empty a file before they write it again: once gone is not gone.
+            let is_first_absence = stamp == Stamp::Absent && seen != Stamp::Absent;
+            seen = stamp;
+            match read {
+                Ok(_) if is_first_absence => {}
+                Ok(roster) => {
+                    if trouble.take().is_some() {
+                        info!(path = %file.path().display(), "the roster is in force again");
+                    }
+                    apply(roster);
                 }
-                apply(roster);
-            }
-            Err(problem) if trouble.as_ref() == Some(&problem) => {}
-            Err(problem) => {
-                error!("{problem}; the roster before stays in force until this is mended");
-                trouble = Some(problem);
+                Err(problem) if trouble.as_ref() == Some(&problem) => {}
+                Err(problem) => {
+                    error!("{problem}; the roster before stays in force until this is mended");
+                    trouble = Some(problem);
+                }
             }
         }
+        nudge.looked.send_replace(number);
     }
 }
 
@@ -50,6 +72,7 @@ pub(crate) async fn follow(file: RosterFile, mut apply: impl FnMut(Roster)) {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stamp {
     Unknown,
+    /// There is none, or nothing in it.
     Absent,
     /// Written so recently that it may change once more without a sign of it.
     Fresh,
@@ -71,7 +94,11 @@ async fn look(file: RosterFile, seen: Stamp) -> Look {
         if stamp == seen && matches!(stamp, Stamp::Settled { .. }) {
             return Look::Same;
         }
-        Look::New(stamp, file.load().map_err(|error| chain(&error)))
+        match file.find() {
+            Ok(Some(roster)) => Look::New(stamp, Ok(roster)),
+            Ok(None) => Look::New(Stamp::Absent, Ok(Roster::default())),
+            Err(error) => Look::New(stamp, Err(chain(&error))),
+        }
     });
     look.await.unwrap_or(Look::Same)
 }

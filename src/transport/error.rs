@@ -39,11 +39,11 @@ impl LinkLost {
         }
     }
 
-    /// What the peer said when it closed the link.
+    /// What the peer said when it closed the link: one line, without control characters.
     pub fn peer_reason(&self) -> Option<Cow<'_, str>> {
         match &self.reason {
             ConnectionError::ApplicationClosed(close) if !close.reason.is_empty() => {
-                Some(String::from_utf8_lossy(&close.reason))
+                Some(in_one_line(String::from_utf8_lossy(&close.reason)))
             }
             _ => None,
         }
@@ -57,6 +57,11 @@ impl LinkLost {
         };
         io::Error::new(kind, self)
     }
+}
+
+/// A peer's words end in logs and on terminals.
+fn in_one_line(said: Cow<'_, str>) -> Cow<'_, str> {
+    if said.contains(char::is_control) { said.replace(char::is_control, " ").into() } else { said }
 }
 
 impl fmt::Display for LinkLost {
@@ -76,7 +81,7 @@ impl fmt::Display for LinkLost {
             ConnectionError::LocallyClosed => f.write_str("closed by this side"),
             ConnectionError::TimedOut => f.write_str("the peer fell silent"),
             ConnectionError::Reset => f.write_str("the peer restarted"),
-            other => write!(f, "{other}"),
+            other => f.write_str(&in_one_line(other.to_string().into())),
         }
     }
 }

@@ -20,6 +20,10 @@ use crate::{
 const MAX_HELLO: usize = 64 << 10;
 /// Bytes of an answer that is none, in the reason.
 const MAX_SHOWN: usize = 256;
+/// APIs in a hello, and upstreams of each. A newer funnel may have more than the five that there are.
+const MAX_APIS: usize = 16;
+/// Characters of each of its words, which are logged and printed.
+const MAX_WORD: usize = 32;
 
 /// Drawn at the start of this process.
 static START: LazyLock<u32> = LazyLock::new(|| fastrand::u32(..));
@@ -92,8 +96,19 @@ impl Hello {
         if status != StatusCode::OK {
             return Err(failed(&format!("has status {status}: {}", beginning(&String::from_utf8_lossy(body)))));
         }
-        serde_json::from_slice(body)
-            .map_err(|error| failed(&format!("is not understood: {}", beginning(&error.to_string()))))
+        let hello: Self = serde_json::from_slice(body)
+            .map_err(|error| failed(&format!("is not understood: {}", beginning(&error.to_string()))))?;
+        if hello.is_presentable() { Ok(hello) } else { Err(failed("has more, or other, words in it than a hello has")) }
+    }
+
+    /// Whether it can be shown to an operator, line by line.
+    fn is_presentable(&self) -> bool {
+        let is_word = |word: &String| word.chars().count() <= MAX_WORD && !word.contains(char::is_control);
+        let wires = self.apis.iter().flat_map(|report| &report.wires);
+        self.apis.len() <= MAX_APIS
+            && self.apis.iter().all(|report| report.wires.len() <= MAX_APIS && is_word(&report.api))
+            && wires.into_iter().all(|report| is_word(&report.wire) && is_word(&report.state))
+            && is_word(&self.version)
     }
 }
 
@@ -140,6 +155,20 @@ mod tests {
         {
             let reason = Hello::parse(StatusCode::from_u16(status).unwrap(), body.as_bytes()).unwrap_err().to_string();
             assert!(reason.len() < 400 && reason.starts_with("the peer's hello "), "{reason}");
+        }
+    }
+
+    #[test]
+    fn what_would_spoil_a_log_or_a_terminal_is_no_hello() {
+        let wire = |word: &str| WireReport::new(word.to_owned(), "up".to_owned());
+        let hello = |words: &[&str]| {
+            let wires = words.iter().map(|word| wire(word)).collect();
+            let said = Hello::new(vec![ApiReport::new("fleet".to_owned(), wires)]).response().into_body();
+            Hello::parse(StatusCode::OK, &said)
+        };
+        assert!(hello(&["http", "grpc"]).is_ok());
+        for words in [&["x".repeat(33).as_str()][..], &["http\nready"], &["\u{1b}[2J"], &["http"; 17]] {
+            assert!(hello(words).is_err(), "{words:?}");
         }
     }
 }

@@ -87,7 +87,7 @@ async fn an_enrolment_that_a_full_disk_refuses_is_taken_when_there_is_room() {
         let join = ["join", invitation, "--listen", "127.0.0.1:0"];
         let join = words(&join, &[("--key-file", &site.path().join("secret.key").into_os_string())]);
         let outbound = FunnelProcess::spawn(join).unwrap();
-        outbound.logged("cannot write its roster; the invitation is still good").await.unwrap();
+        outbound.logged("cannot use its roster; the invitation was not used").await.unwrap();
         drop(filling);
         let outbound = outbound.ready().await.unwrap();
         let mut call = begin_call(outbound.listen_addr().unwrap(), "/v1/fleet/pull-messages", 0).await;

@@ -351,7 +351,7 @@ fn a_link_says_how_it_ended() {
         let raw = Raw::new(loopback(), loopback()).await;
         let (here, there) = (raw.dialled.link().clone(), raw.accepted.link().clone());
         assert!(here.close_reason().is_none());
-        there.close(Code::REFUSED, "not on the list");
+        there.close(Code::REFUSED, "not on\nthe list");
         let lost = here.closed().await;
         assert_eq!((lost.peer(), lost.code()), (raw.server.id(), Some(Code::REFUSED)));
         assert_eq!(lost.peer_reason().unwrap(), "not on the list");
