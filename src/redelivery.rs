@@ -12,7 +12,7 @@
 //!
 //! - The inbound end carries `PullMessages` to its end even if its caller is gone, and keeps the message until the node has
 //!   confirmed or answered it. It goes to the same peer and node only. It makes one such call at a time, while the SuperLink
-//!   answers: what it has asked for when it is killed itself, a SuperLink hands to nobody, and that is one message at most.
+//!   answers: what is on its way to a funnel that is killed, a SuperLink hands to nobody again.
 //! - Both ends remember what was pushed, whatever became of it, since either may be what breaks. A reply that comes again and is
 //!   asked for nothing is asked for all its objects, in no session: a SuperLink then takes those that it lacks, as it does from
 //!   SuperNodes that are older than sessions. An object that comes again and is "not stored" is stored.
@@ -41,7 +41,7 @@ use tracing::{Instrument, Span, info};
 
 use self::{
     kept::{Kept, Push, ReadReply},
-    skim::{Limits, Skim, Skimmed, Value, bytes, number},
+    skim::{Limits, Skim, Skimmed, Value, bytes, last_bytes, number},
 };
 use crate::{
     forward::{self, Body},
@@ -183,11 +183,18 @@ impl Once {
             let deadline = async {
                 let _ = gone.await;
                 sleep(PATIENCE).await;
+                Failure::unavailable("the SuperLink does not answer, and nobody waits for it any more")
             };
-            tokio::select! {
-                answer = call => Ok(self.settle(answer?).await),
+            tokio::pin!(deadline);
+            let answer = tokio::select! {
+                answer = call => answer?,
                 never = end_after(TURN, turn) => match never {},
-                () = deadline => Err(Failure::unavailable("the SuperLink does not answer, and nobody waits for it any more")),
+                failure = &mut deadline => return Err(failure),
+            };
+            // Without its turn: a caller that reads nothing of its session can make this last.
+            tokio::select! {
+                settled = self.settle(answer) => Ok(settled),
+                failure = &mut deadline => Err(failure),
             }
         };
         let carried = tokio::spawn(carrying.instrument(Span::current())).await;
@@ -228,21 +235,30 @@ impl Once {
         let asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
         let asked = Asked::read(asked.fields()?)?;
         match self.kind {
-            Kind::Confirmation => self.kept.arrived(self.peer, asked.node),
-            Kind::Pull if holds_message(message)? => self.kept.handed(self.peer, asked.node, message.clone()),
-            Kind::Pull => {
-                let again = self.kept.again(self.peer, asked.node)?;
-                info!(node = asked.node, "a message that did not arrive is handed out again");
-                return Some(again);
-            }
+            Kind::Confirmation => self.kept.arrived(self.peer, asked.node, bytes(asked.fields, 3)?),
+            Kind::Pull => match handed_out(message)? {
+                HandedOut::Message(id) => self.kept.handed(self.peer, asked.node, id, message.clone()),
+                HandedOut::Nothing => {
+                    let again = self.kept.again(self.peer, asked.node)?;
+                    info!(node = asked.node, "a message that did not arrive is handed out again");
+                    return Some(again);
+                }
+            },
             Kind::Reply => {
-                self.kept.arrived(self.peer, asked.node);
                 let reply = Reply::read(asked.fields)?;
-                let is_asked_for = bytes(&Skim::parse(message)?, 3).is_some();
-                if !is_asked_for && self.kept.was_tried(self.peer, &reply.push(asked.node)) {
+                self.kept.arrived(self.peer, asked.node, &reply.to);
+                if !self.kept.was_tried(self.peer, &reply.push(asked.node)) {
+                    return None;
+                }
+                let answer = Skim::parse(message)?;
+                let (is_asked_for, session) = (bytes(&answer, 3).is_some(), last_bytes(&answer, 4).unwrap_or_default());
+                if session.is_empty() || !is_asked_for {
+                    // Where it is asked for already, the other end has understood it, or the SuperLink knows no sessions.
+                    self.kept.tried(self.peer, &Push::Objects { node: asked.node, run: reply.run });
+                }
+                if !is_asked_for {
                     let objects = objects(asked.fields)?;
                     info!(node = asked.node, "a reply is known: the answer that asked for its objects did not arrive");
-                    self.kept.tried(self.peer, &Push::Objects { node: asked.node, run: reply.run });
                     return Some(ask_for_all(message, &objects));
                 }
             }
@@ -312,13 +328,16 @@ impl<'a> Asked<'a> {
 struct Reply {
     run: u64,
     id: Vec<u8>,
+    /// The message that it answers.
+    to: Vec<u8>,
 }
 
 impl Reply {
     fn read(asked: &[(u64, Value)]) -> Option<Self> {
         let message = Skim::parse(bytes(asked, 2)?)?;
         let metadata = Skim::parse(bytes(&message, 1)?)?;
-        Some(Self { run: number(&metadata, 1)?, id: bytes(&metadata, 2)?.to_vec() })
+        let to = bytes(&metadata, 5).unwrap_or_default().to_vec();
+        Some(Self { run: number(&metadata, 1)?, id: bytes(&metadata, 2)?.to_vec(), to })
     }
 
     fn push(&self, node: u64) -> Push<'_> {
@@ -376,10 +395,19 @@ fn may_be_small(answer: &Response<Body>, wire: Wire) -> bool {
     }
 }
 
-/// Whether a `PullMessagesResponse` hands out a message whose content is to be pulled: only such messages are confirmed.
-fn holds_message(message: &[u8]) -> Option<bool> {
-    let fields: Vec<(u64, Value)> = Skim::parse(message)?;
-    Some(bytes(&fields, 2).is_some() && bytes(&fields, 3).is_some())
+/// What a `PullMessagesResponse` hands out: of messages, only one whose content is to be pulled is confirmed.
+enum HandedOut {
+    Message(Vec<u8>),
+    Nothing,
+}
+
+fn handed_out(answer: &[u8]) -> Option<HandedOut> {
+    let fields = Skim::parse(answer)?;
+    let Some(message) = bytes(&fields, 2).filter(|_| bytes(&fields, 3).is_some()) else {
+        return Some(HandedOut::Nothing);
+    };
+    let metadata = Skim::parse(bytes(&Skim::parse(message)?, 1)?)?;
+    Some(HandedOut::Message(bytes(&metadata, 2)?.to_vec()))
 }
 
 /// A small answer that has come to its end, or any other.
@@ -478,5 +506,40 @@ fn header(wire: Wire) -> usize {
     match wire {
         Wire::Grpc => GRPC_HEADER,
         Wire::Http => 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::pending;
+
+    use iroh::SecretKey;
+    use tokio::{task::yield_now, time::advance};
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_that_stands_still_is_left_when_its_caller_is_gone() {
+        let peer = SecretKey::generate().public();
+        let once = Redelivery::inbound().watch(peer, Api::Fleet, "pull-messages", Wire::Http).unwrap();
+        let (answered, is_answered) = oneshot::channel::<()>();
+        let send = async move |_| {
+            let body = StreamBody::new(stream::once(pending::<Result<Frame<Bytes>, BoxError>>()));
+            let mut answer = Response::new(forward::boxed(body));
+            answer.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(1));
+            drop(answered);
+            Ok(answer)
+        };
+        let (held, mut is_over) = oneshot::channel::<()>();
+        let request = Request::new(forward::full(Bytes::from_static(&[0x0a, 2, 0x08, 7])));
+        let carrying = tokio::spawn(once.carry(request, send, held));
+        assert!(is_answered.await.is_err());
+        yield_now().await;
+        carrying.abort();
+        assert!(carrying.await.unwrap_err().is_cancelled());
+        yield_now().await;
+        assert!(is_over.try_recv().is_err_and(|error| error == oneshot::error::TryRecvError::Empty));
+        advance(PATIENCE).await;
+        assert!(is_over.await.is_err());
     }
 }

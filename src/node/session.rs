@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use tokio::task::JoinSet;
+use tokio::{sync::Mutex, task::JoinSet};
 use tonic::Status;
 
 use super::{
@@ -104,6 +104,7 @@ impl<S: Channel> NodeBuilder<S> {
             registers,
             id: AtomicU64::new(0),
             known: AtomicBool::new(false),
+            pulling: Mutex::default(),
         });
         session.join().await?;
         let heartbeat = heartbeat::start(&session);
@@ -176,6 +177,8 @@ pub(super) struct Session<S> {
     id: AtomicU64,
     /// Whether the SuperLink knows the node, as far as can be told.
     known: AtomicBool,
+    /// One message at a time: until it is here whole, it may be handed out again to whoever asks.
+    pub(super) pulling: Mutex<()>,
 }
 
 impl<S: Channel> Session<S> {

@@ -31,7 +31,7 @@ const MAX_PULL_WAIT: Duration = Duration::from_secs(10);
 
 impl<S: Channel> Node<S> {
     /// Waits for the next message and pulls what it carries. Whatever is wrong with that is found in
-    /// [`Message::content`].
+    /// [`Message::content`]. Of several that wait, one pulls at a time.
     ///
     /// If the SuperLink has forgotten the node, because it was restarted, the node joins it again. A message whose run
     /// has stopped is passed over.
@@ -40,7 +40,7 @@ impl<S: Channel> Node<S> {
     /// If the SuperLink does not take this node any more.
     ///
     /// # Cancel safety
-    /// A message that was handed out already is lost.
+    /// A message that was handed out already is lost; a funnel before the SuperLink hands it out again.
     pub async fn pull_message(&self) -> Result<Message, NodeError> {
         let session = &self.session;
         loop {
@@ -63,8 +63,8 @@ impl<S: Channel> Node<S> {
         }
     }
 
-    /// Pushes a reply: first its outline, then those of its objects that the SuperLink lacks. When it says of one that it is
-    /// not stored, it may have been: an answer that got lost said so. Then it is asked again what it lacks.
+    /// Pushes a reply: first its outline, then those of its objects that the SuperLink lacks. Calls whose answer got lost
+    /// are made again, and what a SuperLink says of what it has already is understood.
     ///
     /// # Errors
     /// [`NodeError::is_run_stopped`] and [`NodeError::is_too_late`] tell that nobody waits for it any more.
@@ -111,6 +111,7 @@ impl<S: Channel> Node<S> {
 
 impl<S: Channel> Session<S> {
     async fn pull(self: &Arc<Self>) -> Result<Option<Message>, NodeError> {
+        let _pulling = self.pulling.lock().await;
         let request = PullMessagesRequest { node: Some(self.node()), message_ids: vec![] };
         let pulled = self
             .fleet

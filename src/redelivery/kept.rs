@@ -11,19 +11,23 @@ use bytes::Bytes;
 use iroh::EndpointId;
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
-    time::Instant,
+    time::{Instant, timeout},
 };
 
 /// Longer than a SuperNode needs to find its way back; the SuperLink itself forgets a push after 180 s.
 const KEEP: Duration = Duration::from_secs(600);
 /// A message that a node asks for so often and never confirms is not what it wants.
 const MAX_TIMES: u8 = 3;
-/// Bytes of messages, for each peer. One takes some hundreds, and a hundred more for each piece of its model.
-const MAX_HANDED: usize = 1 << 20;
-/// Replies of each peer that are read at a time, up to 256 KiB each.
-const MAX_READ_REPLIES: usize = 16;
-/// Pushes, for each peer. What is under way when a link breaks is a handful for each node.
-const MAX_TRIED: usize = 1024;
+/// Bytes of messages, for each peer. One takes some hundreds, and a hundred and some more for each array of its model: 50
+/// nodes behind one funnel, each with a model of a thousand.
+const MAX_HANDED: usize = 8 << 20;
+/// Replies of each peer that are read at a time, up to 256 KiB each: 50 nodes may end a round in one moment.
+const MAX_READ_REPLIES: usize = 64;
+/// Pushes, for each peer, of 24 bytes each: of 50 nodes, all that they push in a round.
+const MAX_TRIED: usize = 16_384;
+/// For a turn. A SuperLink that hands out in time never lets anybody wait so long; a SuperNode over HTTP waits for 30 s in
+/// all.
+const MAX_WAIT: Duration = Duration::from_secs(5);
 
 #[derive(Debug, Default)]
 pub(super) struct Kept {
@@ -61,6 +65,7 @@ struct OfPeer {
 #[derive(Debug)]
 struct Handed {
     node: u64,
+    id: Vec<u8>,
     answer: Bytes,
     at: Instant,
     times: u8,
@@ -98,38 +103,45 @@ impl Kept {
         })
     }
 
-    /// Waits for the turn to be handed something. Of each peer one waits among those of others, however many it has.
-    pub(super) async fn turn(&self, peer: EndpointId) -> impl Send + use<> {
+    /// Waits for the turn to be handed something. Of each peer one waits among those of others, however many it has. After
+    /// a while it is `None`, and goes on without.
+    pub(super) async fn turn(&self, peer: EndpointId) -> Option<impl Send + use<>> {
         let own = self.with(peer, |of_peer| of_peer.turn.clone());
-        let own = own.acquire().await;
-        (self.turn.clone().acquire().await, own)
+        let all = self.turn.clone();
+        let both = async move {
+            let own = own.acquire().await;
+            (all.acquire().await, own)
+        };
+        timeout(MAX_WAIT, both).await.ok()
     }
 
-    pub(super) fn handed(&self, peer: EndpointId, node: u64, answer: Bytes) {
+    /// A message was handed out in this answer.
+    pub(super) fn handed(&self, peer: EndpointId, node: u64, id: Vec<u8>, answer: Bytes) {
         self.with(peer, |of_peer| {
-            of_peer.handed.push_back(Handed { node, answer, at: Instant::now(), times: 1 });
+            of_peer.handed.push_back(Handed { node, id, answer, at: Instant::now(), times: 1 });
             while of_peer.handed.iter().map(|handed| handed.answer.len()).sum::<usize>() > MAX_HANDED {
                 of_peer.handed.pop_front();
             }
         });
     }
 
-    /// What a node was handed out and has not shown to have.
+    /// What a node was handed out and has not shown to have: of several messages, the one that it was given least often.
     pub(super) fn again(&self, peer: EndpointId, node: u64) -> Option<Bytes> {
         self.with(peer, |of_peer| {
-            let handed = of_peer.handed.iter_mut().find(|handed| handed.node == node)?;
+            let of_node = of_peer.handed.iter_mut().enumerate().filter(|(_, handed)| handed.node == node);
+            let (place, handed) = of_node.min_by_key(|(_, handed)| handed.times)?;
             handed.times += 1;
-            let answer = handed.answer.clone();
-            if handed.times > MAX_TIMES {
-                of_peer.handed.retain(|handed| handed.node != node);
+            let (answer, is_last) = (handed.answer.clone(), handed.times > MAX_TIMES);
+            if is_last {
+                of_peer.handed.remove(place);
             }
             Some(answer)
         })
     }
 
-    /// The node has what it was handed.
-    pub(super) fn arrived(&self, peer: EndpointId, node: u64) {
-        self.with(peer, |of_peer| of_peer.handed.retain(|handed| handed.node != node));
+    /// The node has this message.
+    pub(super) fn arrived(&self, peer: EndpointId, node: u64, id: &[u8]) {
+        self.with(peer, |of_peer| of_peer.handed.retain(|handed| handed.node != node || handed.id != id));
     }
 
     pub(super) fn tried(&self, peer: EndpointId, push: &Push<'_>) {
@@ -170,7 +182,8 @@ impl OfPeer {
 
     fn is_forgotten(&mut self) -> bool {
         self.forget_the_old();
-        self.handed.is_empty() && self.tried.is_empty() && Arc::strong_count(&self.read_replies) == 1
+        let is_waited_for = Arc::strong_count(&self.turn.0) > 1 || Arc::strong_count(&self.read_replies) > 1;
+        self.handed.is_empty() && self.tried.is_empty() && !is_waited_for
     }
 }
 
@@ -189,18 +202,30 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_message_is_given_again_to_its_node_and_peer_until_it_has_it() {
         let (kept, one, other) = (Kept::default(), peer(), peer());
-        kept.handed(one, 7, "message".into());
+        let handed = |id: &'static str| kept.handed(one, 7, id.into(), id.into());
+        handed("message");
         assert_eq!((kept.again(other, 7), kept.again(one, 8)), (None, None));
         assert_eq!(kept.again(one, 7).unwrap(), "message");
-        kept.arrived(one, 7);
+        kept.arrived(one, 7, b"message");
         assert_eq!(kept.again(one, 7), None);
 
-        kept.handed(one, 7, "message".into());
+        handed("message");
         advance(KEEP + Duration::from_secs(1)).await;
         assert_eq!(kept.again(one, 7), None);
-        kept.handed(one, 7, "message".into());
+        handed("message");
         let times = std::iter::from_fn(|| kept.again(one, 7)).count();
         assert_eq!(times, usize::from(MAX_TIMES));
+    }
+
+    #[tokio::test]
+    async fn each_message_of_a_node_is_kept_until_that_one_has_arrived() {
+        let (kept, peer) = (Kept::default(), peer());
+        for id in ["first", "second"] {
+            kept.handed(peer, 7, id.into(), id.into());
+        }
+        assert_eq!([kept.again(peer, 7).unwrap(), kept.again(peer, 7).unwrap()], ["first", "second"]);
+        kept.arrived(peer, 7, b"second");
+        assert_eq!(kept.again(peer, 7).unwrap(), "first");
     }
 
     #[tokio::test]
@@ -214,6 +239,34 @@ mod tests {
         drop(other.await);
         drop(second.await);
         drop(third.await);
+    }
+
+    #[tokio::test]
+    async fn a_turn_is_remembered_while_others_come_and_go() {
+        let (kept, many) = (Kept::default(), peer());
+        let first = kept.turn(many).await;
+        let mut second = Box::pin(kept.turn(many));
+        assert!(poll!(&mut second).is_pending());
+        let mut other = Box::pin(kept.turn(peer()));
+        assert!(poll!(&mut other).is_pending());
+        let mut third = Box::pin(kept.turn(many));
+        assert!(poll!(&mut third).is_pending());
+        drop(first);
+        drop(other.await);
+        drop(second.await);
+        drop(third.await);
+        assert_eq!(kept.peers.lock().unwrap().len(), 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_has_waited_for_long_goes_on_without_a_turn() {
+        let (kept, one, other) = (Kept::default(), peer(), peer());
+        let turn = kept.turn(one).await;
+        assert!(turn.is_some());
+        let (own, others) = tokio::join!(kept.turn(one), kept.turn(other));
+        assert!(own.is_none() && others.is_none());
+        drop(turn);
+        assert!(kept.turn(other).await.is_some());
     }
 
     #[tokio::test]
@@ -239,13 +292,13 @@ mod tests {
     async fn what_is_kept_is_bounded_and_forgotten() {
         let (kept, one) = (Kept::default(), peer());
         for number in 0..2 * MAX_TRIED as u64 {
-            kept.handed(one, number, vec![0; MAX_HANDED / 64].into());
+            kept.handed(one, number, Vec::new(), vec![0; MAX_HANDED / 64].into());
             kept.tried(one, &Push::Object { run: number, id: b"object", session: b"" });
         }
         let sizes = kept.with(one, |of_peer| (of_peer.handed.len(), of_peer.tried.len()));
         assert_eq!(sizes, (64, MAX_TRIED));
         advance(KEEP + Duration::from_secs(1)).await;
-        kept.arrived(peer(), 1);
+        kept.arrived(peer(), 1, b"");
         assert_eq!(kept.peers.lock().unwrap().len(), 1);
     }
 }

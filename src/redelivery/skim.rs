@@ -202,7 +202,16 @@ pub(super) fn number(fields: &[(u64, Value)], wanted: u64) -> Option<u64> {
 
 /// The bytes of a field.
 pub(super) fn bytes(fields: &[(u64, Value)], wanted: u64) -> Option<&[u8]> {
-    fields.iter().find_map(|(field, value)| match value {
+    all_bytes(fields, wanted).next()
+}
+
+/// The same, of a field that comes more than once.
+pub(super) fn last_bytes(fields: &[(u64, Value)], wanted: u64) -> Option<&[u8]> {
+    all_bytes(fields, wanted).next_back()
+}
+
+fn all_bytes(fields: &[(u64, Value)], wanted: u64) -> impl DoubleEndedIterator<Item = &[u8]> {
+    fields.iter().filter_map(move |(field, value)| match value {
         Value::Bytes(bytes) if *field == wanted => Some(bytes.as_slice()),
         _ => None,
     })

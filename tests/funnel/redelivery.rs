@@ -1,7 +1,7 @@
 //! What a SuperLink answers once, and an answer that does not arrive: its caller, or either funnel, is gone before it comes.
 
 use std::{
-    collections::HashSet,
+    collections::{HashSet, VecDeque},
     future::pending,
     net::SocketAddr,
     sync::{
@@ -30,10 +30,14 @@ use super::{
 
 /// `PullMessagesResponse` with one message, named `m`, and its tree of objects.
 const MESSAGE: &[u8] = &[0x12, 5, 0x0a, 3, 0x12, 1, b'm', 0x1a, 3, 0x0a, 1, b'm'];
+/// The same with another, named `n`.
+const OTHER_MESSAGE: &[u8] = &[0x12, 5, 0x0a, 3, 0x12, 1, b'n', 0x1a, 3, 0x0a, 1, b'n'];
 const STORED: &[u8] = &[0x08, 1];
-/// `PushMessagesRequest` of a reply of node 7 in run 1, named `r`, which holds the object `o`.
-const REPLY: &[u8] =
-    &[0x0a, 2, 0x08, 7, 0x12, 7, 0x0a, 5, 0x08, 1, 0x12, 1, b'r', 0x1a, 8, 0x0a, 1, b'r', 0x12, 3, 0x0a, 1, b'o'];
+/// `PushMessagesRequest` of a reply to `m` of node 7 in run 1, named `r`, which holds the object `o`.
+const REPLY: &[u8] = &[
+    0x0a, 2, 0x08, 7, 0x12, 10, 0x0a, 8, 0x08, 1, 0x12, 1, b'r', 0x2a, 1, b'm', 0x1a, 8, 0x0a, 1, b'r', 0x12, 3, 0x0a,
+    1, b'o',
+];
 /// `PushMessagesResponse` that asks for both in a session named `s`, and one that asks for nothing.
 const ASKED: &[u8] = &[0x1a, 1, b'r', 0x1a, 1, b'o', 0x22, 1, b's'];
 const NOT_ASKED: &[u8] = &[0x22, 1, b't'];
@@ -49,8 +53,8 @@ fn pull(node: u8) -> Vec<u8> {
 }
 
 /// `ConfirmMessageReceivedRequest`.
-fn confirm(node: u8) -> Vec<u8> {
-    vec![0x0a, 2, 0x08, node, 0x10, 1, 0x1a, 1, b'm']
+fn confirm(node: u8, message: u8) -> Vec<u8> {
+    vec![0x0a, 2, 0x08, node, 0x10, 1, 0x1a, 1, message]
 }
 
 /// `PushObjectRequest` of node 7, with content that is longer than what is kept of a field.
@@ -59,9 +63,9 @@ fn push(run: u8, object: u8, session: Option<u8>) -> Vec<u8> {
     [&[0x0a, 2, 0x08, 7, 0x10, run, 0x1a, 1, object, 0x22, 0xe8, 7][..], &[9; 1000], &session].concat()
 }
 
-/// Hands out one message, asks once for the objects of a reply, stores each object once, and answers when it may.
+/// Hands out each message once, asks once for the objects of a reply, stores each object once, and answers when it may.
 struct SuperLink {
-    message: Mutex<Option<&'static [u8]>>,
+    messages: Mutex<VecDeque<&'static [u8]>>,
     asks: Mutex<Option<&'static [u8]>>,
     objects: Mutex<HashSet<Bytes>>,
     asked: Notify,
@@ -73,7 +77,7 @@ struct SuperLink {
 impl SuperLink {
     async fn start() -> (Arc<Self>, Upstream) {
         let superlink = Self {
-            message: Mutex::new(Some(MESSAGE)),
+            messages: Mutex::new([MESSAGE].into()),
             asks: Mutex::new(Some(ASKED)),
             objects: Mutex::default(),
             asked: Notify::new(),
@@ -100,7 +104,7 @@ impl SuperLink {
                 pending().await
             }
             "PullMessages" | "pull-messages" if message[3] == 7 => {
-                self.message.lock().unwrap().take().unwrap_or_default()
+                self.messages.lock().unwrap().pop_front().unwrap_or_default()
             }
             "PushMessages" | "push-messages" => self.asks.lock().unwrap().take().unwrap_or(NOT_ASKED),
             "PushObject" | "push-object" if self.objects.lock().unwrap().insert(message.clone()) => STORED,
@@ -256,8 +260,28 @@ async fn a_message_whose_node_was_gone_is_handed_out_again_until_it_is_confirmed
             while ends.call(wire, "pull-messages", pull(7)).await != MESSAGE {}
             assert_eq!(ends.call(wire, "pull-messages", pull(8)).await, "", "it is another node's");
             assert_eq!(ends.call(wire.other(), "pull-messages", pull(7)).await, MESSAGE, "not confirmed yet");
-            ends.call(wire, "confirm-message-received", confirm(7)).await;
+            ends.call(wire, "confirm-message-received", confirm(7, b'm')).await;
             assert_eq!(ends.call(wire, "pull-messages", pull(7)).await, "", "{broken:?} {wire} {spoken}");
+            ends.stop().await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_message_that_did_not_arrive_is_kept_while_another_does() {
+    guarded(async {
+        for (broken, wire, spoken) in cases(&[Broken::Caller, Broken::Outbound]) {
+            let case = format!("{broken:?} {wire} {spoken}");
+            let (superlink, upstream) = SuperLink::start().await;
+            superlink.messages.lock().unwrap().push_back(OTHER_MESSAGE);
+            let mut ends = Ends::start(upstream.speaking(spoken)).await;
+            superlink.swallow(&mut ends, broken, wire, "pull-messages", pull(7)).await;
+            assert_eq!(ends.call(wire, "pull-messages", pull(7)).await, OTHER_MESSAGE, "{case}");
+            ends.call(wire, "confirm-message-received", confirm(7, b'n')).await;
+            while ends.call(wire, "pull-messages", pull(7)).await != MESSAGE {}
+            ends.call(wire, "push-messages", REPLY.to_vec()).await;
+            assert_eq!(ends.call(wire, "pull-messages", pull(7)).await, "", "it is answered: {case}");
             ends.stop().await;
         }
     })
@@ -297,6 +321,23 @@ async fn a_reply_that_comes_again_is_asked_for_all_its_objects_whatever_was_gone
             assert_eq!(ends.call(wire, "push-object", push(1, b'o', None)).await, STORED, "{case}");
             assert_eq!(ends.call(wire, "push-object", of_reply).await, STORED, "{case}");
             assert_eq!(ends.call(wire, "push-object", of_another_run).await, "", "{case}");
+            ends.stop().await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_the_other_end_has_understood_is_remembered_when_that_is_gone_too() {
+    guarded(async {
+        for (_, wire, spoken) in cases(&[Broken::Inbound]) {
+            let (superlink, upstream) = SuperLink::start().await;
+            let mut ends = Ends::start(upstream.speaking(spoken)).await;
+            superlink.swallow(&mut ends, Broken::Caller, wire, "push-messages", REPLY.to_vec()).await;
+            assert_eq!(ends.call(wire, "push-messages", REPLY.to_vec()).await, ASKED_AGAIN);
+            ends.replace(Broken::Inbound).await;
+            superlink.objects.lock().unwrap().insert(push(1, b'r', None).into());
+            assert_eq!(ends.call(wire, "push-object", push(1, b'r', None)).await, STORED, "{wire} {spoken}");
             ends.stop().await;
         }
     })
