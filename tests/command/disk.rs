@@ -3,6 +3,10 @@
 
 use std::{ffi::OsString, fs, path::Path};
 
+use flower_iroh_funnel::{
+    Api,
+    protocol::{Method, Wire},
+};
 use tokio::io::AsyncWriteExt;
 
 use crate::{
@@ -27,31 +31,39 @@ async fn a_full_state_folder_costs_no_call_and_the_audit_log_goes_on_when_there_
         .await;
         let (ticket, key) = (file("ticket"), file("join.key"));
         let joiner = endpoint_id(Path::new(&key)).await.unwrap();
-        let expose = expose(&state, &["--superlink", &format!("http://{superlink}"), "--allow", &joiner], &ticket);
+        let expose = expose(
+            &state,
+            &["--superlink", &format!("http://{superlink}"), "--allow", &format!("{joiner}=fleet,control")],
+            &ticket,
+        );
         let inbound = FunnelProcess::start_by(command(&with_disk(&state, "rw")), expose).await.unwrap();
         let join = ["join", &format!("@{}", ticket.to_str().unwrap()), "--listen", "127.0.0.1:0"];
         let outbound = FunnelProcess::start(words(&join, &[("--key-file", &key)])).await.unwrap();
         let dial = outbound.listen_addr().unwrap();
-        let call = async |method: &str| {
-            let mut call = begin_call(dial, &format!("/v1/fleet/{method}"), 0).await;
-            assert_eq!(status(&read_head(&mut call).await.unwrap()), "200", "{method}");
+        let call = async |path: &str| {
+            let mut call = begin_call(dial, path, 0).await;
+            assert_eq!(status(&read_head(&mut call).await.unwrap()), "200", "{path}");
         };
 
-        call("pull-messages").await;
+        call("/v1/fleet/pull-messages").await;
         let seen = seen_by(inbound.id().unwrap(), &state);
         let filling = Filling::new(&seen).unwrap();
         // Each is a line of the audit log, whose last page has room for some.
-        for number in 0.. {
-            assert!(number < 64, "the audit log is written though there is no room");
-            call(&format!("of-tomorrow-{number}")).await;
+        let mut methods = Method::ALL.iter().filter(|method| [Api::Fleet, Api::Control].contains(&method.api()));
+        loop {
+            let method = methods.next().expect("the audit log is written though there is no room");
+            call(&method.path(Wire::Http)).await;
             if inbound.stderr().contains("the audit log cannot be written") {
                 break;
             }
         }
         drop(filling);
-        call("activate-node").await;
+        let last = methods.next_back().unwrap();
+        call(&last.path(Wire::Http)).await;
+        let last = last.path(Wire::Grpc);
+        let name = last.rsplit('/').next().unwrap();
         let log = seen.join("audit.jsonl");
-        while !fs::read_to_string(&log).unwrap().contains("activate-node") {
+        while !fs::read_to_string(&log).unwrap().contains(name) {
             tokio::task::yield_now().await;
         }
     })

@@ -274,8 +274,8 @@ async fn the_audit_log_tells_who_did_what_and_holds_neither_payloads_nor_secrets
         assert!(count("link", "", "denied") >= 1, "{text}");
         assert_eq!(count("enrol", "", "allowed"), 1, "{text}");
         assert!(count("link", "", "allowed") >= 1, "{text}");
-        assert_eq!(count("call", "pull-messages", "allowed"), 2, "{text}");
-        assert_eq!(count("call", "list-runs", "denied"), 1, "{text}");
+        assert_eq!(count("call", "PullMessages", "allowed"), 2, "{text}");
+        assert_eq!(count("call", "ListRuns", "denied"), 1, "{text}");
         for file in std::fs::read_dir(folder.path()).unwrap() {
             let written = std::fs::read_to_string(file.unwrap().path()).unwrap();
             for secret in [PAYLOAD, "c2lnbmF0dXJl", &invitation.to_string(), &secret_in(&invitation)] {
