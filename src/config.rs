@@ -338,6 +338,14 @@ impl FunnelConfigBuilder {
         self
     }
 
+    /// Ends here if what was read so far has mistakes. Reads no file, and does not check what fits together.
+    ///
+    /// # Errors
+    /// [`ConfigError`] with the mistakes so far.
+    pub fn without_mistakes(self) -> Result<Self, ConfigError> {
+        ConfigError::check(self.mistakes.clone()).map(|()| self)
+    }
+
     /// Checks everything, and reads the key file if there is one.
     ///
     /// # Errors

@@ -112,9 +112,9 @@ impl Exposed {
         self
     }
 
-    /// Whether a roster was named.
-    pub fn has_roster(&self) -> bool {
-        self.roster.is_some()
+    /// The roster, if one was named.
+    pub fn roster_file(&self) -> Option<&RosterFile> {
+        self.roster.as_ref()
     }
 
     /// Whether a file for the audit log was named, or `off`.

@@ -2,7 +2,7 @@
 
 use std::{error::Error, fmt, str::FromStr, sync::Arc, time::Duration};
 
-use iroh::endpoint::{AckFrequencyConfig, IdleTimeout, QuicTransportConfig, QuicTransportConfigBuilder, VarInt};
+use iroh::endpoint::{IdleTimeout, QuicTransportConfig, QuicTransportConfigBuilder, VarInt};
 use noq_proto::congestion::{Bbr3Config, ControllerFactory, CubicConfig};
 
 use super::congestion::ByPath;
@@ -34,10 +34,6 @@ const STREAM_WINDOW: u32 = 2_000_000;
 /// What one link may have in flight and unread, in bytes, however many streams it has: 64 MB, 17 lanes with their windows
 /// full and as much again. iroh has no bound; the streams that nobody has accepted yet would then hold 200 MB.
 const LINK_WINDOW: u32 = 64_000_000;
-
-/// Packets that the peer may leave unacknowledged, within its 25 ms (iroh: 1). Gaps are reported at once. An answer then
-/// carries the acknowledgement of its request, and bulk costs both ends less than half of the acknowledgements.
-const UNACKNOWLEDGED: u32 = 4;
 
 /// What decides how fast a link may send. Each end decides for what it sends.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -90,7 +86,7 @@ impl Error for InvalidCongestionControl {}
 /// QUIC settings for an endpoint that carries gRPC: for `iroh::endpoint::Builder::transport_config`.
 ///
 /// Idle timeout 6 s (iroh: 30 s), of a path 4 s (iroh: 15 s), stream window 2 MB (iroh: 1.25 MB), link window 64 MB (iroh:
-/// none), an acknowledgement for every fifth packet (iroh: second), handshakes sent again after 0.3 s (iroh: 1 s), and
+/// none), handshakes sent again after 0.3 s (iroh: 1 s), and
 /// [`CongestionControl::ByPath`] (iroh: Cubic). An endpoint with iroh's own settings works as well, notices a silent peer
 /// later and is much slower on links that are long or lose packets.
 pub fn quic_config() -> QuicTransportConfig {
@@ -122,11 +118,4 @@ fn builder(congestion_control: CongestionControl) -> QuicTransportConfigBuilder 
         .congestion_controller_factory(congestion_control.factory())
         .stream_receive_window(VarInt::from_u32(STREAM_WINDOW))
         .receive_window(VarInt::from_u32(LINK_WINDOW))
-        .ack_frequency_config(Some(acknowledgements()))
-}
-
-fn acknowledgements() -> AckFrequencyConfig {
-    let mut config = AckFrequencyConfig::default();
-    config.ack_eliciting_threshold(VarInt::from_u32(UNACKNOWLEDGED));
-    config
 }

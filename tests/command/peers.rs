@@ -2,6 +2,7 @@
 
 use std::{ffi::OsString, path::PathBuf};
 
+use flower_iroh_funnel::Invitation;
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::io::AsyncWriteExt;
@@ -136,6 +137,39 @@ async fn what_an_operator_mistypes_about_peers_is_said_and_changes_nothing() {
         office.type_in(&["peers", "remove", "site"]).await;
         std::fs::write(office.file("peers.toml"), "[[peer").unwrap();
         assert!(office.mistype(&["expose"]).await.contains("a mistake in the roster"));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_configuration_file_names_the_key_and_the_roster_that_a_command_is_about() {
+    guarded(async {
+        let folder = tempfile::tempdir().unwrap();
+        let file = |name: &str| folder.path().join(name);
+        let (key, roster, config) = (file("funnel.key"), file("sites.toml"), file("funnel.toml").into_os_string());
+        let text = format!("key_file = {key:?}\n[expose]\nroster = {roster:?}\n");
+        std::fs::write(&config, &text).unwrap();
+        let type_in = async |arguments: &[&str]| {
+            let (status, stdout, stderr) = run_for_output(words(arguments, &[("--config", &config)])).await.unwrap();
+            (status.code(), stdout, stderr)
+        };
+        let (status, id, stderr) = type_in(&["id"]).await;
+        assert_eq!((status, id.trim()), (Some(0), &*endpoint_id(&key).await.unwrap()), "{stderr}");
+        let (_, invited, stderr) = type_in(&["invite", "site"]).await;
+        let invitation = invited.lines().find_map(|line| line.strip_prefix("invitation ")).expect(&stderr);
+        assert_eq!(invitation.parse::<Invitation>().unwrap().addr().id.to_string(), id.trim());
+        assert!(std::fs::read_to_string(&roster).unwrap().contains("name = \"site\""));
+        assert!(type_in(&["peers"]).await.1.contains("site"));
+
+        let other = file("other.toml");
+        let (_, listed, _) = type_in(&["peers", "--roster", other.to_str().unwrap()]).await;
+        assert!(listed.contains("nobody is on the roster"), "{listed}");
+
+        std::fs::write(&config, text.replace("roster", "rooster")).unwrap();
+        let (status, _, stderr) = type_in(&["peers", "remove", "site"]).await;
+        assert_eq!(status, Some(64));
+        assert!(stderr.contains("funnel.toml") && stderr.contains("rooster: no such key"), "{stderr}");
+        assert!(!file("peers.toml").exists());
     })
     .await;
 }

@@ -56,11 +56,16 @@ impl Attacker {
 
     /// A link, or the code with which it was refused before it stood.
     pub(crate) async fn try_link(&self) -> Result<Connection, Option<Code>> {
-        match self.endpoint.connect(self.target.clone(), ALPN).await {
+        match self.link_for(ALPN).await {
             Ok(link) => Ok(link),
             Err(ConnectError::Connection { source, .. }) => Err(code(&source)),
             Err(error) => panic!("{error}"),
         }
+    }
+
+    /// A link for another protocol.
+    pub(crate) async fn link_for(&self, alpn: &[u8]) -> Result<Connection, ConnectError> {
+        self.endpoint.connect(self.target.clone(), alpn).await
     }
 
     /// A session on a link of its own that has begun as it should.

@@ -2,15 +2,22 @@
 
 use std::{
     net::SocketAddr,
+    num::NonZeroU32,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering::SeqCst},
     },
+    time::Duration,
 };
 
-use flower_iroh_funnel::{Api, EndpointAddr, Exposed, SecretKey, transport::IncomingLimits};
+use flower_iroh_funnel::{
+    Api, EndpointAddr, Exposed, Invitation, PeerConfig, SecretKey, Timestamp,
+    roster::{Roster, RosterFile},
+    transport::IncomingLimits,
+};
 use http_body_util::BodyExt;
 use iroh::Endpoint;
+use tempfile::TempDir;
 use tokio::{sync::watch, task::JoinSet};
 
 use crate::{
@@ -29,6 +36,8 @@ pub(crate) struct Scene {
     attackers: Vec<SecretKey>,
     /// Without its endpoint, nobody attacks any more.
     endpoints: Vec<Endpoint>,
+    roster: RosterFile,
+    _folder: TempDir,
     _upstream: Upstream,
 }
 
@@ -45,11 +54,14 @@ impl Scene {
         let mut limits = loopback().build().unwrap().incoming_limits;
         set(&mut limits);
         let admit = |exposed: Exposed, key: &SecretKey| exposed.allow(key.public(), [Api::Fleet]);
-        let exposed = attackers.iter().chain([&key]).fold(upstream.both_wires(), admit);
+        let folder = tempfile::tempdir().unwrap();
+        let roster = RosterFile::new(folder.path().join("peers.toml"));
+        let exposed = upstream.both_wires().roster(roster.clone());
+        let exposed = attackers.iter().chain([&key]).fold(exposed, admit);
         let inbound = Running::start(loopback().incoming_limits(limits).expose(exposed).build().unwrap()).await;
         let peer = inbound.funnel.endpoint_addr().await;
         let honest = Honest::start(peer.clone(), key).await;
-        Self { inbound, peer, honest, attackers, endpoints: Vec::new(), _upstream: upstream }
+        Self { inbound, peer, honest, attackers, endpoints: Vec::new(), roster, _folder: folder, _upstream: upstream }
     }
 
     /// One that the funnel admits.
@@ -63,6 +75,20 @@ impl Scene {
     /// Whom the funnel does not know.
     pub(crate) async fn stranger(&self) -> Attacker {
         Attacker::new(SecretKey::generate(), self.peer.clone()).await
+    }
+
+    /// One that has an invitation, and is let in by it.
+    pub(crate) async fn invited(&self) -> Running {
+        let invitation = Invitation::new(self.peer.clone());
+        let expires = Timestamp::now().plus(Duration::from_secs(3600));
+        let name = "site".parse().unwrap();
+        let invite =
+            |roster: &mut Roster| roster.invite(&invitation, name, Api::Fleet.into(), NonZeroU32::MIN, expires);
+        self.roster.update(invite).unwrap().unwrap();
+        let peer = PeerConfig::invited(invitation);
+        let site = Running::start(loopback().secret_key(SecretKey::generate()).peer(peer).build().unwrap()).await;
+        site.funnel.peer(self.peer.id).ready(|_| {}).await;
+        site
     }
 
     /// Ends it, and asserts that the honest peer was left alone.

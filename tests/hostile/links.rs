@@ -1,9 +1,14 @@
 //! Links without end, strangers, and what QUIC offers besides bi-streams.
 
-use flower_iroh_funnel::transport::Code;
+use flower_iroh_funnel::{ALPN, transport::Code};
 use futures_util::{StreamExt, future::join_all, poll, stream::FuturesUnordered};
+use tokio::sync::watch;
 
-use crate::{attacker::code, honest::Scene, support::guarded};
+use crate::{
+    attacker::{Session, code},
+    honest::Scene,
+    support::guarded,
+};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_peer_that_opens_links_without_end_closes_its_own_oldest_ones() {
@@ -64,6 +69,38 @@ async fn strangers_who_come_in_crowds_are_refused_one_by_one() {
             for code in join_all(refused).await {
                 assert_eq!(code, Some(Code::REFUSED));
             }
+        }
+        scene.end().await;
+    })
+    .await;
+}
+
+/// More at once than are waited for, and each comes again as soon as it is sent away.
+#[tokio::test(flavor = "multi_thread")]
+async fn strangers_at_the_door_of_enrolments_keep_nobody_out_who_is_invited() {
+    guarded(async {
+        let scene = Scene::start().await;
+        let alpn = [ALPN, b"/enrol"].concat();
+        let strangers = join_all((0..4).map(|_| scene.stranger())).await;
+        let (sent_away, mut seen) = watch::channel(0);
+        let silent = join_all(strangers.iter().cycle().take(96).map(async |stranger| {
+            loop {
+                // In such a crowd, some do not even get through the handshake.
+                let Ok(link) = stranger.link_for(&alpn).await else { continue };
+                let mut session = Session::on(link).await;
+                session.write(&[7]).await.unwrap();
+                assert_eq!(code(&session.link.closed().await), Some(Code::OVERLOADED));
+                sent_away.send_modify(|count| *count += 1);
+            }
+        }));
+        let enrolled = async {
+            // From here on the door is crowded.
+            seen.wait_for(|count| *count > 96).await.unwrap();
+            scene.invited().await
+        };
+        tokio::select! {
+            _ = silent => unreachable!("they never tire"),
+            site = enrolled => site.stop().await,
         }
         scene.end().await;
     })

@@ -56,7 +56,7 @@ pub(crate) enum LogFormat {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Print this machine's endpoint id, to be allowed by the other side
-    Id,
+    Id(Id),
     /// Beside a SuperLink: let peers reach it
     Expose(Expose),
     /// Beside SuperNodes and the flwr command: reach a peer's SuperLink
@@ -69,6 +69,12 @@ pub(crate) enum Command {
     Peers(Peers),
     /// A relay of one's own, for peers without a direct path
     Relay(Relay),
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Id {
+    #[command(flatten)]
+    pub(crate) configuration: Configuration,
 }
 
 #[derive(Debug, clap::Args)]
@@ -110,6 +116,13 @@ pub(crate) struct Roster {
     pub(crate) file: Option<PathBuf>,
 }
 
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct Configuration {
+    /// The configuration file of the funnel that this is about, for its key file and roster
+    #[arg(long = "config", global = true, value_name = "F")]
+    pub(crate) path: Option<PathBuf>,
+}
+
 #[derive(Debug, clap::Args)]
 pub(crate) struct Invite {
     /// What the peer will be called here
@@ -124,6 +137,8 @@ pub(crate) struct Invite {
     #[arg(long, value_name = "N", default_value_t = 24)]
     pub(crate) hours: u32,
     #[command(flatten)]
+    pub(crate) configuration: Configuration,
+    #[command(flatten)]
     pub(crate) roster: Roster,
 }
 
@@ -131,6 +146,8 @@ pub(crate) struct Invite {
 pub(crate) struct Peers {
     #[command(subcommand)]
     pub(crate) action: Option<PeersAction>,
+    #[command(flatten)]
+    pub(crate) configuration: Configuration,
     #[command(flatten)]
     pub(crate) roster: Roster,
 }

@@ -10,12 +10,14 @@ mod relay;
 mod run;
 
 use std::{
-    fmt,
+    fmt, fs,
     io::{self, Write},
     path::Path,
 };
 
-use flower_iroh_funnel::{Api, Exposed, FunnelConfigBuilder, identity, protocol::UnknownApi, roster::RosterFile};
+use flower_iroh_funnel::{
+    Api, Exposed, FunnelConfig, FunnelConfigBuilder, identity, protocol::UnknownApi, roster::RosterFile,
+};
 
 pub(crate) use self::{
     expose::expose,
@@ -62,7 +64,7 @@ fn with_options(mut builder: FunnelConfigBuilder, common: &Common) -> FunnelConf
 
 /// What is exposed, with the roster and the audit log that stand beside the key unless something else was said.
 fn with_state(mut exposed: Exposed, key_file: &Path) -> Exposed {
-    if !exposed.has_roster() {
+    if exposed.roster_file().is_none() {
         exposed = exposed.roster(RosterFile::new(key_file.with_file_name(ROSTER)));
     }
     if !exposed.has_audit_log() {
@@ -71,12 +73,30 @@ fn with_state(mut exposed: Exposed, key_file: &Path) -> Exposed {
     exposed
 }
 
-/// The roster that a command is about.
-fn roster(common: &Common, named: args::Roster) -> Result<RosterFile, Failure> {
-    let key_file = common.key_file.clone().or_else(identity::default_key_file);
-    let path = named.file.or_else(|| Some(key_file?.with_file_name(ROSTER)));
-    path.map(RosterFile::new)
-        .ok_or_else(|| Failure::usage("no home folder is known for the roster; name it with --roster"))
+/// What is said of the funnel that a command is about, by its configuration file if one is named: where its files are.
+fn about(common: &Common, configuration: &args::Configuration) -> Result<FunnelConfigBuilder, Failure> {
+    let said = match &configuration.path {
+        None => FunnelConfig::builder(),
+        Some(path) => {
+            let said = FunnelConfig::from_toml(&read_config(path)?).without_mistakes();
+            said.map_err(|error| Failure::usage(format_args!("{}: {error}", path.display())))?
+        }
+    };
+    Ok(with_key(said, common))
+}
+
+fn read_config(path: &Path) -> Result<String, Failure> {
+    fs::read_to_string(path)
+        .map_err(|error| Failure::usage(format_args!("cannot read --config {}: {error}", path.display())))
+}
+
+/// The roster that a command is about: the one that is named, or that the funnel's configuration names, or beside its key.
+fn roster(about: &FunnelConfigBuilder, named: &args::Roster) -> Result<RosterFile, Failure> {
+    let named = named.file.as_ref().map(RosterFile::new);
+    let configured = || about.exposed().and_then(Exposed::roster_file).cloned();
+    let beside_key = || Some(RosterFile::new(about.key_file_path()?.with_file_name(ROSTER)));
+    let file = named.or_else(configured).or_else(beside_key);
+    file.ok_or_else(|| Failure::usage("no home folder is known for the roster; name it with --roster"))
 }
 
 fn parse_apis<'a>(names: impl IntoIterator<Item = &'a str>) -> Result<Vec<Api>, String> {

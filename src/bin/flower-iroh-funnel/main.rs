@@ -45,7 +45,7 @@ fn run(args: Args) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Failure::of)?;
     let ended = runtime.block_on(async {
         match args.command {
-            Command::Id => commands::id(&args.common),
+            Command::Id(id) => commands::id(&args.common, id),
             Command::Expose(expose) => commands::expose(&args.common, expose).await,
             Command::Join(join) => commands::join(&args.common, join).await,
             Command::Run(run) => commands::run(&args.common, run).await,

@@ -1,17 +1,20 @@
 //! `id`: the endpoint id, alone on stdout.
 
-use flower_iroh_funnel::{EndpointId, FunnelConfig};
+use flower_iroh_funnel::{EndpointId, FunnelConfig, FunnelConfigBuilder};
 
-use super::{Failure, say, with_options};
-use crate::args::Common;
+use super::{Failure, about, say};
+use crate::args::{self, Common};
 
-pub(crate) fn id(common: &Common) -> Result<(), Failure> {
-    say(own_id(common)?);
+pub(crate) fn id(common: &Common, args: args::Id) -> Result<(), Failure> {
+    say(own_id(&about(common, &args.configuration)?)?);
     Ok(())
 }
 
-/// The id of the key that the options name.
-pub(super) fn own_id(common: &Common) -> Result<EndpointId, Failure> {
-    let config = with_options(FunnelConfig::builder(), common).build()?;
-    Ok(config.secret_key.expect("the options name a key file").public())
+/// The id of the key of the funnel that a command is about.
+pub(super) fn own_id(about: &FunnelConfigBuilder) -> Result<EndpointId, Failure> {
+    let key_file = about.key_file_path();
+    let key_file =
+        key_file.ok_or_else(|| Failure::usage("no home folder is known for the key; name it with --key-file"))?;
+    let config = FunnelConfig::builder().key_file(key_file).build()?;
+    Ok(config.secret_key.expect("it has a key file").public())
 }

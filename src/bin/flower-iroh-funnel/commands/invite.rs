@@ -5,10 +5,10 @@ use std::{
     time::Duration,
 };
 
-use flower_iroh_funnel::{EndpointAddr, Invitation, SightingsFile, Timestamp, roster::Name};
+use flower_iroh_funnel::{EndpointAddr, EndpointId, Invitation, SightingsFile, Timestamp, roster::Name};
 use iroh_tickets::endpoint::EndpointTicket;
 
-use super::{Failure, id::own_id, parse_apis, roster, say};
+use super::{Failure, about, id::own_id, parse_apis, roster, say};
 use crate::args::{self, Common};
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -16,8 +16,9 @@ const HOUR: Duration = Duration::from_secs(3600);
 pub(crate) fn invite(common: &Common, args: args::Invite) -> Result<(), Failure> {
     let name: Name = args.name.parse().map_err(|error| Failure::usage(format_args!("{:?}: {error}", args.name)))?;
     let apis = parse_apis(args.apis.iter().map(String::as_str)).map_err(Failure::usage)?;
-    let file = roster(common, args.roster)?;
-    let invitation = Invitation::new(own_addr(common, &SightingsFile::of_roster(file.path()))?);
+    let about = about(common, &args.configuration)?;
+    let file = roster(&about, &args.roster)?;
+    let invitation = Invitation::new(own_addr(own_id(&about)?, &SightingsFile::of_roster(file.path())));
     let expires = Timestamp::now().plus(HOUR * args.hours);
     let invited = file.update(|roster| {
         roster.forget_expired(Timestamp::now());
@@ -31,16 +32,15 @@ pub(crate) fn invite(common: &Common, args: args::Invite) -> Result<(), Failure>
 }
 
 /// Where the funnel with this key was last, as it wrote beside its roster.
-fn own_addr(common: &Common, seen: &SightingsFile) -> Result<EndpointAddr, Failure> {
-    let id = own_id(common)?;
+fn own_addr(id: EndpointId, seen: &SightingsFile) -> EndpointAddr {
     let ticket = seen.load().ticket.and_then(|ticket| ticket.parse::<EndpointTicket>().ok());
     let addr = ticket.map(EndpointAddr::from).filter(|addr| addr.id == id);
-    Ok(addr.unwrap_or_else(|| {
+    addr.unwrap_or_else(|| {
         let _ = writeln!(
             io::stderr(),
             "note: no funnel with this key has run beside this roster, so the invitation holds no address and works \
              where the id can be looked up; or run expose, and invite again"
         );
         id.into()
-    }))
+    })
 }

@@ -9,7 +9,7 @@ use flower_iroh_funnel::{
     roster::{RosterFile, names},
 };
 
-use super::{Failure, roster, say, with_options};
+use super::{Failure, roster, say, with_key, with_options};
 use crate::{
     args::{self, Common},
     signals,
@@ -52,7 +52,8 @@ fn find_peer(common: &Common, args: &args::Join) -> Result<PeerConfig, String> {
 
 /// Looks in the configuration file first, then in the roster.
 fn find_name(common: &Common, args: &args::Join) -> Result<PeerConfig, String> {
-    let roster = roster(common, args.roster.clone()).map_err(|failure| failure.to_string())?;
+    let own = with_key(FunnelConfig::builder(), common);
+    let roster = roster(&own, &args.roster).map_err(|failure| failure.to_string())?;
     let nowhere = match args.config.clone().or_else(default_config) {
         None => "and no home folder is known for the configuration file".to_owned(),
         Some(path) => match fs::read_to_string(&path) {

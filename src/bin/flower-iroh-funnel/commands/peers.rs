@@ -8,11 +8,11 @@ use flower_iroh_funnel::{
 };
 
 use self::list::list;
-use super::{Failure, parse_apis, roster, say};
+use super::{Failure, about, parse_apis, roster, say};
 use crate::args::{self, Common, PeersAction};
 
 pub(crate) fn peers(common: &Common, args: args::Peers) -> Result<(), Failure> {
-    let file = roster(common, args.roster)?;
+    let file = roster(&about(common, &args.configuration)?, &args.roster)?;
     match args.action.unwrap_or(PeersAction::List { json: false }) {
         PeersAction::List { json } => list(&file, json.into()),
         PeersAction::Allow { peer, name, apis } => allow(&file, &peer, name.as_deref(), &apis),

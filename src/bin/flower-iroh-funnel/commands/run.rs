@@ -1,11 +1,11 @@
 //! `run`: both roles, from a file.
 
-use std::{fs, pin::pin};
+use std::pin::pin;
 
 use flower_iroh_funnel::{Funnel, FunnelConfig, LocalTls, roster::RosterFile};
 use iroh_tickets::endpoint::EndpointTicket;
 
-use super::{Failure, ROSTER, say, with_options, with_state};
+use super::{Failure, ROSTER, read_config, say, with_options, with_state};
 use crate::{
     args::{self, Common},
     signals,
@@ -13,9 +13,7 @@ use crate::{
 
 pub(crate) async fn run(common: &Common, args: args::Run) -> Result<(), Failure> {
     let path = args.config.display();
-    let text = fs::read_to_string(&args.config)
-        .map_err(|error| Failure::usage(format_args!("cannot read --config {path}: {error}")))?;
-    let mut builder = with_options(FunnelConfig::from_toml(&text), common);
+    let mut builder = with_options(FunnelConfig::from_toml(&read_config(&args.config)?), common);
     if let (Some(exposed), Some(key_file)) = (builder.exposed().cloned(), builder.key_file_path()) {
         let exposed = with_state(exposed, key_file);
         builder = builder.expose(exposed);
