@@ -86,9 +86,8 @@ impl Error for InvalidCongestionControl {}
 /// QUIC settings for an endpoint that carries gRPC: for `iroh::endpoint::Builder::transport_config`.
 ///
 /// Idle timeout 6 s (iroh: 30 s), of a path 4 s (iroh: 15 s), stream window 2 MB (iroh: 1.25 MB), link window 64 MB (iroh:
-/// none), handshakes sent again after 0.3 s (iroh: 1 s), and
-/// [`CongestionControl::ByPath`] (iroh: Cubic). An endpoint with iroh's own settings works as well, notices a silent peer
-/// later and is much slower on links that are long or lose packets.
+/// none), handshakes sent again after 0.3 s (iroh: 1 s), and [`CongestionControl::ByPath`] (iroh: Cubic). An endpoint with
+/// iroh's own settings works as well, notices a silent peer later and is much slower on links that are long or lose packets.
 pub fn quic_config() -> QuicTransportConfig {
     quic_config_with(CongestionControl::default())
 }
