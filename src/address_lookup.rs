@@ -16,7 +16,10 @@ mod token;
 #[cfg(feature = "relay")]
 pub(crate) use self::token::Match;
 pub(crate) use self::{
-    authorities::RelayAuthorities, endpoint::bind_endpoint, findings::Findings, home_relay::watch_home_relay,
+    authorities::RelayAuthorities,
+    endpoint::{bind_endpoint, close_endpoint},
+    findings::Findings,
+    home_relay::watch_home_relay,
     peer::shown,
 };
 pub use self::{

@@ -228,7 +228,7 @@ impl Funnel {
     pub async fn close(&self) {
         self.inner.stop.cancel();
         self.inner.close_links();
-        self.inner.endpoint.close().await;
+        address_lookup::close_endpoint(&self.inner.endpoint).await;
         self.inner.end_audit().await;
     }
 }
@@ -339,7 +339,7 @@ impl Inner {
         // Whoever was cut hears of it.
         let _ = timeout(LAST_WORDS, finish(&mut serving, &mut incoming)).await;
         serving.shutdown().await;
-        self.endpoint.close().await;
+        address_lookup::close_endpoint(&self.endpoint).await;
         self.end_audit().await;
     }
 

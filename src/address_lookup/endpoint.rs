@@ -1,13 +1,20 @@
 //! The iroh endpoint, with its relays, lookups and publications.
 
+use std::time::Duration;
+
 use iroh::{
     Endpoint, RelayMode,
     dns::DnsResolver,
     endpoint::{PortmapperConfig, presets},
 };
+use tokio::time::timeout;
 
 use super::{Findings, Lookup, services};
 use crate::{admission::Admission, config::FunnelConfig, enrolment, error::Error, transport};
+
+/// For peers to hear that the endpoint closes. QUIC gives each three probe timeouts to say so, which after an outage may
+/// be minutes: the time that a path is thought to take is then that of the outage.
+const GOOD_BYE: Duration = Duration::from_secs(3);
 
 /// Binds the endpoint, and lets it look up and publish what the configuration says and nothing else.
 pub(crate) async fn bind_endpoint(config: &FunnelConfig, admission: Admission) -> Result<(Endpoint, Findings), Error> {
@@ -40,12 +47,43 @@ pub(crate) async fn bind_endpoint(config: &FunnelConfig, admission: Admission) -
     match services::attach(&endpoint, &config.lookups, &config.publications) {
         Ok(findings) => Ok((endpoint, findings)),
         Err(error) => {
-            endpoint.close().await;
+            close_endpoint(&endpoint).await;
             Err(Error::lookup(error))
         }
     }
 }
 
+/// Closes the endpoint and all its links. Of a peer that does not answer it takes leave in the background.
+pub(crate) async fn close_endpoint(endpoint: &Endpoint) {
+    let endpoint = endpoint.clone();
+    let closing = tokio::spawn(async move { endpoint.close().await });
+    let _ = timeout(GOOD_BYE, closing).await;
+}
+
 fn asks_n0(config: &FunnelConfig) -> bool {
     matches!(config.relay_mode, RelayMode::Default | RelayMode::Staging) || config.lookups.contains(&Lookup::N0)
+}
+
+#[cfg(test)]
+mod tests {
+    use iroh::{EndpointAddr, SecretKey, endpoint::QuicTransportConfig};
+    use tokio::net::UdpSocket;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_peer_that_is_thought_to_be_slow_does_not_hold_up_the_end() {
+        let hour = Duration::from_secs(3600);
+        let slow = QuicTransportConfig::builder().initial_rtt(hour).max_idle_timeout(None).build();
+        let endpoint = Endpoint::builder(presets::Minimal).transport_config(slow).bind().await.unwrap();
+        let silent = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let addr = EndpointAddr::new(SecretKey::generate().public()).with_ip_addr(silent.local_addr().unwrap());
+        let dialling = tokio::spawn({
+            let endpoint = endpoint.clone();
+            async move { endpoint.connect(addr, b"test").await }
+        });
+        silent.recv(&mut [0; 2048]).await.unwrap();
+        timeout(Duration::from_secs(60), close_endpoint(&endpoint)).await.expect("it waits for the peer");
+        dialling.await.unwrap().unwrap_err();
+    }
 }
