@@ -98,6 +98,11 @@ impl Error {
     pub fn is_listen(&self) -> bool {
         matches!(self.0, Kind::Listen { .. } | Kind::Endpoint { .. })
     }
+
+    /// Whether what is written in the roster is wrong.
+    pub fn is_mistake(&self) -> bool {
+        matches!(&self.0, Kind::Roster(error) if error.is_mistake())
+    }
 }
 
 impl fmt::Display for Error {

@@ -157,17 +157,19 @@ impl Roster {
 
     /// Withdraws the invitations of this name, and says whether there was one.
     pub fn withdraw(&mut self, name: &str) -> bool {
-        let before = self.invitations.len();
-        self.invitations.retain(|pending| pending.name.as_str() != name);
-        self.invitations.len() < before
+        self.withdraw_where(|pending| pending.as_str() == name)
     }
 
     /// Withdraws what is left of the invitation by which a peer came, as its name tells: with another key it would be let in
     /// again. Says whether there was one.
     pub fn withdraw_invitation_of(&mut self, id: EndpointId) -> bool {
         let Some(name) = self.peer(id).and_then(|peer| peer.name.clone()) else { return false };
+        self.withdraw_where(|pending| *pending == name || name.is_numbered(pending))
+    }
+
+    fn withdraw_where(&mut self, is_it: impl Fn(&Name) -> bool) -> bool {
         let before = self.invitations.len();
-        self.invitations.retain(|pending| pending.name != name && !name.is_numbered(&pending.name));
+        self.invitations.retain(|pending| !is_it(&pending.name));
         self.invitations.len() < before
     }
 

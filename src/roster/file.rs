@@ -102,6 +102,13 @@ enum Problem {
     Text(String),
 }
 
+impl RosterError {
+    /// Whether what is written in the file is wrong; else it could not be read or written.
+    pub fn is_mistake(&self) -> bool {
+        matches!(self.problem, Problem::Text(_))
+    }
+}
+
 impl fmt::Display for RosterError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let path = self.path.display();

@@ -39,32 +39,49 @@ impl Nudge {
 
 /// Hands every new roster to `apply`, for ever. A file that cannot be used leaves the last one in force.
 pub(crate) async fn follow(file: RosterFile, nudge: Nudge, mut apply: impl FnMut(Roster)) {
-    let (mut seen, mut trouble) = (Stamp::Unknown, None);
+    let mut follower = Follower { file, seen: Stamp::Unknown, trouble: None };
     let mut wanted = nudge.wanted.subscribe();
     loop {
         // It cannot fail: the sender is here.
         let _ = timeout(INTERVAL, wanted.wait_for(|wanted| *wanted > *nudge.looked.borrow())).await;
         let number = *wanted.borrow_and_update();
-        if let Look::New(stamp, read) = look(file.clone(), seen).await {
-            // Some editors remove or empty a file before they write it again: once gone is not gone.
-            let is_first_absence = stamp == Stamp::Absent && seen != Stamp::Absent;
-            seen = stamp;
-            match read {
-                Ok(_) if is_first_absence => {}
-                Ok(roster) => {
-                    if trouble.take().is_some() {
-                        info!(path = %file.path().display(), "the roster is in force again");
-                    }
-                    apply(roster);
-                }
-                Err(problem) if trouble.as_ref() == Some(&problem) => {}
-                Err(problem) => {
-                    error!("{problem}; the roster before stays in force until this is mended");
-                    trouble = Some(problem);
-                }
-            }
+        if let Some(roster) = follower.look().await {
+            apply(roster);
         }
         nudge.looked.send_replace(number);
+    }
+}
+
+struct Follower {
+    file: RosterFile,
+    seen: Stamp,
+    /// What is wrong with the file, once it was said.
+    trouble: Option<String>,
+}
+
+impl Follower {
+    /// The roster to put in force, if there is a new one.
+    async fn look(&mut self) -> Option<Roster> {
+        let Look::New(stamp, read) = look(self.file.clone(), self.seen).await else { return None };
+        // Some editors remove or empty a file before they write it again: once gone is not gone.
+        let is_first_absence = stamp == Stamp::Absent && self.seen != Stamp::Absent;
+        self.seen = stamp;
+        match read {
+            Ok(_) if is_first_absence => None,
+            Ok(roster) => {
+                if self.trouble.take().is_some() {
+                    info!(path = %self.file.path().display(), "the roster is in force again");
+                }
+                Some(roster)
+            }
+            Err(problem) => {
+                if self.trouble.as_ref() != Some(&problem) {
+                    error!("{problem}; the roster before stays in force until this is mended");
+                    self.trouble = Some(problem);
+                }
+                None
+            }
+        }
     }
 }
 

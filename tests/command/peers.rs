@@ -136,7 +136,12 @@ async fn what_an_operator_mistypes_about_peers_is_said_and_changes_nothing() {
         assert_eq!(std::fs::read_to_string(office.file("peers.toml")).unwrap(), before);
         office.type_in(&["peers", "remove", "site"]).await;
         std::fs::write(office.file("peers.toml"), "[[peer").unwrap();
-        assert!(office.mistype(&["expose"]).await.contains("a mistake in the roster"));
+        let roster = office.file("peers.toml");
+        let relay = ["relay", "--http", "--roster", roster.to_str().unwrap()];
+        for arguments in [&["expose"][..], &["invite", "site"], &["peers"], &["peers", "deny", "site"], &relay] {
+            let said = office.mistype(arguments).await;
+            assert!(said.contains("a mistake in the roster"), "{arguments:?}: {said}");
+        }
     })
     .await;
 }

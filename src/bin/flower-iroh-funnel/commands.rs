@@ -96,7 +96,11 @@ fn roster(about: &FunnelConfigBuilder, named: &args::Roster) -> Result<RosterFil
     let configured = || about.exposed().and_then(Exposed::roster_file).cloned();
     let beside_key = || Some(RosterFile::new(about.key_file_path()?.with_file_name(ROSTER)));
     let file = named.or_else(configured).or_else(beside_key);
-    file.ok_or_else(|| Failure::usage("no home folder is known for the roster; name it with --roster"))
+    file.ok_or_else(|| Failure::usage(no_home_for("the roster", "--roster")))
+}
+
+fn no_home_for(what: &str, option: &str) -> String {
+    format!("no home folder is known for {what}; name it with {option}")
 }
 
 fn parse_apis<'a>(names: impl IntoIterator<Item = &'a str>) -> Result<Vec<Api>, String> {
@@ -112,6 +116,6 @@ fn with_key(builder: FunnelConfigBuilder, common: &Common) -> FunnelConfigBuilde
     }
     match identity::default_key_file() {
         Some(key_file) => builder.key_file(key_file),
-        None => builder.mistake("no home folder is known for the key; name a file with --key-file"),
+        None => builder.mistake(no_home_for("the key", "--key-file")),
     }
 }

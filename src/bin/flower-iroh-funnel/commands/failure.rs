@@ -2,7 +2,7 @@
 
 use std::{error::Error, fmt, process::ExitCode};
 
-use flower_iroh_funnel::ConfigError;
+use flower_iroh_funnel::{ConfigError, roster::RosterError};
 
 /// `EX_USAGE`.
 pub(crate) const USAGE: u8 = 64;
@@ -31,6 +31,10 @@ impl Failure {
         Self { message, status: 1 }
     }
 
+    fn or_usage(self, mistake: bool) -> Self {
+        Self { status: if mistake { USAGE } else { self.status }, ..self }
+    }
+
     pub(crate) fn exit_code(&self) -> ExitCode {
         ExitCode::from(self.status)
     }
@@ -44,7 +48,15 @@ impl From<ConfigError> for Failure {
 
 impl From<flower_iroh_funnel::Error> for Failure {
     fn from(error: flower_iroh_funnel::Error) -> Self {
-        Self::of(error)
+        let mistake = error.is_mistake();
+        Self::of(error).or_usage(mistake)
+    }
+}
+
+impl From<RosterError> for Failure {
+    fn from(error: RosterError) -> Self {
+        let mistake = error.is_mistake();
+        Self::of(error).or_usage(mistake)
     }
 }
 

@@ -24,7 +24,7 @@ pub(crate) fn invite(common: &Common, args: args::Invite) -> Result<(), Failure>
         roster.forget_expired(Timestamp::now());
         roster.invite(&invitation, name, apis.into_iter().collect(), args.uses, expires)
     });
-    invited.map_err(Failure::of)?.map_err(Failure::usage)?;
+    invited?.map_err(Failure::usage)?;
     say(format_args!("invitation {invitation}"));
     say(format_args!("uses {}, until {expires}; whoever has it may use it: hand it over as a password", args.uses));
     say(format_args!("on the other side run: flower-iroh-funnel join {invitation}"));

@@ -75,11 +75,10 @@ fn withdraw_of(roster: &mut Roster, peer: EndpointId) -> &'static str {
 }
 
 fn change<T>(file: &RosterFile, change: impl FnOnce(&mut Roster) -> Result<T, Failure>) -> Result<T, Failure> {
-    let changed = file.update(|roster| {
+    file.update(|roster| {
         roster.forget_expired(Timestamp::now());
         change(roster)
-    });
-    changed.map_err(Failure::of)?
+    })?
 }
 
 /// The peer that an operator means, who need not be on the roster if it is named by its id.

@@ -16,7 +16,7 @@ use flower_iroh_funnel::{
 use tokio::sync::Notify;
 use tracing::{info, warn};
 
-use super::{Failure, say};
+use super::{Failure, no_home_for, say};
 use crate::{
     args::{self, Common},
     signals,
@@ -85,8 +85,7 @@ fn config(common: &Common, args: &args::Relay) -> Result<RelayServerConfig, Fail
 /// Where the certificate of a local CA lies: in the folder of the key file, under the relay's name.
 fn beside_key(common: &Common) -> Result<PathBuf, Failure> {
     let key_file = common.key_file.clone().or_else(identity::default_key_file);
-    let key_file =
-        key_file.ok_or_else(|| Failure::usage("no home folder is known for the certificate; name --key-file"))?;
+    let key_file = key_file.ok_or_else(|| Failure::usage(no_home_for("the certificate", "--key-file")))?;
     Ok(key_file.with_file_name("relay"))
 }
 

@@ -38,7 +38,7 @@ struct Row {
 }
 
 pub(super) fn list(file: &RosterFile, form: Form) -> Result<(), Failure> {
-    let roster = file.load().map_err(Failure::of)?;
+    let roster = file.load()?;
     let seen = SightingsFile::of_roster(file.path()).load();
     let peers = roster.peers().iter().map(|member| Row::of_peer(member, seen.peers.get(&member.id)));
     let rows: Vec<_> = peers.chain(roster.invitations().iter().map(Row::of_invitation)).collect();
