@@ -24,7 +24,7 @@ use crate::{
     roster::{self, Member, NotInvited, Nudge, Roster, RosterError, RosterFile},
     strangers::Strangers,
     timestamp::Timestamp,
-    transport::{Code, Seldom},
+    transport::{self, Code, Seldom},
 };
 
 /// Invitations looked up at once: each reads the roster. Further ones wait.
@@ -96,6 +96,11 @@ impl Admission {
         }
     }
 
+    /// Closes the links of peers that dialled and have fallen silent, for ever.
+    pub(crate) async fn give_up_silent_links(self) {
+        self.links.give_up_silent().await;
+    }
+
     /// Closes every link of the endpoint.
     pub(crate) fn close_links(&self, code: Code, reason: &str) {
         self.links.close_all(code, reason);
@@ -117,6 +122,7 @@ impl Admission {
         self.links.remember_incoming(connection, self.access.apis(peer));
         if self.access.list().admits(peer) == Verdict::Allowed {
             self.audit.tell(peer, name, Event::Link, Outcome::Allowed);
+            transport::widen(connection);
             return AfterHandshakeOutcome::Accept;
         }
         self.strangers.notice(peer, || {
@@ -191,6 +197,7 @@ impl EndpointHooks for Admission {
         match &self.enrolments {
             _ if connection.side() == Side::Client => {
                 self.links.remember_outgoing(connection);
+                transport::widen(connection);
                 AfterHandshakeOutcome::Accept
             }
             Some(enrolments) if connection.alpn() == enrolments.alpn => self.enrol(enrolments, connection).await,

@@ -312,7 +312,7 @@ impl Inner {
     fn watch(&self) -> Vec<AbortOnDropHandle<()>> {
         let relays = self.relay_mode.relay_map();
         let home_relay = address_lookup::watch_home_relay(self.endpoint.clone(), relays);
-        let mut watching = vec![tokio::spawn(home_relay)];
+        let mut watching = vec![tokio::spawn(home_relay), tokio::spawn(self.admission.clone().give_up_silent_links())];
         if let Some(inbound) = self.inbound.clone() {
             watching.push(tokio::spawn(inbound.watch_upstreams()));
         }

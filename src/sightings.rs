@@ -97,7 +97,7 @@ pub(crate) async fn watch(file: SightingsFile, admission: Admission, ticket: imp
 }
 
 /// By link, what of its traffic is counted already.
-type Counted = BTreeMap<usize, (u64, u64)>;
+type Counted = BTreeMap<u64, (u64, u64)>;
 
 impl Sightings {
     fn look(&mut self, links: &[LinkReport], counted: &mut Counted) {
@@ -106,7 +106,7 @@ impl Sightings {
         }
         let now = Timestamp::now();
         for link in links {
-            let (sent, received) = counted.insert(link.id, (link.sent, link.received)).unwrap_or_default();
+            let (sent, received) = counted.insert(link.number, (link.sent, link.received)).unwrap_or_default();
             let new = Sighting { seen: now, path: None, sent: 0, received: 0 };
             let sighting = self.peers.entry(link.peer).or_insert(new);
             sighting.seen = now;
@@ -114,7 +114,7 @@ impl Sightings {
             sighting.sent += link.sent - sent;
             sighting.received += link.received - received;
         }
-        counted.retain(|id, _| links.iter().any(|link| link.id == *id));
+        counted.retain(|number, _| links.iter().any(|link| link.number == *number));
     }
 
     /// Forgets those past so many: first who is not on the roster, and of these who was seen longest ago.
@@ -141,7 +141,8 @@ mod tests {
     #[test]
     fn traffic_adds_up_over_links_and_is_kept() {
         let peer = SecretKey::generate().public();
-        let link = |id, sent| LinkReport { id, peer, path: Some("direct".to_owned()), sent, received: 2 * sent };
+        let link =
+            |number, sent| LinkReport { number, peer, path: Some("direct".to_owned()), sent, received: 2 * sent };
         let (mut sightings, mut counted) = (Sightings::default(), Counted::new());
         sightings.look(&[link(1, 10)], &mut counted);
         sightings.look(&[link(1, 15), link(2, 1)], &mut counted);
@@ -162,7 +163,7 @@ mod tests {
     #[test]
     fn past_so_many_those_are_forgotten_who_are_not_on_the_roster_and_were_seen_longest_ago() {
         let peers: Vec<_> = (0..6).map(|_| SecretKey::generate().public()).collect();
-        let seen = |peer| LinkReport { id: 1, peer, path: None, sent: 0, received: 0 };
+        let seen = |peer| LinkReport { number: 1, peer, path: None, sent: 0, received: 0 };
         let (mut sightings, member) = (Sightings::default(), peers[0]);
         for (age, peer) in peers.iter().enumerate() {
             sightings.look(&[seen(*peer)], &mut Counted::new());

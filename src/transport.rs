@@ -45,6 +45,8 @@ mod limits;
 mod link;
 mod lost_link;
 mod outgoing;
+#[cfg(feature = "funnel")]
+mod owing;
 mod peer_info;
 mod pieces;
 mod places;
@@ -72,4 +74,8 @@ pub use self::{
     target::{InvalidTarget, peer_id},
 };
 #[cfg(feature = "funnel")]
-pub(crate) use self::{quic::sessions_only, seldom::Seldom};
+pub(crate) use self::{
+    owing::Owing,
+    quic::{sessions_only, widen},
+    seldom::Seldom,
+};

@@ -158,10 +158,14 @@ impl Tunnel {
     pub(crate) async fn ready(&self, mut on_trouble: impl FnMut(&Failure)) -> Hello {
         let mut state = self.state.subscribe();
         loop {
-            match &*state.borrow_and_update() {
+            let failure = match &*state.borrow_and_update() {
                 State::Up(up) => return up.hello.clone(),
-                State::Down(down) => on_trouble(&down.failure),
-                State::Dialling { .. } => {}
+                State::Down(down) => Some(down.failure.clone()),
+                State::Dialling { .. } => None,
+            };
+            // Not while the state is borrowed: it may ask for it.
+            if let Some(failure) = failure {
+                on_trouble(&failure);
             }
             changed(&mut state).await;
         }

@@ -1,6 +1,9 @@
 //! One QUIC connection, and who keeps it open.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
 
 use futures_util::StreamExt;
 use iroh::{
@@ -27,11 +30,20 @@ pub struct Traffic {
     pub received: u64,
 }
 
+impl Traffic {
+    pub(crate) fn of(connection: &Connection) -> Self {
+        let stats = connection.stats();
+        Self { asking: stats.frame_tx.stream + stats.frame_tx.ping, received: stats.udp_rx.datagrams }
+    }
+}
+
 #[derive(Debug)]
 struct Guard {
     connection: Connection,
     budget: Budget,
     turns: Turns,
+    /// The peer has been silent for too long.
+    is_given_up: AtomicBool,
 }
 
 impl Drop for Guard {
@@ -47,7 +59,7 @@ impl Link {
 
     /// A link whose unread data counts together with that of its peer's other links.
     pub(super) fn sharing(connection: Connection, budget: Budget) -> Self {
-        Self(Arc::new(Guard { connection, budget, turns: Turns::default() }))
+        Self(Arc::new(Guard { connection, budget, turns: Turns::default(), is_given_up: AtomicBool::new(false) }))
     }
 
     pub(super) fn connection(&self) -> &Connection {
@@ -93,8 +105,7 @@ impl Link {
 
     /// What has gone to and fro since the link was opened.
     pub fn traffic(&self) -> Traffic {
-        let stats = self.connection().stats();
-        Traffic { asking: stats.frame_tx.stream + stats.frame_tx.ping, received: stats.udp_rx.datagrams }
+        Traffic::of(self.connection())
     }
 
     /// Opens a bi-stream. The peer notices it with the first byte written.
@@ -134,6 +145,14 @@ impl Link {
         self.connection().close(code.into(), reason.as_bytes());
     }
 
+    /// Ends the link for everyone on it, as one whose peer has fallen silent.
+    #[cfg(feature = "funnel")]
+    pub(crate) fn give_up(&self) -> LinkLost {
+        self.0.is_given_up.store(true, Ordering::Relaxed);
+        self.close(Code::CANCELLED, "no answer");
+        self.lost(ConnectionError::LocallyClosed)
+    }
+
     /// Waits until the link is closed by either side or lost.
     pub async fn closed(&self) -> LinkLost {
         let reason = self.connection().closed().await;
@@ -146,6 +165,7 @@ impl Link {
     }
 
     pub(super) fn lost(&self, reason: ConnectionError) -> LinkLost {
-        LinkLost::new(self.peer(), reason)
+        let is_silent = reason == ConnectionError::LocallyClosed && self.0.is_given_up.load(Ordering::Relaxed);
+        LinkLost::new(self.peer(), if is_silent { ConnectionError::TimedOut } else { reason })
     }
 }

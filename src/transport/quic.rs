@@ -2,7 +2,7 @@
 
 use std::{error::Error, fmt, str::FromStr, sync::Arc, time::Duration};
 
-use iroh::endpoint::{IdleTimeout, QuicTransportConfig, QuicTransportConfigBuilder, VarInt};
+use iroh::endpoint::{Connection, IdleTimeout, QuicTransportConfig, QuicTransportConfigBuilder, VarInt};
 use noq_proto::congestion::{Bbr3Config, ControllerFactory, CubicConfig};
 
 use super::congestion::ByPath;
@@ -34,6 +34,10 @@ const STREAM_WINDOW: u32 = 2_000_000;
 /// What one link may have in flight and unread, in bytes, however many streams it has: 64 MB, 17 lanes with their windows
 /// full and as much again. iroh has no bound; the streams that nobody has accepted yet would then hold 200 MB.
 const LINK_WINDOW: u32 = 64_000_000;
+
+/// The same for who is not admitted yet, and reaches nothing but the 32 bytes of an invitation.
+#[cfg(feature = "funnel")]
+const STRANGERS_WINDOW: u32 = 64 << 10;
 
 /// What decides how fast a link may send. Each end decides for what it sends.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -97,14 +101,21 @@ pub fn quic_config_with(congestion_control: CongestionControl) -> QuicTransportC
     builder(congestion_control).build()
 }
 
-/// The same for an endpoint that carries nothing but sessions: unidirectional streams and datagrams, which nobody reads
-/// there, are not offered to peers.
+/// The same for an endpoint that carries nothing but sessions, and those of peers that are [admitted](widen):
+/// unidirectional streams and datagrams, which nobody reads there, are not offered to peers, and strangers may send little.
 #[cfg(feature = "funnel")]
 pub(crate) fn sessions_only(congestion_control: CongestionControl) -> QuicTransportConfig {
     builder(congestion_control)
         .max_concurrent_uni_streams(VarInt::from_u32(0))
         .datagram_receive_buffer_size(None)
+        .receive_window(VarInt::from_u32(STRANGERS_WINDOW))
         .build()
+}
+
+/// Gives a link the window of one whose peer is admitted.
+#[cfg(feature = "funnel")]
+pub(crate) fn widen(connection: &Connection) {
+    connection.set_receive_window(VarInt::from_u32(LINK_WINDOW));
 }
 
 fn builder(congestion_control: CongestionControl) -> QuicTransportConfigBuilder {

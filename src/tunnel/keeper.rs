@@ -108,15 +108,16 @@ impl Keeper {
             }
             self.connector.adopt(link.clone());
             self.state.send_replace(State::Up(Arc::clone(&up)));
-            match self.replaced(&link).await {
+            let mut hearing = Hearing::of(link.clone());
+            match self.replaced(&link, &mut hearing).await {
                 Ok(next) if next.hello.is_of_another_start(&up.hello) => {
                     warn!("the peer was restarted");
                     link.close(Code::DONE, "replaced by another link");
                     up = Arc::new(next);
                 }
-                // Calls under way keep the silent link: it may be heard again once the network has settled.
                 Ok(next) => {
                     warn!("the link is silent, another was found: the network of one end may have changed");
+                    tokio::spawn(give_a_last_chance(link, hearing));
                     up = Arc::new(next);
                 }
                 Err(lost) => {
@@ -133,8 +134,7 @@ impl Keeper {
     /// Waits for the end of `link`, or for another one that answers while it is silent.
     ///
     /// A peer that was killed and started again does not know the link, and cannot say so.
-    async fn replaced(&self, link: &Link) -> Result<Up, LinkLost> {
-        let mut hearing = Hearing::of(link);
+    async fn replaced(&self, link: &Link, hearing: &mut Hearing) -> Result<Up, LinkLost> {
         loop {
             tokio::select! {
                 lost = link.closed() => return Err(lost),
@@ -142,7 +142,9 @@ impl Keeper {
             }
             tokio::select! {
                 lost = link.closed() => return Err(lost),
-                () = hearing.sound() => {}
+                heard = hearing.sound() => if heard.is_err() {
+                    return Err(link.give_up());
+                },
                 up = self.greet_at_last() => return Ok(up),
             }
         }
@@ -182,15 +184,17 @@ impl Keeper {
 
     /// Publishes why there is no link, and logs it when it is news.
     fn note(&self, down: Down) {
-        self.state.send_if_modified(|state| {
-            let is_news =
-                !matches!(state, State::Down(before) if before.failure.to_string() == down.failure.to_string());
+        let failure = down.failure.to_string();
+        let is_news = self.state.send_if_modified(|state| {
+            let is_news = !matches!(state, State::Down(before) if before.failure.to_string() == failure);
             if is_news {
-                warn!("{}", down.failure);
                 *state = State::Down(down);
             }
             is_news
         });
+        if is_news {
+            warn!("{failure}");
+        }
     }
 
     async fn greet(&self) -> Result<Up, Down> {
@@ -242,6 +246,16 @@ impl Keeper {
             Ok(hello) => hello,
             Err(_) => Err(Failure::unavailable("the peer was reached and does not answer hello; is it a funnel?")),
         }
+    }
+}
+
+/// Leaves a silent link to the calls on it: it may be heard again once the network has settled.
+async fn give_a_last_chance(link: Link, mut hearing: Hearing) {
+    tokio::select! {
+        _ = link.closed() => {}
+        heard = hearing.sound() => if heard.is_err() {
+            link.give_up();
+        },
     }
 }
 

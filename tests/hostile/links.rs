@@ -2,9 +2,18 @@
 
 use flower_iroh_funnel::{ALPN, transport::Code};
 use futures_util::{StreamExt, future::join_all, poll, stream::FuturesUnordered};
+use iroh::endpoint::Connection;
 use tokio::sync::watch;
 
 use crate::{attacker::code, honest::Scene, support::guarded};
+
+/// The code with which a link ends. Where its refusal comes first, there is no link at all.
+async fn end_of(link: &Result<Connection, Option<Code>>) -> Option<Code> {
+    match link {
+        Ok(link) => code(&link.closed().await),
+        Err(code) => *code,
+    }
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_peer_that_opens_links_without_end_closes_its_own_oldest_ones() {
@@ -33,17 +42,17 @@ async fn a_peer_that_opens_links_without_end_closes_its_own_oldest_ones() {
 async fn links_of_many_peers_past_the_limit_are_refused_and_those_who_are_in_go_on() {
     guarded(async {
         let mut scene = Scene::with(8, |limits| limits.max_links = 3).await;
-        let mut attackers = Vec::new();
+        let mut links = Vec::new();
         for _ in 0..8 {
-            let attacker = scene.attacker().await;
-            attackers.push((attacker.link().await, attacker));
+            links.push(scene.attacker().await.try_link().await);
         }
-        let (within, past) = attackers.split_at(2);
-        for (link, _) in past {
-            assert_eq!(code(&link.closed().await), Some(Code::OVERLOADED));
+        // Which two come before the others is not said.
+        let mut ends: FuturesUnordered<_> = links.iter().map(end_of).collect();
+        for _ in 0..6 {
+            assert_eq!(ends.next().await.unwrap(), Some(Code::OVERLOADED));
         }
         scene.honest.goes_on().await;
-        assert!(within.iter().all(|(link, _)| link.close_reason().is_none()));
+        assert!(poll!(ends.next()).is_pending(), "those who are in stay");
         scene.end().await;
     })
     .await;
@@ -55,13 +64,7 @@ async fn strangers_who_come_in_crowds_are_refused_one_by_one() {
         let scene = Scene::start().await;
         let strangers = join_all((0..8).map(|_| scene.stranger())).await;
         for _ in 0..25 {
-            let refused = strangers.iter().map(async |stranger| {
-                // Where the refusal comes first, there is no link at all.
-                match stranger.try_link().await {
-                    Ok(link) => code(&link.closed().await),
-                    Err(code) => code,
-                }
-            });
+            let refused = strangers.iter().map(async |stranger| end_of(&stranger.try_link().await).await);
             for code in join_all(refused).await {
                 assert_eq!(code, Some(Code::REFUSED));
             }
@@ -101,6 +104,27 @@ async fn strangers_at_the_door_of_enrolments_keep_nobody_out_who_is_invited() {
             _ = silent => unreachable!("they never tire"),
             site = enrolled => site.stop().await,
         }
+        scene.end().await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stranger_at_the_door_of_enrolments_has_few_bytes_held_for_it() {
+    guarded(async {
+        let scene = Scene::start().await;
+        let stranger = scene.stranger().await;
+        let link = stranger.link_for(&[ALPN, b"/enrol"].concat()).await.unwrap();
+        let (mut secret, _) = link.open_bi().await.unwrap();
+        secret.write_all(&[7]).await.unwrap();
+        let (mut unread, _) = link.open_bi().await.unwrap();
+        let mut taken = 0;
+        // Until it is sent away.
+        while let Ok(written) = unread.write(&[7; 4096]).await {
+            taken += written;
+        }
+        assert_eq!(code(&link.closed().await), Some(Code::OVERLOADED));
+        assert!((1..=64 << 10).contains(&taken), "{taken}");
         scene.end().await;
     })
     .await;

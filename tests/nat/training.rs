@@ -166,7 +166,9 @@ async fn settle_and_train(
     });
     trained.await?;
     if fate == Fate::ComeAndGo {
-        coordinator.settled(0, meetings[0]).await?;
+        for (node, meeting) in meetings.into_iter().enumerate() {
+            coordinator.settled(node, meeting).await?;
+        }
     }
     for (node, meeting) in meetings.into_iter().enumerate() {
         let path = coordinator.path(node).await?;
