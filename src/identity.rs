@@ -67,8 +67,8 @@ fn create(path: &Path) -> Result<SecretKey, Problem> {
     fs::create_dir_all(folder)?;
     let key = SecretKey::generate();
     let draft = folder.join(format!(".{}.key.tmp", key.public().fmt_short()));
-    let written = write_private(&draft, &key).and_then(|()| match fs::hard_link(&draft, path) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => write_private(path, &key),
+    let written = write_private(&draft, path, &key).and_then(|()| match fs::hard_link(&draft, path) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => write_private(path, path, &key),
         linked => linked,
     });
     let removed = fs::remove_file(&draft);
@@ -76,12 +76,10 @@ fn create(path: &Path) -> Result<SecretKey, Problem> {
     Ok(key)
 }
 
-fn write_private(path: &Path, key: &SecretKey) -> io::Result<()> {
-    let mut options = OpenOptions::new();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let mut file = options.open(path)?;
+/// Writes what is to be at `place` for the folder's owner.
+fn write_private(path: &Path, place: &Path, key: &SecretKey) -> io::Result<()> {
+    let mut file = whole_file::open_private(OpenOptions::new().write(true).create_new(true), path)?;
+    whole_file::hand_over(&file, place)?;
     for byte in key.to_bytes() {
         write!(file, "{byte:02x}")?;
     }
@@ -148,6 +146,21 @@ mod tests {
         let created = load_or_create(&path).unwrap();
         assert_eq!(load_or_create(&path).unwrap().to_bytes(), created.to_bytes());
         assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1, "no draft is left");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_key_that_root_makes_belongs_to_whom_the_folder_belongs() {
+        use std::os::unix::fs::{MetadataExt, chown};
+        const OTHER: u32 = 54_321;
+        let folder = tempfile::tempdir().unwrap();
+        if chown(folder.path(), Some(OTHER), None).is_err() {
+            eprintln!("skipped: only root can give files away");
+            return;
+        }
+        let path = folder.path().join("secret.key");
+        load_or_create(&path).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().uid(), OTHER);
     }
 
     #[test]

@@ -48,6 +48,8 @@ pub struct Member {
     pub apis: ApiSet,
     /// When it was put on the roster.
     pub since: Timestamp,
+    /// The invitation by which it came, while others may use it.
+    invitation: Option<Digest>,
 }
 
 /// Whether a peer on the roster is let in.
@@ -157,20 +159,30 @@ impl Roster {
 
     /// Withdraws the invitations of this name, and says whether there was one.
     pub fn withdraw(&mut self, name: &str) -> bool {
-        self.withdraw_where(|pending| pending.as_str() == name)
+        self.withdraw_where(|pending| pending.name.as_str() == name)
     }
 
-    /// Withdraws what is left of the invitation by which a peer came, as its name tells: with another key it would be let in
-    /// again. Says whether there was one.
+    /// Withdraws what is left of the invitation by which a peer came: with another key it would be let in again. Says
+    /// whether there was one.
     pub fn withdraw_invitation_of(&mut self, id: EndpointId) -> bool {
-        let Some(name) = self.peer(id).and_then(|peer| peer.name.clone()) else { return false };
-        self.withdraw_where(|pending| *pending == name || name.is_numbered(pending))
+        let Some(invitation) = self.peer(id).and_then(|peer| peer.invitation) else { return false };
+        self.withdraw_where(|pending| pending.secret == invitation)
     }
 
-    fn withdraw_where(&mut self, is_it: impl Fn(&Name) -> bool) -> bool {
+    fn withdraw_where(&mut self, is_it: impl Fn(&Pending) -> bool) -> bool {
         let before = self.invitations.len();
-        self.invitations.retain(|pending| !is_it(&pending.name));
+        self.invitations.retain(|pending| !is_it(pending));
+        self.forget_gone();
         self.invitations.len() < before
+    }
+
+    /// Forgets by which invitation peers came, where it is gone.
+    fn forget_gone(&mut self) {
+        let Self { peers, invitations } = self;
+        let is_gone = |invitation: &mut Digest| !invitations.iter().any(|pending| pending.secret == *invitation);
+        for peer in peers {
+            let _ = peer.invitation.take_if(is_gone);
+        }
     }
 
     /// Takes an invitation: puts `id` on the roster and uses it once. Every invitation is compared, in constant time.
@@ -194,12 +206,15 @@ impl Roster {
         let peer = self.entry(id);
         peer.name.get_or_insert(name);
         peer.apis = peer.apis.union(apis);
-        Ok(peer.clone())
+        peer.invitation = Some(digest);
+        let peer = peer.clone();
+        self.forget_gone();
+        Ok(peer)
     }
 
     /// Forgets the invitations that have ended.
     pub fn forget_expired(&mut self, now: Timestamp) {
-        self.invitations.retain(|pending| now < pending.expires);
+        self.withdraw_where(|pending| pending.expires <= now);
     }
 
     fn put(&mut self, id: EndpointId, name: Option<Name>, set: impl FnOnce(&mut Member)) -> Result<(), NameTaken> {
@@ -218,7 +233,7 @@ impl Roster {
     fn entry(&mut self, id: EndpointId) -> &mut Member {
         let place = self.peers.iter().position(|peer| peer.id == id).unwrap_or_else(|| {
             let (standing, apis, since) = (Standing::Allowed, ApiSet::EMPTY, Timestamp::now());
-            self.peers.push(Member { id, name: None, standing, apis, since });
+            self.peers.push(Member { id, name: None, standing, apis, since, invitation: None });
             self.peers.len() - 1
         });
         &mut self.peers[place]
@@ -335,6 +350,7 @@ mod tests {
         roster.allow(other, Some(name("site-x")), Api::Fleet.into()).unwrap();
         assert!(!roster.withdraw_invitation_of(other) && !roster.withdraw_invitation_of(peer()));
         roster.invite(&invitation(), name("side"), Api::Fleet.into(), NonZeroU32::MIN, expires).unwrap();
+        roster.rename(third.id, name("north")).unwrap();
         assert!(roster.withdraw_invitation_of(third.id) && !roster.withdraw_invitation_of(first));
         assert_eq!(
             roster.invitations().iter().map(|pending| pending.name.as_str()).collect::<Vec<_>>(),

@@ -22,6 +22,8 @@ pub(crate) enum Readers {
 /// alone (mode 0600 on Unix), or by the folder's owner where root writes. What is no file, a device or a pipe, is written
 /// to and stays; so does a link.
 ///
+/// Safe for root in a folder of somebody else's, who may put links there.
+///
 /// On an error the file is as it was.
 pub(crate) fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
     replace_by(path, content, open_private)
@@ -35,13 +37,15 @@ pub(crate) fn replace_public(path: &Path, content: &[u8]) -> io::Result<()> {
 type Open = fn(&mut OpenOptions, &Path) -> io::Result<File>;
 
 fn replace_by(path: &Path, content: &[u8], open: Open) -> io::Result<()> {
-    let path = &linked(path);
+    let path = &linked(path)?;
     if fs::metadata(path).is_ok_and(|found| !found.is_file() && !found.is_dir()) {
         return OpenOptions::new().write(true).open(path)?.write_all(content);
     }
     let draft = beside(path, ".tmp");
     let write = || {
-        let mut file = open(OpenOptions::new().write(true).create(true).truncate(true), &draft)?;
+        // What a process left that was killed. Whatever else is in the way is not followed, nor written to.
+        let _ = fs::remove_file(&draft);
+        let mut file = open(OpenOptions::new().write(true).create_new(true), &draft)?;
         file.write_all(content)?;
         hand_over(&file, path)?;
         keep_mode(&file, path)?;
@@ -58,8 +62,29 @@ fn replace_by(path: &Path, content: &[u8], open: Open) -> io::Result<()> {
 }
 
 /// Where a link leads: it is to stay one.
-fn linked(path: &Path) -> PathBuf {
-    fs::canonicalize(path).unwrap_or_else(|_| path.to_owned())
+///
+/// # Errors
+/// It leads to a file of another user's than the link itself, and the link is not root's.
+fn linked(path: &Path) -> io::Result<PathBuf> {
+    let Ok(target) = fs::canonicalize(path) else { return Ok(path.to_owned()) };
+    check_link(path, &target)?;
+    Ok(target)
+}
+
+#[cfg(unix)]
+fn check_link(path: &Path, target: &Path) -> io::Result<()> {
+    use std::os::unix::fs::MetadataExt;
+    let (link, file) = (fs::symlink_metadata(path)?.uid(), fs::symlink_metadata(target)?.uid());
+    if link == 0 || link == file {
+        return Ok(());
+    }
+    let reason = format!("it is a link of user {link} to {} of user {file}: name that file itself", target.display());
+    Err(io::Error::new(io::ErrorKind::PermissionDenied, reason))
+}
+
+#[cfg(not(unix))]
+fn check_link(_: &Path, _: &Path) -> io::Result<()> {
+    Ok(())
 }
 
 fn folder(path: &Path) -> &Path {
@@ -69,10 +94,10 @@ fn folder(path: &Path) -> &Path {
     }
 }
 
-/// Gives `file` to whom `path` belongs, or else its folder: a command that root runs is to take nothing away from the
-/// funnel.
+/// Gives `file`, which this process has made, to whom `path` belongs, or else its folder: a command that root runs is to
+/// take nothing away from the funnel.
 #[cfg(unix)]
-fn hand_over(file: &File, path: &Path) -> io::Result<()> {
+pub(crate) fn hand_over(file: &File, path: &Path) -> io::Result<()> {
     use std::os::unix::fs::{MetadataExt, fchown};
     let Ok(before) = fs::metadata(path) else {
         let folder = fs::metadata(folder(path))?;
@@ -92,7 +117,7 @@ fn hand_over(file: &File, path: &Path) -> io::Result<()> {
 }
 
 #[cfg(not(unix))]
-fn hand_over(_: &File, _: &Path) -> io::Result<()> {
+pub(crate) fn hand_over(_: &File, _: &Path) -> io::Result<()> {
     Ok(())
 }
 
@@ -140,12 +165,26 @@ pub(crate) fn read(path: &Path, max: u64) -> io::Result<Option<String>> {
 /// Waits until nobody else changes `path`. The lock is a file of its own, since `path` is replaced; it ends with the
 /// handle, or the process that holds it.
 pub(crate) fn lock(path: &Path) -> io::Result<File> {
-    let path = &linked(path);
-    let file = open_private(OpenOptions::new().write(true).create(true).truncate(false), &beside(path, ".lock"))?;
-    // Whoever may change `path` can lock it: what this one could not hand over, it did not make.
-    let _ = hand_over(&file, path);
+    let path = &linked(path)?;
+    let lock = beside(path, ".lock");
+    let file = match open_private(OpenOptions::new().write(true).create_new(true), &lock) {
+        Ok(made) => {
+            hand_over(&made, path)?;
+            made
+        }
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => open_file(&lock)?,
+        Err(error) => return Err(error),
+    };
     file.lock()?;
     Ok(file)
+}
+
+/// Opens a file, and nothing that leads to one: what is opened is locked, and not written to.
+fn open_file(path: &Path) -> io::Result<File> {
+    if !fs::symlink_metadata(path)?.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, format!("{} is no file; remove it", path.display())));
+    }
+    OpenOptions::new().write(true).open(path)
 }
 
 #[cfg(unix)]
@@ -230,6 +269,31 @@ mod tests {
             assert_eq!(owner(&beside(&path, ".lock")), (OTHER, OTHER));
             chown(folder.path(), Some(0), Some(0)).unwrap();
         }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn what_root_writes_reaches_no_file_that_the_folders_owner_has_put_a_link_to() {
+        use std::os::unix::fs::{MetadataExt, chown, lchown, symlink};
+        const OTHER: u32 = 54_321;
+        let folder = tempfile::tempdir().unwrap();
+        let (path, roots) = (folder.path().join("roster"), folder.path().join("roots"));
+        fs::write(&roots, "root's").unwrap();
+        if chown(folder.path(), Some(OTHER), Some(OTHER)).is_err() {
+            eprintln!("skipped: only root can give files away");
+            return;
+        }
+        for suffix in ["", ".tmp", ".lock"] {
+            symlink(&roots, beside(&path, suffix)).unwrap();
+            lchown(beside(&path, suffix), Some(OTHER), Some(OTHER)).unwrap();
+        }
+        assert_eq!(replace(&path, b"content").unwrap_err().kind(), io::ErrorKind::PermissionDenied);
+        assert_eq!(lock(&path).unwrap_err().kind(), io::ErrorKind::PermissionDenied);
+        fs::remove_file(&path).unwrap();
+        replace(&path, b"content").unwrap();
+        assert!(lock(&path).is_err());
+        assert_eq!((fs::read_to_string(&roots).unwrap(), fs::metadata(&roots).unwrap().uid()), ("root's".into(), 0));
+        assert_eq!(fs::read(&path).unwrap(), b"content");
     }
 
     #[cfg(unix)]

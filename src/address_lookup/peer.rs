@@ -17,7 +17,7 @@ use crate::{config::PeerConfig, invitation::Invitation, whole_file, whole_ticket
 
 /// A ticket with a dozen addresses has under 1 KiB.
 const MAX_TICKET_FILE: u64 = 16 << 10;
-/// An endpoint id has 64 characters, an invitation over a hundred.
+/// In characters: a name or an endpoint id has 64, an invitation over a hundred.
 const MAX_SHOWN: usize = 80;
 
 /// A peer from a ticket, an invitation, an endpoint id, or `@FILE` that holds one of them.
@@ -59,7 +59,7 @@ pub fn write_ticket(path: &Path, addr: EndpointAddr) -> io::Result<()> {
 
 /// A text as long as an invitation may be one with a slip in its beginning.
 pub(crate) fn shown(text: &str) -> String {
-    if text.len() <= MAX_SHOWN { text.to_owned() } else { text.chars().take(8).chain(['…']).collect() }
+    if text.chars().count() <= MAX_SHOWN { text.to_owned() } else { text.chars().take(8).chain(['…']).collect() }
 }
 
 fn read(path: &str) -> Result<String, InvalidPeer> {

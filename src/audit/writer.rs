@@ -211,6 +211,26 @@ mod tests {
         assert!(lines.iter().any(|line| line["event"] == "lost" && line["count"] == MAX_STRANGERS));
     }
 
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn what_a_full_disk_does_not_take_is_counted_and_told_when_there_is_room() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("audit.jsonl");
+        let mut writer = Writer::open(path.clone(), Arc::default()).unwrap();
+        writer.file = OpenOptions::new().append(true).open("/dev/full").unwrap();
+        let entry = || Entry::new(SecretKey::generate().public(), None, Event::Link, Outcome::Allowed);
+        for _ in 0..3 {
+            writer.take(entry());
+        }
+        assert_eq!(writer.lost.load(Ordering::Relaxed), 3);
+        writer.file = open(&path).unwrap();
+        writer.take(entry());
+        writer.flush();
+        let text = fs::read_to_string(&path).unwrap();
+        let lines: Vec<Value> = text.trim_start().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert_eq!((&lines[1]["event"], &lines[1]["count"]), (&"lost".into(), &3.into()), "{text}");
+    }
+
     #[test]
     fn a_full_file_gives_way_to_a_new_one_even_if_it_is_gone() {
         let folder = tempfile::tempdir().unwrap();

@@ -154,6 +154,30 @@ mod tests {
     use super::*;
 
     #[tokio::test]
+    async fn a_damaged_file_puts_nothing_in_force_until_it_is_mended() {
+        let folder = tempfile::tempdir().unwrap();
+        let (file, nudge) = (RosterFile::new(folder.path().join("peers.toml")), Nudge::default());
+        let (sender, mut in_force) = tokio::sync::mpsc::unbounded_channel();
+        let _following = tokio_util::task::AbortOnDropHandle::new(tokio::spawn({
+            let (file, nudge) = (file.clone(), nudge.clone());
+            async move { follow(file, nudge, |roster| sender.send(roster).unwrap()).await }
+        }));
+        let mut in_force_of = async |text: &str| {
+            fs::write(file.path(), text).unwrap();
+            nudge.caught_up().await;
+            std::iter::from_fn(|| in_force.try_recv().ok()).last()
+        };
+        let [first, second] = [SecretKey::generate().public(), SecretKey::generate().public()];
+        let text = |peer| format!("[[peer]]\nid = \"{peer}\"\n");
+        assert!(in_force_of(&text(first)).await.unwrap().peer(first).is_some());
+        for damaged in ["[[peer", "[[peer]]\nid = 1", &text(second).repeat(2)] {
+            // It may have looked once more before the damage was done.
+            assert!(in_force_of(damaged).await.is_none_or(|roster| roster.peer(first).is_some()), "{damaged}");
+        }
+        assert!(in_force_of(&text(second)).await.unwrap().peer(second).is_some());
+    }
+
+    #[tokio::test]
     async fn a_file_that_looks_as_old_and_as_long_as_before_is_read_again() {
         let folder = tempfile::tempdir().unwrap();
         let file = RosterFile::new(folder.path().join("peers.toml"));

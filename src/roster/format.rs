@@ -37,6 +37,9 @@ struct Peer {
     apis: Vec<String>,
     #[serde(default = "Timestamp::now")]
     since: Timestamp,
+    /// The `sha256` of the invitation by which it came.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    invitation: Option<Digest>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -71,11 +74,12 @@ pub(crate) fn write(roster: &Roster) -> String {
 /// What is wrong, where, and what is possible there.
 pub(crate) fn read(text: &str) -> Result<Roster, String> {
     let document: Document = toml::from_str(text).map_err(|error| error.to_string())?;
-    let roster = Roster {
+    let mut roster = Roster {
         peers: document.peers.into_iter().map(Peer::read).collect::<Result<_, _>>()?,
         invitations: document.invitations.into_iter().map(Invitation::read).collect::<Result<_, _>>()?,
     };
     check_unique(&roster)?;
+    roster.forget_gone();
     Ok(roster)
 }
 
@@ -87,6 +91,7 @@ impl Peer {
             standing: member.standing.name().to_owned(),
             apis: names(member.apis),
             since: member.since,
+            invitation: member.invitation,
         }
     }
 
@@ -99,6 +104,7 @@ impl Peer {
             standing: standing.ok_or_else(|| wrong("its standing must be \"allowed\" or \"denied\"".to_owned()))?,
             apis: apis(&self.apis).map_err(wrong)?,
             since: self.since,
+            invitation: self.invitation,
         })
     }
 }
@@ -216,7 +222,8 @@ mod properties {
         vec(step, 0..9).prop_map(|steps| {
             let (mut roster, mut secrets) = (Roster::default(), Vec::new());
             for (kind, seed, name, apis, uses, seconds) in steps {
-                let (id, name) = (SecretKey::from_bytes(&seed).public(), name.parse().unwrap());
+                let Ok(name) = name.parse() else { continue };
+                let id = SecretKey::from_bytes(&seed).public();
                 let expires = Timestamp::now().plus(Duration::from_secs(seconds));
                 let invitation = crate::Invitation::new(id.into());
                 // A name that is taken, or an invitation that is over, changes nothing.

@@ -3,11 +3,15 @@
 use std::{error::Error, fmt, str::FromStr};
 
 use iroh::EndpointId;
+use iroh_tickets::{Ticket, endpoint::EndpointTicket};
+
+use crate::invitation::Invitation;
 
 /// Long enough for a site's full name.
 const MAX_NAME: usize = 64;
 
-/// A name that an operator gives: 1 to 64 characters, none of them a control character.
+/// A name that an operator gives: 1 to 64 characters, none of them a control character and no space around it. It is taken
+/// for nothing else that stands for a peer: no id, and nothing that begins as a ticket, an invitation or a file's name does.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Name(String);
 
@@ -22,12 +26,6 @@ impl Name {
         let begin: String = self.0.chars().take(MAX_NAME - end.len()).collect();
         Self(begin + &end)
     }
-
-    /// Whether it is `name` with a number.
-    pub(super) fn is_numbered(&self, name: &Self) -> bool {
-        let number = self.0.rsplit_once('-').and_then(|(_, number)| number.parse().ok());
-        number.is_some_and(|number| name.numbered(number) == *self)
-    }
 }
 
 impl fmt::Display for Name {
@@ -40,10 +38,19 @@ impl FromStr for Name {
     type Err = InvalidName;
 
     fn from_str(text: &str) -> Result<Self, InvalidName> {
-        let is_name = !text.is_empty() && text.chars().count() <= MAX_NAME && !text.chars().any(char::is_control);
-        // What is an id is never looked for among the names.
-        if is_name && text.parse::<EndpointId>().is_err() { Ok(Self(text.to_owned())) } else { Err(InvalidName) }
+        if is_text(text) && !is_taken_for_peer(text) { Ok(Self(text.to_owned())) } else { Err(InvalidName) }
     }
+}
+
+fn is_text(text: &str) -> bool {
+    let is_short = (1..=MAX_NAME).contains(&text.chars().count());
+    is_short && text.trim() == text && !text.chars().any(char::is_control)
+}
+
+/// What stands for a peer in itself is never looked for among the names.
+fn is_taken_for_peer(text: &str) -> bool {
+    let begins = ["@", EndpointTicket::KIND, Invitation::KIND].iter().any(|begin| text.starts_with(begin));
+    begins || text.parse::<EndpointId>().is_ok()
 }
 
 /// A text that cannot be a peer's name.
@@ -52,7 +59,13 @@ pub struct InvalidName;
 
 impl fmt::Display for InvalidName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "a name has 1 to {MAX_NAME} characters, no control characters, and is not an endpoint id")
+        write!(
+            f,
+            "a name has 1 to {MAX_NAME} characters, no control characters and no space around it, is not an endpoint id, \
+             and does not begin with @, {} or {}",
+            EndpointTicket::KIND,
+            Invitation::KIND
+        )
     }
 }
 
@@ -63,18 +76,22 @@ mod properties {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::address_lookup::parse_peer;
 
     proptest! {
         #[test]
-        fn a_name_is_what_was_written_on_one_line(text in prop_oneof!["\\PC{0,70}", ".{0,70}", "[0-9a-f]{64}", "[a-z2-7]{52}"]) {
+        fn a_name_is_what_was_written_on_one_line_and_stands_for_no_peer_in_itself(
+            text in prop_oneof!["\\PC{0,70}", ".{0,70}", "(@|endpoint|invite)?[a-z ]{0,4}", "[0-9a-f]{64}", "[a-z2-7]{52}"],
+        ) {
+            let dialled = parse_peer(&text);
+            let may_be_dialled = dialled.as_ref().is_err_and(|error| error.may_be_name() && error.text() == text);
             let Ok(name) = text.parse::<Name>() else {
-                let is_one = (1..=MAX_NAME).contains(&text.chars().count()) && !text.chars().any(char::is_control);
-                prop_assert!(!is_one || text.parse::<EndpointId>().is_ok(), "{:?}", text);
+                prop_assert!(!is_text(&text) || !may_be_dialled, "{:?}", text);
                 return Ok(());
             };
             prop_assert_eq!(name.to_string(), &*text);
             prop_assert!(!text.is_empty() && text.chars().count() <= MAX_NAME && text.lines().count() == 1);
-            prop_assert!(text.parse::<EndpointId>().is_err());
+            prop_assert!(may_be_dialled, "{:?}", dialled);
         }
 
         #[test]

@@ -101,6 +101,9 @@ fn replace(
     now: OffsetDateTime,
     good: impl Fn(&Bundle) -> bool,
 ) -> Result<Bundle, Problem> {
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder)?;
+    }
     let _lock = whole_file::lock(path)?;
     if let Some(bundle) = read(path)?.filter(good) {
         return Ok(bundle);
@@ -155,7 +158,7 @@ mod tests {
         }
 
         fn key_file(&self) -> PathBuf {
-            self.0.path().join("secret.key")
+            self.0.path().join("below").join("secret.key")
         }
 
         fn load(&self, names: &[String], now: OffsetDateTime) -> Stored {
@@ -174,7 +177,11 @@ mod tests {
         assert_eq!(folder.load(&local(), now + YEAR).certificate, made.certificate);
         let published = fs::read_to_string(&made.root_certificates).unwrap();
         assert!(made.root_certificates.is_absolute() && !published.contains("PRIVATE"), "{published}");
-        assert_eq!(fs::read_dir(folder.0.path()).unwrap().count(), 3, "more is left than the files and a lock");
+        assert_eq!(
+            fs::read_dir(folder.key_file().parent().unwrap()).unwrap().count(),
+            3,
+            "more is left than the files and a lock"
+        );
         let bundle = fs::read_to_string(folder.key_file().with_extension("tls.pem")).unwrap();
         assert_eq!(bundle.matches("PRIVATE KEY-----").count(), 2, "the CA's key is kept");
         #[cfg(unix)]
@@ -227,6 +234,7 @@ mod tests {
     fn what_a_funnel_did_not_make_is_never_overwritten() {
         let folder = Folder::new();
         let path = folder.key_file().with_extension("tls.pem");
+        fs::create_dir(path.parent().unwrap()).unwrap();
         for content in ["", "mine", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"] {
             let _ = fs::remove_file(&path);
             whole_file::replace(&path, content.as_bytes()).unwrap();
