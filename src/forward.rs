@@ -7,6 +7,7 @@ use std::{
     error::Error,
     pin::Pin,
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -20,9 +21,12 @@ use http_body_util::{BodyExt, Full, combinators::UnsyncBoxBody};
 use hyper::body::Incoming;
 use pin_project_lite::pin_project;
 use tokio::time::{Instant, Sleep, sleep_until};
-use tracing::warn;
+use tracing::{debug, warn};
 
-use crate::protocol::{BoxError, Failure, Wire};
+use crate::{
+    protocol::{BoxError, Failure, Status, Wire},
+    transport::Seldom,
+};
 
 /// A body on its way through.
 pub type Body = UnsyncBoxBody<Bytes, BoxError>;
@@ -125,6 +129,17 @@ fn detach(headers: &mut HeaderMap) {
         let Ok(mut own) = HeaderValue::from_bytes(value.as_bytes()) else { continue };
         own.set_sensitive(value.is_sensitive());
         *value = own;
+    }
+}
+
+/// Tells the operator of a response that broke, in so far as that is news: a caller's own deadline is none, and whoever
+/// breaks one after the other fills no disk.
+fn tell(failure: &Failure) {
+    static BROKEN: Seldom = Seldom::every(Duration::from_secs(1));
+    if failure.status() != Status::DEADLINE_EXCEEDED && BROKEN.is_due() {
+        warn!("{failure}");
+    } else {
+        debug!("{failure}");
     }
 }
 
@@ -242,7 +257,7 @@ impl<B: HttpBody<Data = Bytes, Error = BoxError>, T> HttpBody for ResponseBody<B
             |error| Failure::unavailable(format_args!("{} broke off the response: {}", this.from, chain(&*error))),
             |failure| *failure,
         );
-        warn!("{failure}");
+        tell(&failure);
         Poll::Ready(Some(match this.wire {
             Wire::Grpc => Ok(Frame::trailers(failure.trailers())),
             Wire::Http => Err(failure.into()),

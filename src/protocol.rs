@@ -19,6 +19,6 @@ pub use self::{
 };
 pub(crate) use self::{
     flower_error::{FlowerError, MAX_ERROR_BODY},
-    translate::{Answer, BoxError, GRPC_HEADER, Translation},
+    translate::{Answer, BoxError, GRPC_HEADER, GRPC_TIMEOUT, Translation},
     wire::has_grpc_type,
 };

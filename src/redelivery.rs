@@ -45,7 +45,7 @@ use self::{
 };
 use crate::{
     forward::{self, Body},
-    protocol::{Api, BoxError, Failure, GRPC_HEADER, Method, Wire},
+    protocol::{Api, BoxError, Failure, GRPC_HEADER, GRPC_TIMEOUT, Method, Wire},
 };
 
 /// A larger answer passes as it comes, and is not kept; so does a reply with more than this of names.
@@ -203,7 +203,9 @@ impl Once {
 
     /// A request that is here before it has its turn: nobody else waits for the rest of it.
     async fn read_whole(&self, request: Request<Body>) -> Result<Request<Body>, Failure> {
-        let (parts, body) = request.into_parts();
+        let (mut parts, body) = request.into_parts();
+        // Nor is it to be broken off by its caller's deadline.
+        parts.headers.remove(GRPC_TIMEOUT);
         // Boxed, since the compiler does not see otherwise that it is `Send`.
         let reading: Pin<Box<dyn Future<Output = _> + Send>> = Box::pin(Limited::new(body, MAX_QUESTION).collect());
         let body = reading.await.map_err(|error| Failure::unavailable(format_args!("no whole request: {error}")))?;
@@ -258,7 +260,12 @@ impl Once {
                 }
                 if !is_asked_for {
                     let objects = objects(asked.fields)?;
-                    info!(node = asked.node, "a reply is known: the answer that asked for its objects did not arrive");
+                    self.kept.told.tell(|| {
+                        info!(
+                            node = asked.node,
+                            "a reply is known: the answer that asked for its objects did not arrive"
+                        );
+                    });
                     return Some(ask_for_all(message, &objects));
                 }
             }
@@ -266,7 +273,9 @@ impl Once {
                 let (object, any) = asked.object()?;
                 let is_known = |push| self.kept.was_tried(self.peer, &push);
                 if message.is_empty() && (is_known(object) || any.is_some_and(is_known)) {
-                    info!(node = asked.node, "an object is stored: the answer that said so did not arrive");
+                    self.kept.told.tell(|| {
+                        info!(node = asked.node, "an object is stored: the answer that said so did not arrive");
+                    });
                     return Some(Bytes::from_static(STORED));
                 }
             }

@@ -45,3 +45,6 @@ mod silence;
 mod small_disk;
 #[path = "command/tls.rs"]
 mod tls;
+#[cfg(target_os = "linux")]
+#[path = "support/wrong_clock.rs"]
+mod wrong_clock;

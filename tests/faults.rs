@@ -42,3 +42,5 @@ mod soak;
 mod training;
 #[path = "flower/versions.rs"]
 mod versions;
+#[path = "support/wrong_clock.rs"]
+mod wrong_clock;

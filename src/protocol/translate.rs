@@ -14,8 +14,11 @@ use http::{
 use http_body::Body;
 use http_body_util::{BodyExt, Either, Full};
 
-pub(crate) use self::messages::{BoxError, GRPC_HEADER, Messages};
 use self::messages::{Direction, Framing};
+pub(crate) use self::{
+    messages::{BoxError, GRPC_HEADER, Messages},
+    timeout::GRPC_TIMEOUT,
+};
 use super::{
     Api, Failure, Method, Status, Wire,
     flower_error::{FlowerError, MAX_ERROR_BODY},

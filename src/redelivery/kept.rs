@@ -14,6 +14,8 @@ use tokio::{
     time::{Instant, timeout},
 };
 
+use crate::transport::Seldom;
+
 /// Longer than a SuperNode needs to find its way back; the SuperLink itself forgets a push after 180 s.
 const KEEP: Duration = Duration::from_secs(600);
 /// A message that a node asks for so often and never confirms is not what it wants.
@@ -25,15 +27,28 @@ const MAX_HANDED: usize = 8 << 20;
 const MAX_READ_REPLIES: usize = 64;
 /// Pushes, for each peer, of 24 bytes each: of 50 nodes, all that they push in a round.
 const MAX_TRIED: usize = 16_384;
+/// Peers that anything is kept of: where everybody is let in, anybody may come under any number of keys.
+const MAX_PEERS: usize = 4096;
+/// As many peers are not looked through for those of whom nothing is left to keep.
+const FEW_PEERS: usize = 64;
 /// For a turn. A SuperLink that hands out in time never lets anybody wait so long; a SuperNode over HTTP waits for 30 s in
 /// all.
 const MAX_WAIT: Duration = Duration::from_secs(5);
 
 #[derive(Debug, Default)]
 pub(super) struct Kept {
-    peers: Mutex<HashMap<EndpointId, OfPeer>>,
+    peers: Mutex<Peers>,
     hasher: RandomState,
     turn: One,
+    /// What is said of calls that came again: a peer may make them as often as it likes.
+    pub(super) told: Seldom,
+}
+
+#[derive(Debug, Default)]
+struct Peers {
+    all: HashMap<EndpointId, OfPeer>,
+    /// How many there were when those of whom nothing is left were last forgotten.
+    left: usize,
 }
 
 /// One at a time.
@@ -147,10 +162,10 @@ impl Kept {
     pub(super) fn tried(&self, peer: EndpointId, push: &Push<'_>) {
         let push = self.hasher.hash_one(push);
         self.with(peer, |of_peer| {
-            of_peer.tried.push_back((push, Instant::now()));
-            if of_peer.tried.len() > MAX_TRIED {
+            if of_peer.tried.len() >= MAX_TRIED {
                 of_peer.tried.pop_front();
             }
+            of_peer.tried.push_back((push, Instant::now()));
         });
     }
 
@@ -161,12 +176,24 @@ impl Kept {
 
     fn with<T>(&self, peer: EndpointId, work: impl FnOnce(&mut OfPeer) -> T) -> T {
         let mut peers = self.peers.lock().unwrap_or_else(PoisonError::into_inner);
-        if !peers.contains_key(&peer) {
-            peers.retain(|_, of_peer| !of_peer.is_forgotten());
+        if !peers.all.contains_key(&peer) && !peers.has_room() {
+            return work(&mut OfPeer::default());
         }
-        let of_peer = peers.entry(peer).or_default();
+        let of_peer = peers.all.entry(peer).or_default();
         of_peer.forget_the_old();
         work(of_peer)
+    }
+}
+
+impl Peers {
+    /// Whether there is room for one more. Those of whom nothing is left are forgotten when there are twice as many as then,
+    /// so that it costs little for each.
+    fn has_room(&mut self) -> bool {
+        if self.all.len() >= (2 * self.left).clamp(FEW_PEERS, MAX_PEERS) {
+            self.all.retain(|_, of_peer| !of_peer.is_forgotten());
+            self.left = self.all.len();
+        }
+        self.all.len() < MAX_PEERS
     }
 }
 
@@ -255,7 +282,7 @@ mod tests {
         drop(other.await);
         drop(second.await);
         drop(third.await);
-        assert_eq!(kept.peers.lock().unwrap().len(), 2);
+        assert_eq!(kept.peers.lock().unwrap().all.len(), 2);
     }
 
     #[tokio::test(start_paused = true)]
@@ -297,8 +324,13 @@ mod tests {
         }
         let sizes = kept.with(one, |of_peer| (of_peer.handed.len(), of_peer.tried.len()));
         assert_eq!(sizes, (64, MAX_TRIED));
+        for _ in 0..2 * MAX_PEERS {
+            kept.tried(peer(), &Push::Objects { node: 1, run: 1 });
+        }
+        assert_eq!(kept.peers.lock().unwrap().all.len(), MAX_PEERS);
+        assert!(kept.was_tried(one, &Push::Object { run: 2 * MAX_TRIED as u64 - 1, id: b"object", session: b"" }));
         advance(KEEP + Duration::from_secs(1)).await;
         kept.arrived(peer(), 1, b"");
-        assert_eq!(kept.peers.lock().unwrap().len(), 1);
+        assert_eq!(kept.peers.lock().unwrap().all.len(), 1);
     }
 }

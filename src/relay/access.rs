@@ -19,6 +19,8 @@ use crate::{
     transport::Seldom,
 };
 
+/// Connections of one client: it needs one, and those of its last starts count until they are known lost.
+const MAX_OF_CLIENT: usize = 8;
 const NOT_ALLOWED: &str = "this endpoint id is not allowed here";
 
 /// Who may use a relay: those on a list or a roster, those with the token, or everybody; but nobody whom the roster denies.
@@ -187,6 +189,9 @@ impl Door {
         if room.inside.len() >= self.max_clients.get() {
             return Entry::Full;
         }
+        if room.inside.values().filter(|client| client.peer == peer).count() >= MAX_OF_CLIENT {
+            return Entry::TooMany;
+        }
         let presented = token.and_then(|token| token.parse().ok());
         room.inside.insert(connection, Client { peer, presented });
         Entry::Inside
@@ -203,6 +208,8 @@ impl Door {
 enum Entry {
     Inside,
     Full,
+    /// Of this one.
+    TooMany,
     Refused(&'static str),
 }
 
@@ -218,6 +225,10 @@ impl AccessControl for Door {
                 let max_clients = self.max_clients;
                 self.full.tell(|| warn!(%peer, max_clients, "refused: the relay has no room for more clients"));
                 "this relay has no room for more clients"
+            }
+            Entry::TooMany => {
+                self.full.tell(|| warn!(%peer, MAX_OF_CLIENT, "refused: this client has too many connections"));
+                "this client has too many connections here"
             }
             Entry::Refused(reason) => {
                 let remedy = || self.access.remedy(peer);

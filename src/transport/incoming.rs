@@ -21,7 +21,7 @@ use tokio_util::task::AbortOnDropHandle;
 use tracing::{Instrument, debug, debug_span, warn};
 
 use super::{
-    Code, IncomingLimits, IrohHandler, IrohStream, Link,
+    Code, IncomingLimits, IrohHandler, IrohStream, Link, limits,
     places::{Place, Places},
     seldom::Seldom,
 };
@@ -81,7 +81,7 @@ impl Stream for IrohIncoming {
 
 async fn accept_links(endpoint: Endpoint, alpn: Vec<u8>, acceptor: Acceptor) {
     let alpn: Arc<[u8]> = alpn.into();
-    let handshakes = Arc::new(Semaphore::new(acceptor.limits.max_handshakes));
+    let handshakes = limits::places(acceptor.limits.max_handshakes);
     let mut links = JoinSet::new();
     loop {
         let incoming = tokio::select! {
@@ -125,8 +125,8 @@ pub(super) struct Acceptor {
 impl Acceptor {
     fn new(sessions: mpsc::Sender<IrohStream>, limits: IncomingLimits) -> Self {
         Self {
-            free_links: Arc::new(Semaphore::new(limits.max_links)),
-            free_sessions: Arc::new(Semaphore::new(limits.max_sessions)),
+            free_links: limits::places(limits.max_links),
+            free_sessions: limits::places(limits.max_sessions),
             places: Places::default(),
             warnings: Arc::default(),
             sessions,

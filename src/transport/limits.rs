@@ -1,6 +1,8 @@
 //! What a server accepts at most.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
+
+use tokio::sync::Semaphore;
 
 /// Bounds of an [`IrohIncoming`](super::IrohIncoming).
 ///
@@ -39,4 +41,9 @@ impl Default for IncomingLimits {
             max_sessions_per_peer: 128,
         }
     }
+}
+
+/// As many places as a limit says. A limit that is past all that can be counted is none.
+pub(super) fn places(limit: usize) -> Arc<Semaphore> {
+    Arc::new(Semaphore::new(limit.min(Semaphore::MAX_PERMITS)))
 }

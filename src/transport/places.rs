@@ -11,7 +11,11 @@ use iroh::{
 };
 use tokio::sync::Semaphore;
 
-use super::{Code, budget::Budget, limits::IncomingLimits};
+use super::{
+    Code,
+    budget::Budget,
+    limits::{self, IncomingLimits},
+};
 
 /// The peers that have links.
 #[derive(Clone, Debug, Default)]
@@ -63,7 +67,7 @@ impl Places {
 
 impl Peer {
     fn new(limits: &IncomingLimits) -> Self {
-        let free_sessions = Arc::new(Semaphore::new(limits.max_sessions_per_peer));
+        let free_sessions = limits::places(limits.max_sessions_per_peer);
         Self { links: Vec::new(), shared: Shared { budget: Budget::default(), free_sessions } }
     }
 }

@@ -18,14 +18,14 @@ pub(crate) struct Seldom {
 
 impl Default for Seldom {
     fn default() -> Self {
-        Self { interval: INTERVAL, told: Mutex::default() }
+        Self { interval: INTERVAL, told: Mutex::new(None) }
     }
 }
 
 impl Seldom {
     #[cfg_attr(not(feature = "funnel"), allow(dead_code, reason = "the transport alone has one interval"))]
-    pub(crate) fn every(interval: Duration) -> Self {
-        Self { interval, ..Self::default() }
+    pub(crate) const fn every(interval: Duration) -> Self {
+        Self { interval, told: Mutex::new(None) }
     }
 
     /// Lets `tell` tell, unless something was told a short while ago.

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use http::Uri;
+use http::{Uri, uri::Scheme};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder, MaybeHttpsStream};
 use hyper_util::{client::legacy::connect::HttpConnector, rt::TokioIo};
 use tokio::{net::TcpStream, time::timeout};
@@ -19,7 +19,7 @@ use crate::{
 
 /// An upstream stands on this machine or next to it: a second is long.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
-/// With TLS's handshake, which a busy Python may be slow at.
+/// With the look-up of its name, and TLS's handshake, which a busy Python may be slow at.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// TCP asks an upstream that says nothing whether it is there: after this, and twice more at half of it. HTTP/2 pings
@@ -53,11 +53,12 @@ impl Service<Uri> for Connector {
     }
 
     fn call(&mut self, uri: Uri) -> Self::Future {
+        let what = if uri.scheme() == Some(&Scheme::HTTPS) { "its name, TCP and TLS" } else { "its name and TCP" };
         let connecting = self.0.call(uri);
         Box::pin(async move {
             timeout(HANDSHAKE_TIMEOUT, connecting)
                 .await
-                .unwrap_or_else(|_| Err(format!("no TLS within {HANDSHAKE_TIMEOUT:?}").into()))
+                .unwrap_or_else(|_| Err(format!("no connection within {HANDSHAKE_TIMEOUT:?}, for {what}").into()))
         })
     }
 }

@@ -48,22 +48,24 @@ async fn a_full_state_folder_costs_no_call_and_the_audit_log_goes_on_when_there_
         call("/v1/fleet/pull-messages").await;
         let seen = seen_by(inbound.id().unwrap(), &state);
         let filling = Filling::new(&seen).unwrap();
+        let is_failing = || inbound.stderr().contains("the audit log cannot be written");
+        let is_written = |method: &Method| {
+            let (path, log) = (method.path(Wire::Grpc), fs::read_to_string(seen.join("audit.jsonl")).unwrap());
+            log.contains(&format!("{:?}", path.rsplit('/').next().unwrap()))
+        };
         // Each is a line of the audit log, whose last page has room for some.
         let mut methods = Method::ALL.iter().filter(|method| [Api::Fleet, Api::Control].contains(&method.api()));
-        loop {
+        while !is_failing() {
             let method = methods.next().expect("the audit log is written though there is no room");
             call(&method.path(Wire::Http)).await;
-            if inbound.stderr().contains("the audit log cannot be written") {
-                break;
+            while !is_written(method) && !is_failing() {
+                tokio::task::yield_now().await;
             }
         }
         drop(filling);
         let last = methods.next_back().unwrap();
         call(&last.path(Wire::Http)).await;
-        let last = last.path(Wire::Grpc);
-        let name = last.rsplit('/').next().unwrap();
-        let log = seen.join("audit.jsonl");
-        while !fs::read_to_string(&log).unwrap().contains(name) {
+        while !is_written(last) {
             tokio::task::yield_now().await;
         }
     })

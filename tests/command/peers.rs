@@ -68,14 +68,14 @@ async fn an_operator_invites_lists_shuts_out_lets_in_and_removes_without_a_resta
         let office = Office::new();
         let site_folder = tempfile::tempdir().unwrap();
         let site_key = site_folder.path().join("secret.key").into_os_string();
-        let inbound = office.words(&["expose", "-vv", "--superlink", &format!("http://{}", superlink.await)]);
+        let inbound = office.words(&["expose", "-vvv", "--superlink", &format!("http://{}", superlink.await)]);
         let inbound = FunnelProcess::start(inbound).await.unwrap();
         while !office.file("peers.seen.json").exists() {
             tokio::task::yield_now().await;
         }
         let invitation = office.invite("st. mary").await;
         assert_eq!(office.peers().await[0]["standing"], "invited");
-        let join = words(&["join", &invitation, "-vv", "--listen", "127.0.0.1:0"], &[("--key-file", &site_key)]);
+        let join = words(&["join", &invitation, "-vvv", "--listen", "127.0.0.1:0"], &[("--key-file", &site_key)]);
         let site = FunnelProcess::start(join).await.unwrap();
         assert_eq!(call(&site).await, "200");
         let listed = office.peers().await;

@@ -11,8 +11,8 @@ use tokio::{
 
 use crate::sides::{Sides, begin_call, guarded, http_server, read_head, response_head, status};
 
-/// Flower's grace for a heartbeat, with room for a loaded machine: this only keeps a hang from looking like patience.
-const HANG: std::time::Duration = std::time::Duration::from_secs(40);
+/// This only keeps a hang from looking like patience.
+const HANG: std::time::Duration = std::time::Duration::from_secs(60);
 
 #[test]
 fn a_silent_peer_is_known_lost_within_flowers_twelve_seconds() {

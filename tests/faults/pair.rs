@@ -15,6 +15,7 @@ use crate::{
     ports::free_addr,
     restartable::{Launch, Restartable},
     small_disk::{seen_by, with_disk},
+    wrong_clock::with_clock,
 };
 
 /// Which of the two.
@@ -51,12 +52,7 @@ impl Setting {
     fn launcher(&self, end: End, state: &Path) -> Vec<String> {
         let offset = if end == End::Inbound { "+1h" } else { "-1h" };
         match &self.wrong_clocks {
-            Some(library) => vec![
-                "env".into(),
-                format!("LD_PRELOAD={library}"),
-                format!("FAKETIME={offset}"),
-                "FAKETIME_DONT_FAKE_MONOTONIC=1".into(),
-            ],
+            Some(library) => with_clock(library, offset),
             None if self.small_disk && end == End::Inbound => with_disk(state, "rw"),
             None => Vec::new(),
         }

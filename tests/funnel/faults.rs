@@ -25,9 +25,7 @@ use super::{
 #[tokio::test]
 async fn a_missing_upstream_is_unavailable_and_one_that_comes_later_is_used() {
     guarded(async {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let addr = listener.local_addr().unwrap();
-        drop(listener);
+        let addr = free_addr();
         let superlink = |scheme: &str| format!("{scheme}://{addr}").parse().unwrap();
         let exposed = Exposed::new().superlink(superlink("http")).superlink(superlink("grpc"));
         let pair = Pair::start(exposed, &[Api::Fleet]).await;

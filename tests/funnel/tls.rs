@@ -11,8 +11,10 @@ use time::{Duration, OffsetDateTime};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
+    sync::mpsc,
 };
 use tokio_rustls::rustls::RootCertStore;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::{
     certificates::{Ca, Certificate, LOCAL_NAMES},
@@ -133,22 +135,24 @@ async fn an_upstream_that_should_speak_tls_and_does_not_hears_nothing_in_the_ope
         let folder = folder_with(&Ca::new());
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("https://{}", listener.local_addr().unwrap());
-        let heard = tokio::spawn(async move {
-            let mut first = Vec::new();
-            // A funnel's look, and the call.
-            for _ in 0..2 {
+        let (first, mut heard) = mpsc::unbounded_channel();
+        let _upstream = AbortOnDropHandle::new(tokio::spawn(async move {
+            loop {
                 let (mut socket, _) = listener.accept().await.unwrap();
-                first.push(socket.read_u8().await.unwrap());
-                socket.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").await.unwrap();
+                // A funnel that stops breaks off its look.
+                let Ok(byte) = socket.read_u8().await else { continue };
+                let _ = first.send(byte);
+                let _ = socket.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").await;
             }
-            first
-        });
+        }));
         let pair = Pair::start(exposed(&folder, &[url]), &[Api::Fleet]).await;
         let response = LocalClient::http(pair.dial).send(http_call(HTTP_PATH, "x")).await.unwrap();
         let told = detail(response).await;
         assert!(told.contains("it does not speak TLS"), "{told}");
-        // The type of a record that belongs to TLS's handshake.
-        assert_eq!(heard.await.unwrap(), [22, 22]);
+        // A funnel's look, and the call: each begins with the type of a record that belongs to TLS's handshake.
+        for _ in 0..2 {
+            assert_eq!(heard.recv().await, Some(22));
+        }
         pair.stop().await;
     })
     .await;

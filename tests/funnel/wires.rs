@@ -13,6 +13,7 @@ use hyper::body::Incoming;
 use tokio::net::TcpListener;
 
 use super::{
+    ports::free_addr,
     support::{Body, LocalClient, Pair, RawPeer, Upstream, detail, full, grpc_call, guarded, http_call},
     translation::{frame, grpc_reply},
 };
@@ -70,13 +71,12 @@ async fn hello(pair: &Pair, wire: Wire) -> String {
 #[tokio::test]
 async fn the_wire_is_found_and_found_again_when_another_version_starts() {
     guarded(async {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let addr = listener.local_addr().unwrap();
+        let addr = free_addr();
+        let mut listener = Some(TcpListener::bind(addr).await.unwrap());
         let candidates = Address::candidates(&addr.to_string(), Security::Plain).unwrap();
         let exposed =
             candidates.into_iter().fold(Exposed::new(), |exposed, upstream| exposed.upstream(Api::Fleet, upstream));
         let pair = Pair::start(exposed.allow_any([Api::Fleet]), &[Api::Fleet]).await;
-        let mut listener = Some(listener);
         for (wire, text) in [(Wire::Http, "over http"), (Wire::Grpc, "over grpc"), (Wire::Http, "over http")] {
             let listener = match listener.take() {
                 Some(listener) => listener,

@@ -1,5 +1,10 @@
 //! What one admitted peer can make a funnel hold, measured at the real binary.
 
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering::SeqCst},
+};
+
 use flower_iroh_funnel::{SecretKey, address_lookup::parse_peer};
 use tokio::io::AsyncWriteExt;
 use tokio_util::task::AbortOnDropHandle;
@@ -35,7 +40,7 @@ async fn a_peer_that_takes_all_it_can_get_leaves_the_funnel_under_320_mib() {
         for _ in 0..LINKS {
             links.push(attacker.link().await);
         }
-        let mut sessions = Vec::new();
+        let (mut sessions, taken) = (Vec::new(), Arc::new(AtomicUsize::new(0)));
         for index in 0..SESSIONS {
             let mut session = Session::on(links[index % LINKS].clone()).await;
             session.begin().await;
@@ -43,11 +48,18 @@ async fn a_peer_that_takes_all_it_can_get_leaves_the_funnel_under_320_mib() {
             for call in 0..CALLS_OF_SESSION {
                 begin_call_that_is_not_taken(&mut session, 2 * call + 1).await;
             }
-            sessions.push(AbortOnDropHandle::new(tokio::spawn(flood(session))));
+            sessions.push(AbortOnDropHandle::new(tokio::spawn(flood(session, Arc::clone(&taken)))));
         }
-        for _ in 0..20 {
-            let mut socket = begin_call(sides.dial, "/v1/fleet/pull-object", 0).await;
-            assert_eq!(status(&read_head(&mut socket).await.unwrap()), "200");
+        // Until the funnel takes no more of it, while it goes on for others.
+        loop {
+            let before = taken.load(SeqCst);
+            for _ in 0..20 {
+                let mut socket = begin_call(sides.dial, "/v1/fleet/pull-object", 0).await;
+                assert_eq!(status(&read_head(&mut socket).await.unwrap()), "200");
+            }
+            if before > 0 && taken.load(SeqCst) == before {
+                break;
+            }
         }
         let peak = sides.inbound.peak_rss();
         eprintln!("peak RSS {peak} KiB, {before} KiB before");
@@ -64,11 +76,15 @@ async fn begin_call_that_is_not_taken(session: &mut Session, stream: u32) {
     session.frame_of(HEADERS).await.unwrap();
 }
 
-/// Goes on with the bodies of its calls, and pings, whose answers it does not read.
-async fn flood(mut session: Session) {
+/// Goes on with the bodies of its calls, and pings, whose answers it does not read, and counts what is taken of them.
+async fn flood(mut session: Session, taken: Arc<AtomicUsize>) {
     let piece = frame(PING, 0, 0, &[0; 8]).repeat(100);
     let body = |call: u32| frame(DATA, 0, 2 * call + 1, &[7; 16_384]);
     let bodies = (0..CALLS_OF_SESSION).flat_map(body);
     let pieces: Vec<u8> = bodies.chain(piece).collect();
-    while session.write(&pieces).await.is_ok() {}
+    let mut at = 0;
+    while let Ok(length) = session.send.write(&pieces[at..]).await {
+        taken.fetch_add(length, SeqCst);
+        at = (at + length) % pieces.len();
+    }
 }

@@ -165,7 +165,7 @@ fn an_array_of_many_chunks_comes_together_two_objects_at_a_time() {
 }
 
 #[test]
-fn objects_of_flower_itself_are_read_and_answered() {
+fn objects_of_flower_itself_are_read() {
     let lines = include_str!("../data/flower_objects.tsv").lines().filter_map(|line| line.strip_prefix("full\t"));
     let objects: Vec<_> = lines.map(|line| line.split_once('\t').unwrap()).collect();
     Lab::run(async |lab| {

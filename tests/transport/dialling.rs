@@ -19,7 +19,9 @@ use iroh::{
 use tokio::sync::{Semaphore, mpsc};
 use tower::{Service, ServiceExt};
 
-use crate::support::{ALPN, TestClient, TestServer, greet, greet_anew, loopback, named, run, target, within};
+use crate::support::{
+    ALPN, TestClient, TestServer, greet, greet_anew, loopback, named, run, run_on_one_thread, target,
+};
 
 #[test]
 fn a_hundred_callers_racing_one_cold_dial_make_one_link() {
@@ -140,13 +142,15 @@ fn a_dial_that_nobody_waits_for_any_more_ends_and_the_next_caller_dials_anew() {
 
 #[test]
 fn callers_of_a_peer_that_does_not_answer_fail_together_after_one_dial() {
-    run(async {
+    run_on_one_thread(async {
         // A socket that swallows everything.
         let silent = UdpSocket::bind("127.0.0.1:0").unwrap();
         let peer = SecretKey::generate().public();
         let client = TestClient::new().await;
         let connector = IrohConnector::with_dial_timeout(client.endpoint.clone(), ALPN, Duration::from_millis(300));
         connector.add_peer(EndpointAddr::new(peer).with_ip_addr(silent.local_addr().unwrap()));
+        // From here on no packet is waited for, and the backoff lasts however long the callers take.
+        tokio::time::pause();
         let channel = target(peer).connect_with_connector_lazy(connector.clone());
         let calls = (0..50).map(|_| {
             let mut hello = crate::hello::v1::hello_client::HelloClient::new(channel.clone());
@@ -165,8 +169,7 @@ fn callers_of_a_peer_that_does_not_answer_fail_together_after_one_dial() {
 
 #[test]
 fn after_a_failed_dial_calls_fail_at_once_until_the_backoff_is_over() {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(within(async {
+    run_on_one_thread(async {
         let client = TestClient::new().await;
         let peer = SecretKey::generate().public();
         // From here on no packet is waited for: the dial fails for want of an address.
@@ -192,7 +195,7 @@ fn after_a_failed_dial_calls_fail_at_once_until_the_backoff_is_over() {
         tokio::time::advance(Duration::from_millis(2499)).await;
         client.connector.link(peer).await.unwrap_err();
         assert_eq!(client.watch.dials(), 7);
-    }));
+    });
 }
 
 #[test]

@@ -55,6 +55,12 @@ pub(crate) fn run<T>(test: impl Future<Output = T>) -> T {
     runtime.block_on(within(test))
 }
 
+/// Runs a test where it can stop the clock: on its own thread alone.
+pub(crate) fn run_on_one_thread<T>(test: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(within(test))
+}
+
 pub(crate) async fn within<T>(test: impl Future<Output = T>) -> T {
     tokio::time::timeout(HANG, test).await.expect("the test hangs")
 }

@@ -20,7 +20,7 @@ with open(sys.argv[2], 'wb') as file:
     file.write(key.public_key().public_bytes(s.Encoding.OpenSSH, s.PublicFormat.OpenSSH))
 ";
 /// Even a cold interpreter is done well within this time.
-const MAKING: Duration = Duration::from_secs(30);
+const MAKING: Duration = Duration::from_secs(60);
 
 /// The files of a SuperLink with TLS, in PEM.
 #[derive(Clone, Debug)]

@@ -17,7 +17,7 @@ use super::poll;
 const GRACE: Duration = Duration::from_secs(6);
 /// Time until the remains of a killed child are gone: app processes look for their parent every 0.2 s, but only
 /// once Python has started.
-const REAP: Duration = Duration::from_secs(10);
+const REAP: Duration = Duration::from_secs(60);
 
 /// A running program in a process group (Unix) or job object (Windows) of its own, its output in a log file.
 ///

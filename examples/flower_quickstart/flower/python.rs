@@ -11,7 +11,7 @@ use super::version::Version;
 /// The newest minor version of Python 3 that the harness was written for.
 const NEWEST: u16 = 13;
 /// Even a cold interpreter answers well within this time.
-const ANSWER: Duration = Duration::from_secs(30);
+const ANSWER: Duration = Duration::from_secs(60);
 
 #[cfg(not(windows))]
 const CANDIDATES: &[&[&str]] =

@@ -33,7 +33,7 @@ pub(crate) struct Common {
     #[arg(long, global = true, value_name = "off|n0|mdns|dns:ORIGIN[@NAMESERVER]|pkarr:URL")]
     pub(crate) lookup: Vec<String>,
     /// Where it is published where this funnel is: its relay's URL, with ,addresses after it its direct addresses too; may be
-    /// repeated [default: n0 for expose with n0's relays and lookup, else off]
+    /// repeated [default: n0 for expose with n0's relays and no --lookup, else off]
     #[arg(long, global = true, value_name = "off|n0|mdns|pkarr:URL[,addresses]")]
     pub(crate) publish: Vec<String>,
     /// Who vouches for relays and pkarr servers of one's own, if no public authority does: a PEM file

@@ -6,13 +6,18 @@ use http::{HeaderMap, HeaderValue};
 
 use super::super::{Failure, Status};
 
+/// The header of gRPC's deadline.
+pub(crate) const GRPC_TIMEOUT: &str = "grpc-timeout";
 const MAX_DIGITS: usize = 8;
 
 /// How long the caller waits for the whole call, `None` if for ever.
 pub(super) fn deadline(headers: &HeaderMap) -> Result<Option<Duration>, Failure> {
-    let Some(value) = headers.get("grpc-timeout") else { return Ok(None) };
+    let Some(value) = headers.get(GRPC_TIMEOUT) else { return Ok(None) };
     parse(value).map(Some).ok_or_else(|| {
-        Failure::new(Status::MALFORMED, format_args!("grpc-timeout {value:?} is not up to 8 digits and one of HMSmun"))
+        Failure::new(
+            Status::MALFORMED,
+            format_args!("{GRPC_TIMEOUT} {value:?} is not up to 8 digits and one of HMSmun"),
+        )
     })
 }
 

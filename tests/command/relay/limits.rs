@@ -35,6 +35,30 @@ async fn a_relay_that_is_full_refuses_more_and_has_room_again_when_one_leaves() 
 }
 
 #[tokio::test]
+async fn one_client_takes_few_of_a_relays_places() {
+    guarded(async {
+        let lab = Lab::new();
+        let relay = lab.relay("--http --listen 127.0.0.1:0 --open").await;
+        let relays = format!("--relay {}", url(&relay));
+        let line = format!("expose --bind 127.0.0.1:0 {relays}");
+        let mut same = Vec::new();
+        for _ in 0..8 {
+            let funnel = FunnelProcess::start(lab.words(&line, "same.key")).await.unwrap();
+            funnel.logged("relay connected").await.unwrap();
+            same.push(funnel);
+        }
+        let past = lab.refused(&relays, "same.key").await;
+        assert!(past.stderr().contains("too many connections"), "{}", past.stderr());
+        let other = FunnelProcess::start(lab.words(&line, "other.key")).await.unwrap();
+        other.logged("relay connected").await.unwrap();
+        for funnel in same.into_iter().chain([past, other, relay]) {
+            funnel.stop().await.unwrap();
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn what_a_funnel_may_send_through_a_relay_is_bounded() {
     const BODY: usize = 1 << 20;
     guarded(async {
