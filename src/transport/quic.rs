@@ -2,7 +2,7 @@
 
 use std::{error::Error, fmt, str::FromStr, sync::Arc, time::Duration};
 
-use iroh::endpoint::{Connection, IdleTimeout, QuicTransportConfig, QuicTransportConfigBuilder, VarInt};
+use iroh::endpoint::{IdleTimeout, QuicTransportConfig, QuicTransportConfigBuilder, VarInt};
 use noq_proto::congestion::{Bbr3Config, ControllerFactory, CubicConfig};
 
 use super::congestion::ByPath;
@@ -114,7 +114,7 @@ pub(crate) fn sessions_only(congestion_control: CongestionControl) -> QuicTransp
 
 /// Gives a link the window of one whose peer is admitted.
 #[cfg(feature = "funnel")]
-pub(crate) fn widen(connection: &Connection) {
+pub(crate) fn widen(connection: &iroh::endpoint::Connection) {
     connection.set_receive_window(VarInt::from_u32(LINK_WINDOW));
 }
 

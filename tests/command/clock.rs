@@ -27,7 +27,7 @@ async fn funnels_with_clocks_two_hours_apart_carry_calls() {
         let id = endpoint_id(Path::new(&key)).await.unwrap();
         let expose = ["expose", "--superlink", &format!("http://{superlink}"), "--allow", &id];
         let expose = words(&expose, &[("--key-file", &file("expose.key")), ("--ticket-file", &ticket)]);
-        let inbound = FunnelProcess::start_by(off_by("+1h"), expose).await.unwrap();
+        let _inbound = FunnelProcess::start_by(off_by("+1h"), expose).await.unwrap();
         let join = ["join", &format!("@{}", ticket.to_str().unwrap()), "--listen", "127.0.0.1:0"];
         let join = words(&join, &[("--key-file", &key)]);
         let outbound = FunnelProcess::start_by(off_by("-1h"), join).await.unwrap();
