@@ -84,7 +84,7 @@ impl Link {
         PeerInfo::of(self.connection())
     }
 
-    /// The network path in use, `None` when none is selected.
+    /// The network path in use, `None` when there are several and none is selected.
     pub fn path(&self) -> Option<Path> {
         Path::of(self.connection())
     }

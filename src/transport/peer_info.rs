@@ -15,7 +15,7 @@ pub struct PeerInfo {
     pub id: EndpointId,
     /// The ALPN of the link.
     pub alpn: Arc<[u8]>,
-    /// The network path in use, `None` when none was selected yet.
+    /// The network path in use, `None` when it is one of several and none was selected yet.
     pub path: Option<Path>,
 }
 
@@ -38,11 +38,12 @@ pub struct Path {
 impl Path {
     /// The path that `connection` uses now.
     pub fn of(connection: &Connection) -> Option<Self> {
-        connection
-            .paths()
-            .iter()
-            .find(|path| path.is_selected())
-            .map(|path| Self { remote: path.remote_addr().clone(), rtt: path.rtt() })
+        let paths = connection.paths();
+        // iroh 1.4 selects for all connections to a peer at once, and does not when one of them ends: until something
+        // changes on another, none of that one's paths is selected.
+        let only = || paths.iter().next().filter(|_| paths.len() == 1);
+        let path = paths.iter().find(|path| path.is_selected()).or_else(only)?;
+        Some(Self { remote: path.remote_addr().clone(), rtt: path.rtt() })
     }
 
     /// Whether packets pass through a relay.
