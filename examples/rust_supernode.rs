@@ -10,8 +10,8 @@
 use std::error::Error;
 
 use flower_iroh_funnel::{
-    ALPN, RelayMode,
-    address_lookup::{Relay, parse_peer},
+    ALPN, Relay, RelayMode,
+    address_lookup::parse_peer,
     identity,
     node::{Array, ArrayRecord, Message, MetricRecord, Node, NodeKey, RecordDict},
     transport::{IrohConnector, LostLink, LostLinkLayer, quic_config},

@@ -1,31 +1,19 @@
-//! From what an operator writes to where a peer is dialled, and the endpoint that dials.
+//! From what an operator writes to where a peer is dialled.
 
-mod authorities;
-mod endpoint;
-mod findings;
-mod home_relay;
+mod invitation;
 mod lookup;
+mod lookup_log;
 mod peer;
 mod pkarr;
 mod publication;
 mod publisher;
-mod relay;
 mod services;
-mod token;
+mod ticket;
 
-#[cfg(feature = "relay")]
-pub(crate) use self::token::Match;
-pub(crate) use self::{
-    authorities::RelayAuthorities,
-    endpoint::{bind_endpoint, close_endpoint},
-    findings::Findings,
-    home_relay::watch_home_relay,
-    peer::shown,
-};
+pub(crate) use self::{invitation::Secret, lookup_log::Findings, peer::shown, services::attach, ticket::WholeTicket};
 pub use self::{
+    invitation::{Digest, Invitation},
     lookup::{InvalidLookup, Lookup},
     peer::{InvalidPeer, parse_peer, write_ticket},
     publication::{InvalidPublication, Place, Publication, Published},
-    relay::{InvalidRelay, Relay},
-    token::{InvalidToken, RelayToken},
 };

@@ -1,7 +1,14 @@
 //! Decides on a peer's link right after its handshake, and can end links when something else is decided.
 
-mod links;
-mod presenters;
+mod access;
+mod access_list;
+pub(crate) mod audit;
+mod connections;
+pub(crate) mod enrolment;
+pub(crate) mod peer_status;
+mod pending;
+pub mod roster;
+mod timestamp;
 
 use std::sync::Arc;
 
@@ -12,18 +19,26 @@ use iroh::{
 use tokio::{sync::Semaphore, task::spawn_blocking};
 use tracing::{error, info, warn};
 
-pub(crate) use self::links::LinkReport;
-use self::{links::Links, presenters::Presenters};
-use crate::{
-    access::{Access, Change, Verdict, warn_of_trust},
+pub(crate) use self::{
+    access::{Access, Change},
+    access_list::{AccessList, Verdict, warn_of_trust},
+    connections::LinkReport,
+};
+use self::{
     audit::{Audit, Event, Outcome},
-    enrolment,
-    forward::chain,
-    inbound,
-    invitation::Secret,
-    roster::{self, Member, NotInvited, Nudge, Roster, RosterError, RosterFile},
-    strangers::Strangers,
-    timestamp::Timestamp,
+    connections::Links,
+    pending::Presenters,
+    roster::{Member, NotInvited, Nudge, Roster, RosterError, RosterFile},
+};
+pub use self::{
+    peer_status::{Sighting, Sightings, SightingsFile},
+    timestamp::{InvalidTimestamp, Timestamp},
+};
+use crate::{
+    address_lookup::Secret,
+    call::inbound,
+    hop::chain,
+    report::Strangers,
     transport::{self, Code, Seldom},
 };
 

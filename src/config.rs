@@ -4,6 +4,9 @@ mod exposed;
 mod file;
 mod lookups;
 mod peer;
+mod relay;
+mod relay_authorities;
+mod relay_token;
 
 use std::{
     error::Error,
@@ -15,17 +18,22 @@ use std::{
 
 use iroh::{RelayMode, SecretKey};
 
+pub(crate) use self::relay_authorities::RelayAuthorities;
+#[cfg(feature = "relay")]
+pub(crate) use self::relay_token::Match;
 pub use self::{
     exposed::{AuditLog, Exposed},
     peer::PeerConfig,
+    relay::{InvalidRelay, Relay},
+    relay_token::{InvalidToken, RelayToken},
 };
 use self::{lookups::Chosen, peer::Carries};
 use crate::{
-    address_lookup::{Lookup, Publication, Relay, RelayAuthorities},
-    alpn::ALPN,
-    enrolment::ALPN_SUFFIX,
-    forward::chain,
+    ALPN,
+    address_lookup::{Lookup, Publication},
+    admission::enrolment::ALPN_SUFFIX,
     grpc_server::Takes,
+    hop::chain,
     identity,
     tls::{LocalTls, Trust},
     transport::{CongestionControl, IncomingLimits},

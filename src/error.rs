@@ -5,8 +5,8 @@ use std::{error::Error as StdError, fmt, io, net::SocketAddr, path::PathBuf};
 use iroh::EndpointId;
 
 use crate::{
+    admission::roster::RosterError,
     protocol::{BoxError, Failure},
-    roster::RosterError,
 };
 
 /// A funnel that cannot start, or a peer that cannot be reached.

@@ -1,5 +1,8 @@
 //! The funnel as a whole: what it is made of, and in which order it starts and stops.
 
+mod endpoint;
+mod home_relay;
+
 use std::{
     collections::HashMap,
     fmt,
@@ -19,22 +22,22 @@ use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 use tracing::{info, warn};
 
 use crate::{
-    access::{Access, AccessList, warn_of_trust},
-    address_lookup::{self, Findings},
-    admission::Admission,
-    audit::Audit,
+    address_lookup::Findings,
+    admission::{
+        Access, AccessList, Admission,
+        audit::Audit,
+        enrolment::{self, Enrolment},
+        peer_status::{self, SightingsFile},
+        roster::{Roster, RosterFile},
+        warn_of_trust,
+    },
+    call::{inbound::Inbound, passthrough::PassthroughTarget},
     config::{AuditLog, FunnelConfig, PeerConfig},
-    enrolment::{self, Enrolment},
     error::Error,
     grpc_server::{self, Takes},
-    inbound::Inbound,
-    passthrough::PassthroughTarget,
-    peer_conn::PeerConn,
     protocol::Api,
-    roster::{Roster, RosterFile},
-    sightings::{self, SightingsFile},
     transport::{Code, IncomingLimits, IrohConnector, IrohIncoming},
-    tunnel::Tunnel,
+    tunnel::{PeerConn, Tunnel},
     upstream::{Upstream, UpstreamState},
 };
 
@@ -99,7 +102,7 @@ impl Funnel {
             listeners.push(Listener { socket: listener, local_addr, peer: peer.addr.id, takes });
         }
         let door = Door::of(&config)?;
-        let (endpoint, findings) = address_lookup::bind_endpoint(&config, door.admission.clone()).await?;
+        let (endpoint, findings) = endpoint::bind_endpoint(&config, door.admission.clone()).await?;
         let connector = IrohConnector::new(endpoint.clone(), config.alpn.clone());
         for peer in config.peers.iter().filter(|peer| !peer.addr.is_empty()) {
             connector.add_peer(peer.addr.clone());
@@ -228,7 +231,7 @@ impl Funnel {
     pub async fn close(&self) {
         self.inner.stop.cancel();
         self.inner.close_links();
-        address_lookup::close_endpoint(&self.inner.endpoint).await;
+        endpoint::close_endpoint(&self.inner.endpoint).await;
         self.inner.end_audit().await;
     }
 }
@@ -311,7 +314,7 @@ impl Inner {
     /// What goes on beside the calls, until the handles are dropped.
     fn watch(&self) -> Vec<AbortOnDropHandle<()>> {
         let relays = self.relay_mode.relay_map();
-        let home_relay = address_lookup::watch_home_relay(self.endpoint.clone(), relays);
+        let home_relay = home_relay::watch_home_relay(self.endpoint.clone(), relays);
         let mut watching = vec![tokio::spawn(home_relay), tokio::spawn(self.admission.clone().give_up_silent_links())];
         if let Some(inbound) = self.inbound.clone() {
             watching.push(tokio::spawn(inbound.watch_upstreams()));
@@ -321,7 +324,7 @@ impl Inner {
             let admission = self.admission.clone();
             let (endpoint, relay_mode) = (self.endpoint.clone(), self.relay_mode.clone());
             let ticket = move || EndpointTicket::new(known_addr(&endpoint, &relay_mode)).to_string();
-            watching.push(tokio::spawn(sightings::watch(seen, admission.clone(), ticket)));
+            watching.push(tokio::spawn(peer_status::watch(seen, admission.clone(), ticket)));
             watching.push(tokio::spawn(admission.follow_roster()));
         }
         watching.into_iter().map(AbortOnDropHandle::new).collect()
@@ -339,7 +342,7 @@ impl Inner {
         // Whoever was cut hears of it.
         let _ = timeout(LAST_WORDS, finish(&mut serving, &mut incoming)).await;
         serving.shutdown().await;
-        address_lookup::close_endpoint(&self.endpoint).await;
+        endpoint::close_endpoint(&self.endpoint).await;
         self.end_audit().await;
     }
 

@@ -7,9 +7,9 @@ use http::{Request, Response, StatusCode};
 use http_body::Body;
 
 use crate::{
+    admission::roster::{self, Roster},
+    call::redelivery,
     protocol::{BoxError, Failure, Route, Translation},
-    redelivery,
-    roster::{self, Roster},
     tunnel::Hello,
 };
 

@@ -1,8 +1,7 @@
 //! Terminates HTTP: the local port, which takes gRPC and Flower's HTTP API at once, and the sessions that come through
 //! the tunnel.
 
-mod calls;
-mod reserve;
+mod descriptor_reserve;
 
 use std::{
     convert::Infallible,
@@ -37,18 +36,12 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
-pub(crate) use self::calls::Place;
-use self::{
-    calls::{Calls, CallsOfPeer, Counted},
-    reserve::Reserve,
-};
+use self::descriptor_reserve::Reserve;
 use crate::{
-    forward::{self, chain},
-    http2,
-    inbound::Inbound,
-    outbound, passthrough,
+    call::permit::{Calls, CallsOfPeer, Counted, Place},
+    call::{inbound::Inbound, outbound, passthrough, redelivery::Redelivery},
+    hop::{self, chain, settings},
     protocol::{Failure, Wire},
-    redelivery::Redelivery,
     tls::LocalTls,
     transport::{Code, IrohIncoming, IrohStream, Seldom},
     tunnel::Tunnel,
@@ -200,13 +193,13 @@ fn local_server() -> auto::Builder<TokioExecutor> {
     builder
         .http2()
         .timer(TokioTimer::new())
-        .initial_stream_window_size(http2::LOCAL_STREAM_WINDOW)
-        .initial_connection_window_size(http2::LOCAL_CONNECTION_WINDOW)
-        .max_frame_size(http2::FRAME_SIZE)
-        .max_header_list_size(http2::MAX_HEADER_LIST)
-        .max_concurrent_streams(http2::MAX_CALLS)
-        .max_pending_accept_reset_streams(http2::MAX_EARLY_RESETS)
-        .max_local_error_reset_streams(http2::MAX_BROKEN_CALLS);
+        .initial_stream_window_size(settings::LOCAL_STREAM_WINDOW)
+        .initial_connection_window_size(settings::LOCAL_CONNECTION_WINDOW)
+        .max_frame_size(settings::FRAME_SIZE)
+        .max_header_list_size(settings::MAX_HEADER_LIST)
+        .max_concurrent_streams(settings::MAX_CALLS)
+        .max_pending_accept_reset_streams(settings::MAX_EARLY_RESETS)
+        .max_local_error_reset_streams(settings::MAX_BROKEN_CALLS);
     builder
 }
 
@@ -257,13 +250,13 @@ async fn serve_session(
     });
     let connection = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
-        .initial_stream_window_size(http2::STREAM_WINDOW)
-        .initial_connection_window_size(http2::CONNECTION_WINDOW)
-        .max_frame_size(http2::FRAME_SIZE)
-        .max_header_list_size(http2::MAX_HEADER_LIST)
-        .max_concurrent_streams(http2::MAX_CALLS_OF_SESSION)
-        .max_pending_accept_reset_streams(http2::MAX_EARLY_RESETS)
-        .max_local_error_reset_streams(http2::MAX_BROKEN_CALLS)
+        .initial_stream_window_size(settings::STREAM_WINDOW)
+        .initial_connection_window_size(settings::CONNECTION_WINDOW)
+        .max_frame_size(settings::FRAME_SIZE)
+        .max_header_list_size(settings::MAX_HEADER_LIST)
+        .max_concurrent_streams(settings::MAX_CALLS_OF_SESSION)
+        .max_pending_accept_reset_streams(settings::MAX_EARLY_RESETS)
+        .max_local_error_reset_streams(settings::MAX_BROKEN_CALLS)
         .serve_connection(TokioIo::new(stream), service);
     tokio::select! {
         ended = watcher.watch(connection) => {
@@ -288,7 +281,7 @@ async fn answer(
         Ok(place) => inbound.answer(peer, request).await.map(|body| Counted::new(body, place)),
         Err(failure) => {
             let response = failure.response(Wire::of_request(&request));
-            response.map(|body| Counted::new(forward::full(body), None))
+            response.map(|body| Counted::new(hop::full(body), None))
         }
     }
 }

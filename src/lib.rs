@@ -41,101 +41,74 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![cfg_attr(not(test), warn(clippy::unwrap_used))]
 
-#[cfg(feature = "transport")]
-pub mod transport;
-
+// The path of a call, from the top down.
 #[cfg(feature = "funnel")]
-mod access;
-#[cfg(feature = "funnel")]
-pub mod address_lookup;
-#[cfg(feature = "funnel")]
-mod admission;
-#[cfg(any(feature = "funnel", feature = "node"))]
-mod alpn;
-#[cfg(feature = "funnel")]
-mod audit;
-#[cfg(feature = "funnel")]
-mod both_wires;
-#[cfg(feature = "funnel")]
-mod config;
-#[cfg(feature = "funnel")]
-mod enrolment;
-#[cfg(feature = "funnel")]
-mod error;
-#[cfg(feature = "funnel")]
-mod exchange;
-#[cfg(feature = "funnel")]
-mod forward;
+mod call;
 #[cfg(feature = "funnel")]
 mod funnel;
-#[cfg(all(fuzzing, feature = "funnel"))]
-#[doc(hidden)]
-pub mod fuzzing;
 #[cfg(feature = "funnel")]
 mod grpc_server;
-#[cfg(feature = "funnel")]
-mod http2;
-#[cfg(feature = "funnel")]
-pub mod identity;
-#[cfg(feature = "funnel")]
-mod inbound;
-#[cfg(feature = "funnel")]
-mod invitation;
-#[cfg(feature = "node")]
-pub mod node;
-#[cfg(feature = "funnel")]
-mod outbound;
-#[cfg(feature = "funnel")]
-mod passthrough;
-#[cfg(feature = "funnel")]
-mod peer_conn;
-#[cfg(feature = "proto")]
-pub mod proto;
-#[cfg(feature = "funnel")]
-pub mod protocol;
-#[cfg(feature = "funnel")]
-mod redelivery;
-#[cfg(feature = "relay")]
-pub mod relay;
-#[cfg(feature = "funnel")]
-pub mod roster;
-#[cfg(feature = "funnel")]
-mod sightings;
-#[cfg(feature = "funnel")]
-mod strangers;
-#[cfg(feature = "funnel")]
-mod timestamp;
-#[cfg(feature = "funnel")]
-mod tls;
 #[cfg(feature = "funnel")]
 mod tunnel;
 #[cfg(feature = "funnel")]
 mod upstream;
+
+// Who may call, and where peers are.
+#[cfg(feature = "funnel")]
+pub mod address_lookup;
+#[cfg(feature = "funnel")]
+mod admission;
+#[cfg(feature = "funnel")]
+mod config;
+
+// The ground.
+#[cfg(feature = "funnel")]
+mod error;
+#[cfg(feature = "funnel")]
+mod hop;
+#[cfg(feature = "funnel")]
+pub mod identity;
+#[cfg(feature = "funnel")]
+pub mod protocol;
+#[cfg(feature = "funnel")]
+mod report;
+#[cfg(feature = "funnel")]
+mod tls;
+#[cfg(feature = "transport")]
+pub mod transport;
 #[cfg(feature = "funnel")]
 mod whole_file;
-#[cfg(feature = "funnel")]
-mod whole_ticket;
 
+// Beside the funnel.
+#[cfg(all(fuzzing, feature = "funnel"))]
+#[doc(hidden)]
+pub mod fuzzing;
+#[cfg(feature = "node")]
+pub mod node;
+#[cfg(feature = "proto")]
+pub mod proto;
+#[cfg(feature = "relay")]
+pub mod relay;
+
+/// The protocol between funnels, and between a Rust node and a funnel. Both ends must agree on it.
 #[cfg(any(feature = "funnel", feature = "node"))]
-pub use self::alpn::ALPN;
+pub const ALPN: &[u8] = b"flower-iroh-funnel/1";
+
 #[cfg(feature = "funnel")]
 pub use self::{
-    both_wires::{BothWires, BothWiresCall, BothWiresLayer},
+    address_lookup::{Digest, Invitation},
+    admission::{InvalidTimestamp, Sighting, Sightings, SightingsFile, Timestamp, roster},
+    call::{BothWires, BothWiresCall, BothWiresLayer, InvalidTarget, PassthroughTarget},
     config::{
         AuditLog, ConfigError, DEFAULT_BIND_ADDR, DEFAULT_DRAIN_TIMEOUT, DEFAULT_FLOWER_GRPC_ADDR, Exposed,
-        FunnelConfig, FunnelConfigBuilder, PeerConfig,
+        FunnelConfig, FunnelConfigBuilder, InvalidRelay, InvalidToken, PeerConfig, Relay, RelayToken,
     },
     error::Error,
-    forward::Body,
     funnel::Funnel,
-    invitation::{Digest, Invitation},
-    passthrough::{InvalidTarget, PassthroughTarget},
-    peer_conn::{PeerCall, PeerChannel, PeerConn},
+    hop::Body,
     protocol::Api,
-    sightings::{Sighting, Sightings, SightingsFile},
-    timestamp::{InvalidTimestamp, Timestamp},
     tls::LocalTls,
-    tunnel::{ApiReport, Hello, WireReport},
+    tunnel::{ApiReport, Hello, PeerCall, PeerChannel, PeerConn, WireReport},
     upstream::{InvalidUpstream, Security, Upstream, UpstreamState, Upstreams},
 };
 #[cfg(feature = "funnel")]

@@ -1,7 +1,7 @@
 //! Flower's APIs and their two wires: what a call is, before anything is done with it. No I/O.
 
 mod api;
-mod failure;
+mod error;
 mod flower_error;
 mod method;
 mod route;
@@ -11,7 +11,7 @@ mod wire;
 
 pub use self::{
     api::{Api, ApiSet, UnknownApi},
-    failure::Failure,
+    error::Failure,
     method::Method,
     route::{HELLO_PATH, Refusal, Route},
     status::{Counterpart, Status},

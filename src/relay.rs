@@ -39,9 +39,9 @@ pub use self::{
     config::{DEFAULT_MAX_CLIENTS, DEFAULT_QUIC_PORT, RelayServerConfig, RelayServerConfigBuilder, RelayTls},
 };
 use crate::{
+    admission::roster::{self, Nudge, Roster, RosterFile},
     error::Error,
     protocol::BoxError,
-    roster::{self, Nudge, Roster, RosterFile},
 };
 
 /// A running relay. Dropped, it ends at once.

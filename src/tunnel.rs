@@ -1,9 +1,10 @@
 //! The tie to one peer funnel: a link that is kept open, and calls over it.
 
-mod hearing;
 mod hello;
-mod keeper;
 mod lanes;
+mod liveness;
+mod peer_conn;
+mod supervisor;
 
 use std::{sync::Arc, time::Duration};
 
@@ -19,13 +20,16 @@ use tokio::{
 };
 use tokio_util::task::AbortOnDropHandle;
 
-pub use self::hello::{ApiReport, Hello, WireReport};
 pub(crate) use self::lanes::{LaneGuard, Size};
-use self::{keeper::Keeper, lanes::Lanes};
+pub use self::{
+    hello::{ApiReport, Hello, WireReport},
+    peer_conn::{PeerCall, PeerChannel, PeerConn},
+};
+use self::{lanes::Lanes, supervisor::Keeper};
 use crate::{
     address_lookup::Findings,
-    enrolment::Enrolment,
-    forward::{self, Body},
+    admission::enrolment::Enrolment,
+    hop::{self, Body},
     protocol::Failure,
     transport::{IrohConnector, Path},
 };
@@ -110,7 +114,7 @@ impl Tunnel {
         size: Size,
         request: Request<Body>,
     ) -> Result<(Response<Incoming>, LaneGuard), Failure> {
-        let mut request = forward::onward_request(request, Scheme::HTTP, &self.authority);
+        let mut request = hop::onward_request(request, Scheme::HTTP, &self.authority);
         let give_up = Instant::now() + HOLD;
         loop {
             let up = self.wait_for_link(give_up).await?;

@@ -13,7 +13,8 @@ use std::{
 use iroh::{EndpointAddr, EndpointId};
 use iroh_tickets::{ParseError, Ticket, endpoint::EndpointTicket};
 
-use crate::{config::PeerConfig, invitation::Invitation, whole_file, whole_ticket::WholeTicket};
+use super::{Invitation, WholeTicket};
+use crate::{config::PeerConfig, whole_file};
 
 /// A ticket with a dozen addresses has under 1 KiB.
 const MAX_TICKET_FILE: u64 = 16 << 10;

@@ -17,7 +17,7 @@ use tracing::info;
 use url::Url;
 
 use super::{
-    Findings, Lookup, Publication, findings::Finding, pkarr::PkarrServer, publication::Place, publisher::Publisher,
+    Findings, Lookup, Publication, lookup_log::Finding, pkarr::PkarrServer, publication::Place, publisher::Publisher,
 };
 use crate::protocol::BoxError;
 
@@ -32,7 +32,7 @@ const PKARR: &str = "pkarr";
 const MDNS: &str = "mdns";
 
 /// Lets the endpoint ask and publish. What the lookups say is noted in what is returned.
-pub(super) fn attach(
+pub(crate) fn attach(
     endpoint: &Endpoint,
     lookups: &[Lookup],
     publications: &[Publication],

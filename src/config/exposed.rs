@@ -5,10 +5,9 @@ use std::path::{Path, PathBuf};
 use iroh::EndpointId;
 
 use crate::{
-    access::AccessList,
-    passthrough::PassthroughTarget,
+    admission::{AccessList, roster::RosterFile},
+    call::passthrough::PassthroughTarget,
     protocol::{Api, ApiSet},
-    roster::RosterFile,
     tls::Trust,
     upstream::{Security, Upstream, Upstreams},
 };

@@ -7,8 +7,8 @@ use toml::{Table, Value};
 use super::{Exposed, FunnelConfig, FunnelConfigBuilder, PeerConfig, default_limits, lookups::Settings};
 use crate::{
     address_lookup::{InvalidPeer, parse_peer, shown},
+    admission::roster::RosterFile,
     protocol::Api,
-    roster::RosterFile,
     transport::IncomingLimits,
     upstream::{Security, Upstream},
 };
@@ -316,7 +316,7 @@ mod tests {
     use iroh::SecretKey;
 
     use super::*;
-    use crate::{access::Verdict, protocol::Route, transport::CongestionControl};
+    use crate::{admission::Verdict, protocol::Route, transport::CongestionControl};
 
     fn key_file() -> (tempfile::TempDir, String) {
         let folder = tempfile::tempdir().unwrap();

@@ -7,7 +7,7 @@ use iroh::RelayMode;
 use super::{FunnelConfig, FunnelConfigBuilder, PeerConfig};
 use crate::{
     address_lookup::{InvalidPeer, Lookup, Place, Publication, Published},
-    roster::RosterFile,
+    admission::roster::RosterFile,
 };
 
 /// What an operator writes, alone, for none.

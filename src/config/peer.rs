@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use iroh::{EndpointAddr, EndpointId};
 
-use crate::invitation::Invitation;
+use crate::address_lookup::Invitation;
 
 /// A peer that local Flower clients reach.
 #[derive(Clone, Debug)]

@@ -12,10 +12,12 @@ use iroh_relay::server::{Access, AccessControl, ClientRequest, ConnectionId, cli
 use tracing::{debug, info, warn};
 
 use crate::{
-    access::Verdict,
-    address_lookup::{Match, RelayToken},
-    roster::{Roster, RosterFile, Standing},
-    strangers::Strangers,
+    admission::{
+        Verdict,
+        roster::{Roster, RosterFile, Standing},
+    },
+    config::{Match, RelayToken},
+    report::Strangers,
     transport::Seldom,
 };
 

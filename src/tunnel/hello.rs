@@ -12,7 +12,7 @@ use hyper::body::Incoming;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    forward::chain,
+    hop::chain,
     protocol::{BoxError, Failure},
 };
 

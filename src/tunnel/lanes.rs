@@ -19,8 +19,7 @@ use tokio_util::task::AbortOnDropHandle;
 use tracing::debug;
 
 use crate::{
-    forward::{Body, chain},
-    http2,
+    hop::{Body, chain, settings},
     protocol::{Failure, Route},
     transport::{IrohStream, Link},
 };
@@ -202,10 +201,10 @@ type Session = client::Connection<TokioIo<IrohStream>, Body, TokioExecutor>;
 async fn handshake(stream: IrohStream) -> hyper::Result<(SendRequest<Body>, Session)> {
     client::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
-        .initial_stream_window_size(http2::STREAM_WINDOW)
-        .initial_connection_window_size(http2::CONNECTION_WINDOW)
-        .max_frame_size(http2::FRAME_SIZE)
-        .max_header_list_size(http2::MAX_HEADER_LIST)
+        .initial_stream_window_size(settings::STREAM_WINDOW)
+        .initial_connection_window_size(settings::CONNECTION_WINDOW)
+        .max_frame_size(settings::FRAME_SIZE)
+        .max_header_list_size(settings::MAX_HEADER_LIST)
         .handshake(TokioIo::new(stream))
         .await
 }

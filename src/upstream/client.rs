@@ -11,8 +11,7 @@ use hyper_util::{
 
 use super::{Upstream, connector::Connector};
 use crate::{
-    forward::{self, Body, PASSED, chain},
-    http2,
+    hop::{self, Body, PASSED, chain, settings},
     protocol::{Failure, Wire, has_grpc_type},
     tls::Trust,
 };
@@ -64,7 +63,7 @@ impl UpstreamClient {
         upstream: &Upstream,
         request: Request<Body>,
     ) -> Result<Response<Incoming>, Failure> {
-        let mut request = forward::onward_request(request, upstream.security().scheme(), upstream.authority());
+        let mut request = hop::onward_request(request, upstream.security().scheme(), upstream.authority());
         request.headers_mut().insert(PASSED, HeaderValue::from_static("inbound"));
         let client = match upstream.wire() {
             Wire::Http => &self.http,
@@ -100,10 +99,10 @@ fn builder() -> client::Builder {
 fn grpc(connector: Connector) -> Client<Connector, Body> {
     builder()
         .http2_only(true)
-        .http2_initial_stream_window_size(http2::LOCAL_STREAM_WINDOW)
-        .http2_initial_connection_window_size(http2::LOCAL_CONNECTION_WINDOW)
-        .http2_max_frame_size(http2::FRAME_SIZE)
-        .http2_max_header_list_size(http2::MAX_HEADER_LIST)
+        .http2_initial_stream_window_size(settings::LOCAL_STREAM_WINDOW)
+        .http2_initial_connection_window_size(settings::LOCAL_CONNECTION_WINDOW)
+        .http2_max_frame_size(settings::FRAME_SIZE)
+        .http2_max_header_list_size(settings::MAX_HEADER_LIST)
         .build(connector)
 }
 

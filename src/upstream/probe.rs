@@ -13,8 +13,8 @@ use tracing::{info, warn};
 
 use super::{Upstream, UpstreamClient, Upstreams};
 use crate::{
-    access::Access,
-    forward,
+    admission::Access,
+    hop,
     protocol::{Api, Failure, Wire, has_grpc_type},
 };
 
@@ -173,8 +173,8 @@ async fn look(client: &UpstreamClient, api: Api, upstream: &Upstream) -> (Upstre
     }
 }
 
-fn question(api: Api, wire: Wire) -> Request<forward::Body> {
-    let mut request = Request::new(forward::full(Bytes::new()));
+fn question(api: Api, wire: Wire) -> Request<hop::Body> {
+    let mut request = Request::new(hop::full(Bytes::new()));
     match wire {
         Wire::Http => *request.uri_mut() = http_probe(api),
         Wire::Grpc => {

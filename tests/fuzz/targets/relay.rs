@@ -1,7 +1,7 @@
 //! A relay with its token: what is read is read again, and nothing tells what stands after the comma.
 #![no_main]
 
-use flower_iroh_funnel::address_lookup::{Relay, RelayToken};
+use flower_iroh_funnel::{Relay, RelayToken};
 use libfuzzer_sys::{Corpus, fuzz_target};
 
 fuzz_target!(|text: &str| -> Corpus {

@@ -8,8 +8,7 @@ use std::{
 };
 
 use flower_iroh_funnel::{
-    address_lookup::RelayToken,
-    identity,
+    RelayToken, identity,
     relay::{RelayAccess, RelayServer, RelayServerConfig, RelayServerConfigBuilder, RelayTls},
     roster::RosterFile,
 };

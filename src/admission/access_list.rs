@@ -1,0 +1,174 @@
+//! Which peer may call which API.
+
+use std::collections::{HashMap, HashSet};
+
+use iroh::EndpointId;
+use tracing::warn;
+
+use super::roster::{Roster, Standing};
+use crate::protocol::{Api, ApiSet, Route};
+
+/// Who is admitted, and to what. Empty, it admits nobody.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct AccessList {
+    peers: HashMap<EndpointId, ApiSet>,
+    anybody: ApiSet,
+    denied: HashSet<EndpointId>,
+    passthrough: HashSet<EndpointId>,
+}
+
+/// The answer to a peer's request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub(crate) enum Verdict {
+    /// It may.
+    Allowed,
+    /// It may not.
+    Denied,
+}
+
+impl AccessList {
+    /// Adds to what `peer` may call.
+    pub(crate) fn allow(&mut self, peer: EndpointId, apis: impl Into<ApiSet>) {
+        let entry = self.peers.entry(peer).or_default();
+        *entry = entry.union(apis.into());
+    }
+
+    /// Adds to what every peer may call, known or not.
+    pub(crate) fn allow_any(&mut self, apis: impl Into<ApiSet>) {
+        self.anybody = self.anybody.union(apis.into());
+    }
+
+    /// Lets `peer` pass bytes through. It may call Fleet then, too: it has that in any case, and needs a link.
+    pub(crate) fn allow_passthrough(&mut self, peer: EndpointId) {
+        self.allow(peer, Api::Fleet);
+        self.passthrough.insert(peer);
+    }
+
+    /// This list and the roster. Whom the roster denies, nothing lets in.
+    pub(super) fn with(&self, roster: &Roster) -> Self {
+        let mut list = self.clone();
+        for member in roster.peers() {
+            match member.standing {
+                Standing::Allowed => list.allow(member.id, member.apis),
+                Standing::Denied => drop(list.denied.insert(member.id)),
+            }
+        }
+        list
+    }
+
+    /// What `peer` may call.
+    pub(crate) fn apis(&self, peer: EndpointId) -> ApiSet {
+        if self.denied.contains(&peer) {
+            return ApiSet::EMPTY;
+        }
+        self.peers.get(&peer).copied().unwrap_or_default().union(self.anybody)
+    }
+
+    /// Whether `peer` may have a link at all.
+    pub(crate) fn admits(&self, peer: EndpointId) -> Verdict {
+        Verdict::from(!self.apis(peer).is_empty())
+    }
+
+    /// Whether `peer` may make this request. Health and hello are open to whoever is admitted.
+    pub(crate) fn permits(&self, peer: EndpointId, route: &Route) -> Verdict {
+        match route {
+            Route::Call { api, .. } => Verdict::from(self.apis(peer).contains(*api)),
+            Route::Health | Route::Hello => self.admits(peer),
+            Route::Passthrough => {
+                Verdict::from(self.passthrough.contains(&peer) && self.admits(peer) == Verdict::Allowed)
+            }
+        }
+    }
+
+    /// Whether it admits nobody.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.peers.is_empty() && self.anybody.is_empty()
+    }
+
+    /// How many peers may pass bytes through.
+    pub(crate) fn passthroughs(&self) -> usize {
+        self.passthrough.len()
+    }
+
+    /// The APIs open to somebody.
+    pub(crate) fn offered(&self) -> ApiSet {
+        self.peers.values().fold(self.anybody, |all, apis| all.union(*apis))
+    }
+
+    /// Those of them that trust whoever reaches them.
+    pub(crate) fn trusting_apis(&self) -> ApiSet {
+        self.offered().iter().filter(|api: &Api| api.trusts_its_callers()).collect()
+    }
+}
+
+/// For each such API that is opened to a peer.
+pub(crate) fn warn_of_trust(api: Api) {
+    warn!(
+        %api,
+        "this API is open to a peer: Flower trusts whoever reaches it with every run, message and model on this SuperLink"
+    );
+}
+
+impl From<bool> for Verdict {
+    fn from(allowed: bool) -> Self {
+        if allowed { Self::Allowed } else { Self::Denied }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use iroh::SecretKey;
+
+    use super::*;
+    use crate::protocol::Wire;
+
+    fn call(api: Api) -> Route {
+        Route::Call { api, wire: Wire::Http, method: "any".into() }
+    }
+
+    #[test]
+    fn an_empty_list_admits_nobody() {
+        let peer = SecretKey::generate().public();
+        let list = AccessList::default();
+        assert_eq!(list.admits(peer), Verdict::Denied);
+        assert_eq!(list.permits(peer, &Route::Health), Verdict::Denied);
+        assert_eq!(list.permits(peer, &call(Api::Fleet)), Verdict::Denied);
+    }
+
+    #[test]
+    fn a_peer_may_call_what_is_named_for_it_and_nothing_else() {
+        let (site, stranger) = (SecretKey::generate().public(), SecretKey::generate().public());
+        let mut list = AccessList::default();
+        list.allow(site, Api::Fleet);
+        for api in Api::ALL {
+            assert_eq!(list.permits(site, &call(api)), Verdict::from(api == Api::Fleet), "{api}");
+            assert_eq!(list.permits(stranger, &call(api)), Verdict::Denied, "{api}");
+        }
+        list.allow(site, Api::Control);
+        assert_eq!(list.apis(site), [Api::Fleet, Api::Control].into_iter().collect());
+    }
+
+    #[test]
+    fn no_api_and_no_roster_grants_pass_through_and_a_denial_ends_it() {
+        let (site, other) = (SecretKey::generate().public(), SecretKey::generate().public());
+        let mut list = AccessList::default();
+        list.allow(other, Api::ALL.into_iter().collect::<ApiSet>());
+        list.allow_passthrough(site);
+        assert_eq!(list.permits(other, &Route::Passthrough), Verdict::Denied);
+        assert_eq!(list.permits(site, &Route::Passthrough), Verdict::Allowed);
+        let mut roster = Roster::default();
+        assert_eq!(list.with(&roster).permits(site, &Route::Passthrough), Verdict::Allowed);
+        roster.deny(site);
+        assert_eq!(list.with(&roster).permits(site, &Route::Passthrough), Verdict::Denied);
+    }
+
+    #[test]
+    fn apis_that_trust_their_callers_are_told_apart() {
+        let mut list = AccessList::default();
+        list.allow_any(Api::Fleet);
+        assert!(list.trusting_apis().is_empty());
+        list.allow(SecretKey::generate().public(), Api::Runtime);
+        assert_eq!(list.trusting_apis(), Api::Runtime.into());
+    }
+}

@@ -1,0 +1,252 @@
+//! Counts what repeats, and writes.
+
+use std::{
+    collections::HashMap,
+    fs::{self, File, OpenOptions},
+    io::{self, Write},
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+        mpsc::{Receiver, RecvTimeoutError},
+    },
+    time::{Duration, Instant},
+};
+
+use serde::Serialize;
+use tracing::error;
+
+use super::entry::{Entry, Key};
+use crate::{admission::Timestamp, whole_file};
+
+/// For what repeats.
+const INTERVAL: Duration = Duration::from_secs(60);
+/// Different events counted at once. Past it they are lost, and that is told: only an attacker has as many.
+const MAX_KEYS: usize = 8192;
+/// Of these, strangers turned away: a crowd is to hide nothing else, and to fill the files in no less than some hours.
+const MAX_STRANGERS: usize = 512;
+/// A file past this becomes `….1`, in the place of the one before: about 60,000 lines each.
+const MAX_LEN: u64 = 16 << 20;
+
+pub(super) struct Writer {
+    path: PathBuf,
+    file: File,
+    len: u64,
+    repeated: HashMap<Key, Entry>,
+    strangers: usize,
+    /// Entries that found no place, here or on the way here.
+    lost: Arc<AtomicU64>,
+    is_failing: bool,
+}
+
+/// How many events are in no line.
+#[derive(Serialize)]
+struct Lost {
+    at: Timestamp,
+    event: &'static str,
+    count: u64,
+}
+
+impl Writer {
+    pub(super) fn open(path: PathBuf, lost: Arc<AtomicU64>) -> io::Result<Self> {
+        if let Some(folder) = path.parent() {
+            fs::create_dir_all(folder)?;
+        }
+        let file = open(&path)?;
+        let len = file.metadata()?.len();
+        Ok(Self { path, file, len, repeated: HashMap::new(), strangers: 0, lost, is_failing: false })
+    }
+
+    /// Writes until nobody tells anything any more.
+    pub(super) fn run(mut self, entries: &Receiver<Entry>) {
+        let mut due = Instant::now() + INTERVAL;
+        loop {
+            match entries.recv_timeout(due.saturating_duration_since(Instant::now())) {
+                Ok(entry) => self.take(entry),
+                Err(RecvTimeoutError::Timeout) => {
+                    self.flush();
+                    due = Instant::now() + INTERVAL;
+                }
+                Err(RecvTimeoutError::Disconnected) => return self.flush(),
+            }
+        }
+    }
+
+    fn take(&mut self, entry: Entry) {
+        if let Some(repeated) = self.repeated.get_mut(&entry.key) {
+            (repeated.at, repeated.count) = (entry.at, repeated.count + 1);
+        } else if self.has_room_for(&entry) {
+            self.strangers += usize::from(entry.is_strangers());
+            self.repeated.insert(entry.key.clone(), Entry { count: 0, ..entry.clone() });
+            self.write(&entry, entry.count);
+        } else {
+            self.lost.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn has_room_for(&self, entry: &Entry) -> bool {
+        self.repeated.len() < MAX_KEYS && !(entry.is_strangers() && self.strangers >= MAX_STRANGERS)
+    }
+
+    fn flush(&mut self) {
+        self.strangers = 0;
+        for (_, entry) in std::mem::take(&mut self.repeated) {
+            if entry.count > 0 {
+                self.write(&entry, entry.count);
+            }
+        }
+        let count = self.lost.swap(0, Ordering::Relaxed);
+        if count > 0 {
+            self.write(&Lost { at: Timestamp::now(), event: "lost", count }, count);
+        }
+    }
+
+    /// Adds a line that stands for `count` events.
+    fn write(&mut self, line: &impl Serialize, count: u64) {
+        let mut line = serde_json::to_vec(line).expect("texts and numbers are JSON");
+        line.push(b'\n');
+        match self.append(&line) {
+            Ok(()) => self.is_failing = false,
+            Err(problem) => {
+                self.lost.fetch_add(count, Ordering::Relaxed);
+                if !std::mem::replace(&mut self.is_failing, true) {
+                    let path = self.path.display();
+                    error!(%path, %problem, "the audit log cannot be written: events are counted until it can");
+                }
+            }
+        }
+    }
+
+    /// Half a line, on a disk that is full, is ended by the next one's line end.
+    fn append(&mut self, line: &[u8]) -> io::Result<()> {
+        if self.len > MAX_LEN {
+            match fs::rename(&self.path, whole_file::beside(&self.path, ".1")) {
+                // Somebody moved it, or it was moved here and could not be made anew.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                moved => moved?,
+            }
+            (self.file, self.len) = (open(&self.path)?, 0);
+        }
+        if self.is_failing {
+            self.file.write_all(b"\n")?;
+        }
+        self.file.write_all(line)?;
+        self.len += line.len() as u64;
+        Ok(())
+    }
+}
+
+fn open(path: &Path) -> io::Result<File> {
+    whole_file::open_private(OpenOptions::new().append(true).create(true), path)
+}
+
+#[cfg(test)]
+mod tests {
+    use iroh::SecretKey;
+    use serde_json::Value;
+
+    use super::{
+        super::{Audit, Event, Outcome},
+        *,
+    };
+    use crate::protocol::Api;
+
+    /// The lines of the log in the file at `path`, which nobody writes any more.
+    fn lines(path: &Path) -> Vec<Value> {
+        let text = fs::read_to_string(path).unwrap();
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
+    #[test]
+    fn what_repeats_is_counted_and_nothing_is_lost_at_the_end() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("below").join("audit.jsonl");
+        let audit = Audit::open(path.clone()).unwrap();
+        let (site, stranger) = (SecretKey::generate().public(), SecretKey::generate().public());
+        for _ in 0..5 {
+            let event = Event::call(Api::Fleet, "PullMessages");
+            audit.tell(site, || Some("st-mary".to_owned()), event, Outcome::Allowed);
+        }
+        audit.tell(stranger, || None, Event::Link, Outcome::Denied);
+        audit.close();
+        audit.tell(stranger, || None, Event::Link, Outcome::Denied);
+        let lines = lines(&path);
+        assert_eq!(lines.len(), 3, "{lines:?}");
+        let calls: u64 = lines
+            .iter()
+            .filter(|line| line["method"] == "PullMessages")
+            .map(|line| line["count"].as_u64().unwrap())
+            .sum();
+        assert_eq!(calls, 5);
+        assert_eq!(
+            (&lines[0]["name"], &lines[0]["api"], &lines[0]["outcome"]),
+            (&"st-mary".into(), &"fleet".into(), &"allowed".into())
+        );
+        let refused = lines.iter().find(|line| line["peer"] == stranger.to_string()).unwrap();
+        assert_eq!((&refused["event"], &refused["outcome"]), (&"link".into(), &"denied".into()));
+    }
+
+    #[test]
+    fn a_crowd_of_strangers_and_invented_methods_hide_nobody_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("audit.jsonl");
+        let (lost, id) = (Arc::<AtomicU64>::default(), || SecretKey::generate().public());
+        let mut writer = Writer::open(path.clone(), Arc::clone(&lost)).unwrap();
+        for _ in 0..2 * MAX_STRANGERS {
+            writer.take(Entry::new(id(), None, Event::Link, Outcome::Denied));
+        }
+        let site = id();
+        for number in 0..100 {
+            writer.take(Entry::new(site, None, Event::call(Api::Fleet, &format!("x{number}")), Outcome::Allowed));
+        }
+        assert_eq!(lost.load(Ordering::Relaxed), MAX_STRANGERS as u64);
+        writer.flush();
+        let lines = lines(&path);
+        assert_eq!(lines.iter().filter(|line| line["event"] == "link").count(), MAX_STRANGERS);
+        let calls: Vec<_> = lines.iter().filter(|line| line["event"] == "call").collect();
+        assert_eq!(
+            calls.iter().map(|line| (&line["method"], &line["count"])).collect::<Vec<_>>(),
+            [(&"unknown".into(), &1.into()), (&"unknown".into(), &99.into())]
+        );
+        assert!(lines.iter().any(|line| line["event"] == "lost" && line["count"] == MAX_STRANGERS));
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn what_a_full_disk_does_not_take_is_counted_and_told_when_there_is_room() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("audit.jsonl");
+        let mut writer = Writer::open(path.clone(), Arc::default()).unwrap();
+        writer.file = OpenOptions::new().append(true).open("/dev/full").unwrap();
+        let entry = || Entry::new(SecretKey::generate().public(), None, Event::Link, Outcome::Allowed);
+        for _ in 0..3 {
+            writer.take(entry());
+        }
+        assert_eq!(writer.lost.load(Ordering::Relaxed), 3);
+        writer.file = open(&path).unwrap();
+        writer.take(entry());
+        writer.flush();
+        let text = fs::read_to_string(&path).unwrap();
+        let lines: Vec<Value> = text.trim_start().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert_eq!((&lines[1]["event"], &lines[1]["count"]), (&"lost".into(), &3.into()), "{text}");
+    }
+
+    #[test]
+    fn a_full_file_gives_way_to_a_new_one_even_if_it_is_gone() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("audit.jsonl");
+        let mut writer = Writer::open(path.clone(), Arc::default()).unwrap();
+        let entry = || Entry::new(SecretKey::generate().public(), None, Event::Link, Outcome::Allowed);
+        for is_gone in [false, true] {
+            writer.take(entry());
+            writer.len = MAX_LEN + 1;
+            if is_gone {
+                fs::remove_file(&path).unwrap();
+            }
+            writer.take(entry());
+            assert_eq!(lines(&path).len(), 1, "{is_gone}");
+        }
+        assert_eq!(lines(&whole_file::beside(&path, ".1")).len(), 1);
+        assert_eq!(writer.lost.load(Ordering::Relaxed), 0);
+    }
+}

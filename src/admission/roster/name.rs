@@ -1,0 +1,106 @@
+//! What a peer is called.
+
+use std::{error::Error, fmt, str::FromStr};
+
+use iroh::EndpointId;
+use iroh_tickets::{Ticket, endpoint::EndpointTicket};
+
+use crate::address_lookup::Invitation;
+
+/// Long enough for a site's full name.
+const MAX_NAME: usize = 64;
+
+/// A name that an operator gives: 1 to 64 characters, none of them a control character and no space around it. It is taken
+/// for nothing else that stands for a peer: no id, and nothing that begins as a ticket, an invitation or a file's name does.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Name(String);
+
+impl Name {
+    pub(super) fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The same for the peers after the first one, shortened where it would be too long.
+    pub(super) fn numbered(&self, number: u32) -> Self {
+        let end = format!("-{number}");
+        let begin: String = self.0.chars().take(MAX_NAME - end.len()).collect();
+        Self(begin + &end)
+    }
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl FromStr for Name {
+    type Err = InvalidName;
+
+    fn from_str(text: &str) -> Result<Self, InvalidName> {
+        if is_text(text) && !is_taken_for_peer(text) { Ok(Self(text.to_owned())) } else { Err(InvalidName) }
+    }
+}
+
+fn is_text(text: &str) -> bool {
+    let is_short = (1..=MAX_NAME).contains(&text.chars().count());
+    is_short && text.trim() == text && !text.chars().any(char::is_control)
+}
+
+/// What stands for a peer in itself is never looked for among the names.
+fn is_taken_for_peer(text: &str) -> bool {
+    let begins = ["@", EndpointTicket::KIND, Invitation::KIND].iter().any(|begin| text.starts_with(begin));
+    begins || text.parse::<EndpointId>().is_ok()
+}
+
+/// A text that cannot be a peer's name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InvalidName;
+
+impl fmt::Display for InvalidName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "a name has 1 to {MAX_NAME} characters, no control characters and no space around it, is not an endpoint id, \
+             and does not begin with @, {} or {}",
+            EndpointTicket::KIND,
+            Invitation::KIND
+        )
+    }
+}
+
+impl Error for InvalidName {}
+
+#[cfg(test)]
+mod properties {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::address_lookup::parse_peer;
+
+    proptest! {
+        #[test]
+        fn a_name_is_what_was_written_on_one_line_and_stands_for_no_peer_in_itself(
+            text in prop_oneof!["\\PC{0,70}", ".{0,70}", "(@|endpoint|invite)?[a-z ]{0,4}", "[0-9a-f]{64}", "[a-z2-7]{52}"],
+        ) {
+            let dialled = parse_peer(&text);
+            let may_be_dialled = dialled.as_ref().is_err_and(|error| error.may_be_name() && error.text() == text);
+            let Ok(name) = text.parse::<Name>() else {
+                prop_assert!(!is_text(&text) || !may_be_dialled, "{:?}", text);
+                return Ok(());
+            };
+            prop_assert_eq!(name.to_string(), &*text);
+            prop_assert!(!text.is_empty() && text.chars().count() <= MAX_NAME && text.lines().count() == 1);
+            prop_assert!(may_be_dialled, "{:?}", dialled);
+        }
+
+        #[test]
+        fn a_numbered_name_is_a_name_and_another_one(text in "\\PC{1,64}", number in 2..u32::MAX) {
+            let Ok(name) = text.parse::<Name>() else { return Ok(()) };
+            let [one, other] = [number, number + 1].map(|number| name.numbered(number));
+            prop_assert_eq!(&one.to_string().parse::<Name>().unwrap(), &one);
+            let end = format!("-{number}");
+            prop_assert!(one != other && one.to_string().ends_with(&end));
+        }
+    }
+}

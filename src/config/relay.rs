@@ -1,0 +1,204 @@
+//! Which relays to use, as it is written on the command line and in the file.
+
+use std::{error::Error, fmt, str::FromStr};
+
+use iroh::{RelayConfig, RelayMap, RelayMode, RelayUrl};
+
+use super::relay_token::{InvalidToken, RelayToken};
+
+/// `default`, `off`, or a relay of one's own: its URL and, after a comma, a token or `@FILE` that holds one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Relay {
+    /// n0's public relays.
+    Default,
+    /// None: only direct addresses.
+    Off,
+    /// A relay of one's own.
+    Own {
+        /// Where it is.
+        url: RelayUrl,
+        /// What it lets its clients in with.
+        token: Option<RelayToken>,
+    },
+}
+
+impl Relay {
+    /// What iroh takes for all of them together.
+    ///
+    /// # Errors
+    /// [`InvalidRelay`] where `default` or `off` stands beside another.
+    pub fn mode(relays: Vec<Self>) -> Result<RelayMode, InvalidRelay> {
+        match relays.as_slice() {
+            [Self::Default] => return Ok(RelayMode::Default),
+            [] | [Self::Off] => return Ok(RelayMode::Disabled),
+            _ => {}
+        }
+        let own = relays.into_iter().map(|relay| match relay {
+            Self::Own { url, token } => {
+                let config = RelayConfig::from(url);
+                Ok(token.iter().fold(config, |config, token| config.with_auth_token(token.reveal())))
+            }
+            Self::Default => Err(InvalidRelay::beside("default")),
+            Self::Off => Err(InvalidRelay::beside("off")),
+        });
+        own.collect::<Result<RelayMap, _>>().map(RelayMode::Custom)
+    }
+}
+
+impl FromStr for Relay {
+    type Err = InvalidRelay;
+
+    fn from_str(text: &str) -> Result<Self, InvalidRelay> {
+        let (name, token) = match text.split_once(',') {
+            Some((name, token)) => (name, Some(token)),
+            None => (text, None),
+        };
+        let invalid = |problem| InvalidRelay { name: name.to_owned(), problem };
+        match (name, token) {
+            ("default", None) => return Ok(Self::Default),
+            ("off", None) => return Ok(Self::Off),
+            (url, _) if url.starts_with("https://") || url.starts_with("http://") => {}
+            _ => return Err(invalid(Problem::NoRelay)),
+        }
+        let url: RelayUrl = name.parse().map_err(|_| invalid(Problem::NoRelay))?;
+        if url.scheme() == "https" && url.host_str().is_some_and(|host| host.starts_with('[')) {
+            return Err(invalid(Problem::Ipv6));
+        }
+        let token = match token.map(|token| (token.strip_prefix('@'), token)) {
+            Some((Some(file), _)) => Some(RelayToken::read(file)),
+            Some((None, token)) => Some(token.parse()),
+            None => None,
+        };
+        let token = token.transpose().map_err(|error| invalid(Problem::Token(error)))?;
+        Ok(Self::Own { url, token })
+    }
+}
+
+/// A text that names no relay. It does not show the token in it.
+#[derive(Debug)]
+pub struct InvalidRelay {
+    /// What stands before the comma.
+    name: String,
+    problem: Problem,
+}
+
+#[derive(Debug)]
+enum Problem {
+    NoRelay,
+    /// iroh 1.4 takes the brackets for a part of the name.
+    Ipv6,
+    Token(InvalidToken),
+    Beside,
+}
+
+impl InvalidRelay {
+    fn beside(name: &str) -> Self {
+        Self { name: name.to_owned(), problem: Problem::Beside }
+    }
+}
+
+impl fmt::Display for InvalidRelay {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = &self.name;
+        match &self.problem {
+            Problem::NoRelay => write!(
+                f,
+                "{name:?} names no relay: write default, off, or an https:// URL, with ,@FILE after it if the relay \
+                 wants a token"
+            ),
+            Problem::Ipv6 => write!(
+                f,
+                "{name:?}: iroh 1.4 cannot check a certificate for an IPv6 address; write the relay's name, which may stand \
+                 for that address"
+            ),
+            Problem::Token(error) => write!(f, "{name:?}: {error}"),
+            Problem::Beside => write!(f, "{name:?} stands alone or not at all, and another relay is named beside it"),
+        }
+    }
+}
+
+impl Error for InvalidRelay {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_relay_is_default_off_or_a_url() {
+        assert_eq!("default".parse::<Relay>().unwrap(), Relay::Default);
+        assert_eq!("off".parse::<Relay>().unwrap(), Relay::Off);
+        assert!(matches!("https://relay.example.org".parse(), Ok(Relay::Own { token: None, .. })));
+        for text in ["", "on", "relay.example.org", "https://", "off,token", "https://relay.example.org,"] {
+            assert!(text.parse::<Relay>().is_err(), "{text}");
+        }
+        assert!("http://[2001:db8::1]:80".parse::<Relay>().is_ok());
+        let error = "https://[2001:db8::1]".parse::<Relay>().unwrap_err().to_string();
+        assert!(error.contains("IPv6"), "{error}");
+    }
+
+    #[test]
+    fn a_token_follows_the_url_or_stands_in_a_file() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(&file, "opensesame\n").unwrap();
+        let at_file = format!("https://relay.example.org,@{}", file.path().display());
+        for text in ["https://relay.example.org,opensesame", &at_file] {
+            let relay: Relay = text.parse().unwrap();
+            assert!(!format!("{relay:?}").contains("opensesame"));
+            let RelayMode::Custom(relays) = Relay::mode(vec![relay]).unwrap() else { panic!("{text}") };
+            assert_eq!(relays.relays::<Vec<_>>()[0].auth_token.as_deref(), Some("opensesame"));
+        }
+    }
+
+    #[test]
+    fn no_mistake_shows_a_token() {
+        for text in ["relay.example.org,opensesame", "https://relay.example.org,open,sesame", "off,opensesame"] {
+            let error = text.parse::<Relay>().unwrap_err();
+            assert!(!format!("{error} {error:?}").contains("sesame"), "{error}");
+        }
+    }
+
+    #[test]
+    fn default_and_off_stand_alone() {
+        let own: Relay = "https://relay.example.org".parse().unwrap();
+        assert!(Relay::mode(vec![own.clone(), own.clone()]).is_ok());
+        for other in [Relay::Default, Relay::Off] {
+            let error = Relay::mode(vec![own.clone(), other]).unwrap_err().to_string();
+            assert!(error.contains("stands alone"), "{error}");
+        }
+    }
+}
+
+#[cfg(test)]
+mod properties {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn a_relay_is_read_with_its_token_and_shows_it_nowhere(
+            url in "https?://[a-z]{1,8}(\\.[a-z]{2,4})?(:[1-9][0-9]{0,3})?/?",
+            token in prop::option::of("[!-+\\--?A-~]{1,40}"),
+        ) {
+            let text = token.iter().fold(url.clone(), |text, token| format!("{text},{token}"));
+            let relay: Relay = text.parse().unwrap();
+            let Relay::Own { url: read, token: kept } = &relay else { panic!("{text}") };
+            prop_assert_eq!(read, &url.parse::<RelayUrl>().unwrap());
+            prop_assert_eq!(kept.as_ref().map(RelayToken::reveal), token.as_deref());
+            let without = Relay::Own { url: read.clone(), token: None };
+            let shown = format!("{relay:?}").replace("Some(RelayToken(..))", "None");
+            prop_assert_eq!(shown, format!("{without:?}"));
+        }
+
+        #[test]
+        fn what_is_said_of_a_mistake_does_not_depend_on_the_token(
+            name in "(default|off|https?://[ -+\\--~]{0,12}|[ -+\\--~]{0,12})",
+            token in "[ -?A-~][ -~]{0,12}",
+        ) {
+            let Err(error) = format!("{name},{token}").parse::<Relay>() else { return Ok(()) };
+            let other = format!("{name},").parse::<Relay>().unwrap_err();
+            prop_assert_eq!(error.to_string(), other.to_string());
+            prop_assert_eq!(format!("{error:?}"), format!("{other:?}"));
+        }
+    }
+}

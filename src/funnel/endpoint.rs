@@ -1,0 +1,94 @@
+//! The iroh endpoint, with its relays, lookups and publications.
+
+use std::time::Duration;
+
+use iroh::{
+    Endpoint, RelayMode,
+    dns::DnsResolver,
+    endpoint::{PortmapperConfig, presets},
+};
+use tokio::time::timeout;
+
+use crate::{
+    address_lookup::{self, Findings, Lookup},
+    admission::{Admission, enrolment},
+    config::FunnelConfig,
+    error::Error,
+    transport,
+};
+
+/// For peers to hear that the endpoint closes. QUIC gives each three probe timeouts to say so, which after an outage may
+/// be minutes: the time that a path is thought to take is then that of the outage.
+const GOOD_BYE: Duration = Duration::from_secs(3);
+
+/// Binds the endpoint, and lets it look up and publish what the configuration says and nothing else.
+pub(crate) async fn bind_endpoint(config: &FunnelConfig, admission: Admission) -> Result<(Endpoint, Findings), Error> {
+    let failed = |error: Box<dyn std::error::Error + Send + Sync>| Error::endpoint(config.bind_addr, error);
+    let mut builder = Endpoint::builder(presets::Minimal)
+        .relay_mode(config.relay_mode.clone())
+        .ca_tls_config(config.relay_authorities.tls_config())
+        .transport_config(transport::sessions_only(config.congestion_control))
+        .hooks(admission);
+    if config.relay_mode == RelayMode::Disabled {
+        // Nothing outside is asked, the home router's port mapping included.
+        builder = builder.portmapper_config(PortmapperConfig::Disabled);
+    }
+    if !asks_n0(config) {
+        // iroh asks public DNS servers where the system's fail: they would learn the names of a network of one's own.
+        builder = builder.dns_resolver(DnsResolver::builder().with_system_defaults().disable_fallback().build());
+    }
+    if config.exposed.is_some() {
+        builder = builder.alpns(vec![config.alpn.clone(), enrolment::alpn_of(&config.alpn)]);
+    }
+    if let Some(key) = &config.secret_key {
+        builder = builder.secret_key(key.clone());
+    }
+    // The builder's own sockets, one for each address family on every interface, give way to a narrower choice.
+    if !config.bind_addr.ip().is_unspecified() {
+        builder = builder.clear_ip_transports();
+    }
+    builder = builder.bind_addr(config.bind_addr).map_err(|error| failed(error.into()))?;
+    let endpoint = builder.bind().await.map_err(|error| failed(error.into()))?;
+    match address_lookup::attach(&endpoint, &config.lookups, &config.publications) {
+        Ok(findings) => Ok((endpoint, findings)),
+        Err(error) => {
+            close_endpoint(&endpoint).await;
+            Err(Error::lookup(error))
+        }
+    }
+}
+
+/// Closes the endpoint and all its links. Of a peer that does not answer it takes leave in the background.
+pub(crate) async fn close_endpoint(endpoint: &Endpoint) {
+    let endpoint = endpoint.clone();
+    let closing = tokio::spawn(async move { endpoint.close().await });
+    let _ = timeout(GOOD_BYE, closing).await;
+}
+
+fn asks_n0(config: &FunnelConfig) -> bool {
+    matches!(config.relay_mode, RelayMode::Default | RelayMode::Staging) || config.lookups.contains(&Lookup::N0)
+}
+
+#[cfg(test)]
+mod tests {
+    use iroh::{EndpointAddr, SecretKey, endpoint::QuicTransportConfig};
+    use tokio::net::UdpSocket;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_peer_that_is_thought_to_be_slow_does_not_hold_up_the_end() {
+        let hour = Duration::from_secs(3600);
+        let slow = QuicTransportConfig::builder().initial_rtt(hour).max_idle_timeout(None).build();
+        let endpoint = Endpoint::builder(presets::Minimal).transport_config(slow).bind().await.unwrap();
+        let silent = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let addr = EndpointAddr::new(SecretKey::generate().public()).with_ip_addr(silent.local_addr().unwrap());
+        let dialling = tokio::spawn({
+            let endpoint = endpoint.clone();
+            async move { endpoint.connect(addr, b"test").await }
+        });
+        silent.recv(&mut [0; 2048]).await.unwrap();
+        timeout(Duration::from_secs(60), close_endpoint(&endpoint)).await.expect("it waits for the peer");
+        dialling.await.unwrap().unwrap_err();
+    }
+}

@@ -1,0 +1,124 @@
+//! A tunnel to one peer, as a Rust program uses it.
+
+use std::{
+    fmt,
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+use http::{Request, Response};
+use iroh::EndpointId;
+use tower_service::Service;
+
+use super::{Hello, Size, Tunnel};
+use crate::{
+    hop::{self, Body},
+    protocol::{BoxError, Failure, Route, Wire},
+    transport::Path,
+};
+
+/// A tunnel to one peer funnel. Clones are one tunnel.
+#[derive(Clone, Debug)]
+pub struct PeerConn {
+    tunnel: Tunnel,
+}
+
+impl PeerConn {
+    pub(crate) fn new(tunnel: Tunnel) -> Self {
+        Self { tunnel }
+    }
+
+    /// The peer's public key.
+    pub fn peer(&self) -> EndpointId {
+        self.tunnel.peer()
+    }
+
+    /// What the peer said of itself, `None` while there is no link.
+    pub fn hello(&self) -> Option<Hello> {
+        self.tunnel.hello()
+    }
+
+    /// The network path in use, with its round trip.
+    pub fn path(&self) -> Option<Path> {
+        self.tunnel.path()
+    }
+
+    /// Waits for a path that is `wanted`, however long it takes: a link begins at a relay and becomes direct a moment later,
+    /// where both networks let it.
+    ///
+    /// # Cancel safety
+    /// Dropping the future changes nothing.
+    pub async fn path_where(&self, wanted: impl FnMut(&Path) -> bool) -> Path {
+        self.tunnel.path_where(wanted).await
+    }
+
+    /// Why there is no link, `None` while there is one.
+    pub fn failure(&self) -> Option<Failure> {
+        self.tunnel.failure()
+    }
+
+    /// Waits for a link, however long it takes; `on_trouble` hears each new reason why there is none.
+    ///
+    /// # Cancel safety
+    /// Dropping the future changes nothing.
+    pub async fn ready(&self, on_trouble: impl FnMut(&Failure)) -> Hello {
+        self.tunnel.ready(on_trouble).await
+    }
+
+    /// A channel for a tonic client, for instance `FleetClient::new(peer.channel())`.
+    pub fn channel(&self) -> PeerChannel {
+        PeerChannel { tunnel: self.tunnel.clone() }
+    }
+}
+
+/// A gRPC channel over a tunnel: a `tower::Service` that tonic's clients take.
+///
+/// A lost link ends its calls with `UNAVAILABLE` and the reason; the next calls use the next link.
+#[derive(Clone, Debug)]
+pub struct PeerChannel {
+    tunnel: Tunnel,
+}
+
+impl<B> Service<Request<B>> for PeerChannel
+where
+    B: http_body::Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    type Response = Response<Body>;
+    type Error = tonic::Status;
+    type Future = PeerCall;
+
+    fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), tonic::Status>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<B>) -> PeerCall {
+        let tunnel = self.tunnel.clone();
+        let size = Route::of(&request).map_or(Size::Bulk, |route| Size::of(&route));
+        let request = request.map(hop::boxed);
+        PeerCall(Box::pin(async move {
+            let (response, lane) =
+                tunnel.call(size, request).await.map_err(|failure| tonic::Status::unavailable(failure.to_string()))?;
+            Ok(hop::onward_response(hop::received_response(response), Wire::Grpc, "the tunnel", lane))
+        }))
+    }
+}
+
+/// A call of a [`PeerChannel`].
+#[must_use = "futures do nothing unless awaited"]
+pub struct PeerCall(Pin<Box<dyn Future<Output = Result<Response<Body>, tonic::Status>> + Send>>);
+
+impl Future for PeerCall {
+    type Output = Result<Response<Body>, tonic::Status>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.0.as_mut().poll(cx)
+    }
+}
+
+impl fmt::Debug for PeerCall {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PeerCall").finish_non_exhaustive()
+    }
+}
