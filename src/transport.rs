@@ -33,39 +33,29 @@
 //! # Ok(()) }
 //! ```
 
-mod budget;
 mod codes;
 mod congestion;
 mod connecting;
 mod connector;
 mod error;
-mod handler;
 mod incoming;
-mod limits;
 mod link;
 mod lost_link;
-mod outgoing;
-#[cfg(feature = "funnel")]
-mod owing;
 mod peer_info;
-mod pieces;
-mod places;
 mod pool;
 mod quic;
-mod read_ahead;
-mod seldom;
+mod rate_limit;
+#[cfg(feature = "funnel")]
+mod silence;
 mod stream;
 mod target;
-mod urgency;
 
 pub use self::{
     codes::Code,
     connecting::Connecting,
     connector::IrohConnector,
     error::{ConnectError, LinkLost},
-    handler::IrohHandler,
-    incoming::IrohIncoming,
-    limits::IncomingLimits,
+    incoming::{IncomingLimits, IrohHandler, IrohIncoming},
     link::{Link, Traffic},
     lost_link::{LostLink, LostLinkBody, LostLinkFuture, LostLinkLayer},
     peer_info::{Path, PeerInfo},
@@ -75,7 +65,7 @@ pub use self::{
 };
 #[cfg(feature = "funnel")]
 pub(crate) use self::{
-    owing::Owing,
     quic::{sessions_only, widen},
-    seldom::Seldom,
+    rate_limit::Seldom,
+    silence::Owing,
 };

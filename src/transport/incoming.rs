@@ -1,5 +1,9 @@
 //! The server side: from an endpoint to a stream of sessions.
 
+mod handler;
+mod limits;
+mod peer_limits;
+
 use std::{
     convert::Infallible,
     pin::Pin,
@@ -20,11 +24,9 @@ use tokio::{
 use tokio_util::task::AbortOnDropHandle;
 use tracing::{Instrument, debug, debug_span, warn};
 
-use super::{
-    Code, IncomingLimits, IrohHandler, IrohStream, Link, limits,
-    places::{Place, Places},
-    seldom::Seldom,
-};
+use self::peer_limits::{Place, Places};
+pub use self::{handler::IrohHandler, limits::IncomingLimits};
+use super::{Code, IrohStream, Link, rate_limit::Seldom};
 
 /// Sessions that were accepted and wait for the server to take them. Small: QUIC's flow control holds the rest back.
 const READY_SESSIONS: usize = 16;

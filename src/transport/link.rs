@@ -11,7 +11,10 @@ use iroh::{
     endpoint::{Connection, ConnectionError},
 };
 
-use super::{Code, LinkLost, Path, PeerInfo, budget::Budget, stream::IrohStream, urgency::Turns};
+use super::{
+    Code, LinkLost, Path, PeerInfo,
+    stream::{Budget, IrohStream, Turns},
+};
 
 /// A QUIC connection to one peer.
 ///

@@ -1,5 +1,11 @@
 //! One QUIC bi-stream as the socket of one HTTP/2 session.
 
+mod memory_budget;
+mod priority;
+mod read_ahead;
+mod reassembly;
+mod write_buffer;
+
 use std::{
     fmt,
     io::{self, IoSlice},
@@ -15,11 +21,12 @@ use tokio::{
 };
 use tonic::transport::server::Connected;
 
-use super::{
-    Code, Link, PeerInfo,
-    outgoing::{Outgoing, Stopped},
+pub(super) use self::{memory_budget::Budget, priority::Turns};
+use self::{
     read_ahead::{ReadAhead, ReadFailed},
+    write_buffer::{Outgoing, Stopped},
 };
+use super::{Code, Link, PeerInfo};
 
 /// A QUIC bi-stream that reads and writes like a socket.
 ///

@@ -5,7 +5,7 @@ use iroh::{
     protocol::{AcceptError, ProtocolHandler},
 };
 
-use super::incoming::Acceptor;
+use super::Acceptor;
 
 /// Hands the links that a `Router` accepts to an [`IrohIncoming`](super::IrohIncoming).
 ///

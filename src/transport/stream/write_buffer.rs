@@ -17,7 +17,7 @@ use futures_util::task::AtomicWaker;
 use iroh::endpoint::{SendStream, StoppedError, StreamId, VarInt, WriteError};
 use tokio::task::yield_now;
 
-use super::urgency::{Turns, Urgency};
+use super::priority::{Turns, Urgency};
 
 /// What is handed to QUIC at once, in bytes: an HTTP/2 frame as large as the funnel's with its header, or several smaller
 /// ones. For each packet noq 1.4 walks through all pieces that are not acknowledged: the fewer the better.

@@ -16,7 +16,7 @@ static KEPT_OVERALL: AtomicUsize = AtomicUsize::new(0);
 
 /// What the streams of one peer keep: those of the links that it dialled, or of the one link that was dialled to it.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Budget(Arc<AtomicUsize>);
+pub(in super::super) struct Budget(Arc<AtomicUsize>);
 
 impl Budget {
     pub(super) fn share(&self) -> Share {

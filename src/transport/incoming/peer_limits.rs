@@ -12,8 +12,8 @@ use iroh::{
 use tokio::sync::Semaphore;
 
 use super::{
+    super::stream::Budget,
     Code,
-    budget::Budget,
     limits::{self, IncomingLimits},
 };
 

@@ -29,8 +29,8 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::{
     Code,
-    budget::Share,
-    pieces::{Pieces, Taken},
+    memory_budget::Share,
+    reassembly::{Pieces, Taken},
 };
 
 /// What is read for a reader that does not, in bytes. More than any HTTP/2 session leaves unread, since its own flow

@@ -27,7 +27,7 @@ const URGENT: i32 = 1;
 
 /// Who of a link's bulk streams came first.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Turns(Arc<AtomicI32>);
+pub(in super::super) struct Turns(Arc<AtomicI32>);
 
 impl Turns {
     /// A priority below all that were given before, and below [`URGENT`]. They last for two billion turns.
