@@ -1,9 +1,9 @@
-//! tonic over iroh: HTTP/2 spoken straight over QUIC, dialled by public key.
+//! tonic over iroh: HTTP/2 directly over QUIC, between endpoints that are dialled by public key.
 //!
-//! A client plugs [`IrohConnector`] into `tonic::transport::Endpoint::connect_with_connector`, a server feeds
-//! [`IrohIncoming`] to `tonic::transport::Server::serve_with_incoming`. Both yield [`IrohStream`], one QUIC
-//! bi-stream, which carries one HTTP/2 session. [`LostLinkLayer`] around a client turns a link that died into
-//! `UNAVAILABLE` with the reason.
+//! A client passes an [`IrohConnector`] to `tonic::transport::Endpoint::connect_with_connector`, a server passes an
+//! [`IrohIncoming`] to `tonic::transport::Server::serve_with_incoming`. Both produce [`IrohStream`]s: QUIC bi-streams, each
+//! of which carries one HTTP/2 session. [`LostLinkLayer`] around a client turns the loss of a link into `UNAVAILABLE` with
+//! the reason.
 //!
 //! ```text
 //! tonic Channel ─► IrohConnector ─► Pool ─► Link (one QUIC connection per peer and ALPN)
@@ -56,7 +56,7 @@ pub use self::{
     connector::IrohConnector,
     error::{ConnectError, LinkLost},
     incoming::{IncomingLimits, IrohHandler, IrohIncoming},
-    link::{Link, Traffic},
+    link::{Link, LinkStats},
     lost_link::{LostLink, LostLinkBody, LostLinkFuture, LostLinkLayer},
     peer_info::{Path, PeerInfo},
     quic::{CongestionControl, IDLE_TIMEOUT, InvalidCongestionControl, quic_config, quic_config_with},
@@ -65,7 +65,7 @@ pub use self::{
 };
 #[cfg(feature = "funnel")]
 pub(crate) use self::{
-    quic::{sessions_only, widen},
-    rate_limit::Seldom,
-    silence::Owing,
+    quic::{raise_receive_window, untrusted_peer_config},
+    rate_limit::RateLimit,
+    silence::SilenceTimer,
 };

@@ -1,4 +1,4 @@
-//! Warnings that come seldom, however often there is a reason.
+//! A limit on how often something is done, for log lines that a peer or a fault could repeat at will.
 
 use std::{
     sync::{Mutex, PoisonError},
@@ -7,42 +7,44 @@ use std::{
 
 use tokio::time::Instant;
 
-/// Between two, by default: whoever asks again and again fills no disk.
+/// The default interval: a fault that repeats endlessly does not fill the disk with log lines.
 const INTERVAL: Duration = Duration::from_secs(10);
 
+/// Allows one run per interval. The first one is allowed at once.
 #[derive(Debug)]
-pub(crate) struct Seldom {
+pub(crate) struct RateLimit {
     interval: Duration,
-    told: Mutex<Option<Instant>>,
+    last: Mutex<Option<Instant>>,
 }
 
-impl Default for Seldom {
+impl Default for RateLimit {
     fn default() -> Self {
-        Self { interval: INTERVAL, told: Mutex::new(None) }
+        Self { interval: INTERVAL, last: Mutex::new(None) }
     }
 }
 
-impl Seldom {
+impl RateLimit {
+    /// Creates a limit of one run per `interval`.
     #[cfg_attr(not(feature = "funnel"), allow(dead_code, reason = "the transport alone has one interval"))]
     pub(crate) const fn every(interval: Duration) -> Self {
-        Self { interval, told: Mutex::new(None) }
+        Self { interval, last: Mutex::new(None) }
     }
 
-    /// Lets `tell` tell, unless something was told a short while ago.
-    pub(crate) fn tell(&self, tell: impl FnOnce()) {
-        if self.is_due() {
-            tell();
+    /// Runs `action` if the limit allows it, and does nothing otherwise.
+    pub(crate) fn run(&self, action: impl FnOnce()) {
+        if self.allow() {
+            action();
         }
     }
 
-    /// Whether nothing was told a short while ago; whoever asks tells.
-    pub(crate) fn is_due(&self) -> bool {
-        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_due = told.is_none_or(|at| at.elapsed() >= self.interval);
-        if is_due {
-            *told = Some(Instant::now());
+    /// Returns whether a run is allowed now, and counts it as done if so.
+    pub(crate) fn allow(&self) -> bool {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_allowed = last.is_none_or(|at| at.elapsed() >= self.interval);
+        if is_allowed {
+            *last = Some(Instant::now());
         }
-        is_due
+        is_allowed
     }
 }
 
@@ -51,14 +53,14 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn what_is_told_again_and_again_is_heard_once() {
-        let (seldom, mut heard) = (Seldom::default(), 0);
+    async fn an_action_repeated_within_one_interval_runs_once() {
+        let (limit, mut runs) = (RateLimit::default(), 0);
         for _ in 0..3 {
-            seldom.tell(|| heard += 1);
+            limit.run(|| runs += 1);
         }
-        assert_eq!(heard, 1);
-        *seldom.told.lock().unwrap() = Some(Instant::now() - INTERVAL);
-        seldom.tell(|| heard += 1);
-        assert_eq!(heard, 2);
+        assert_eq!(runs, 1);
+        *limit.last.lock().unwrap() = Some(Instant::now() - INTERVAL);
+        limit.run(|| runs += 1);
+        assert_eq!(runs, 2);
     }
 }

@@ -1,44 +1,46 @@
-//! For how long a peer has owed an acknowledgement.
+//! How long a peer has left packets unacknowledged.
 
 use std::time::Duration;
 
-use super::Traffic;
+use super::LinkStats;
 
-/// After this long a peer is lost. QUIC's own idle timer is as good as the round trip that it knows, and comes first where
-/// that is sound: after an outage, a round trip is thought to take as long as that.
-const LOST: Duration = Duration::from_secs(8);
+/// A peer that has been silent for longer than this is dead. QUIC's own idle timer depends on the round-trip estimate and
+/// fires first while that is right; after an outage, the outage itself is taken for a long round trip.
+const SILENCE_TIMEOUT: Duration = Duration::from_secs(8);
 
-/// What is known of it from looks at the link's traffic, one after the other.
+/// Measures a peer's silence from samples of its link's [`LinkStats`], taken once per tick.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Owing {
-    /// Between two looks. No time counts in which there is none: this process may stand still as well.
+pub(crate) struct SilenceTimer {
+    /// The time from one sample to the next. Silence is counted in samples, not by the clock, so that it does not grow while
+    /// this process itself is suspended.
     tick: Duration,
-    /// As of when the peer was last heard.
-    heard: Traffic,
-    looks: u32,
+    /// The stats when the last datagram was received.
+    last: LinkStats,
+    silent_samples: u32,
 }
 
-impl Owing {
-    pub(crate) fn of(traffic: Traffic, tick: Duration) -> Self {
-        Self { tick, heard: traffic, looks: 0 }
+impl SilenceTimer {
+    pub(crate) fn new(stats: LinkStats, tick: Duration) -> Self {
+        Self { tick, last: stats, silent_samples: 0 }
     }
 
-    pub(crate) fn look(&mut self, traffic: Traffic) {
-        if traffic.received != self.heard.received {
-            (self.heard, self.looks) = (traffic, 0);
-        } else if traffic.asking != self.heard.asking {
-            self.looks += 1;
+    /// Takes one sample. The peer is silent if it was sent something to acknowledge and no datagram has been received since.
+    pub(crate) fn sample(&mut self, stats: LinkStats) {
+        if stats.datagrams_received != self.last.datagrams_received {
+            (self.last, self.silent_samples) = (stats, 0);
+        } else if stats.ack_eliciting_sent != self.last.ack_eliciting_sent {
+            self.silent_samples += 1;
         }
     }
 
-    /// For how long it has owed one; not at all if it was heard since the last that it owes.
-    pub(crate) fn since(&self) -> Duration {
-        self.looks * self.tick
+    /// Returns how long the peer has been silent: zero if it owes no acknowledgement.
+    pub(crate) fn elapsed(&self) -> Duration {
+        self.silent_samples * self.tick
     }
 
-    /// Whether it has for so long that the link is of no use.
-    pub(crate) fn is_lost(&self) -> bool {
-        self.since() > LOST
+    /// Returns whether the peer has been silent for so long that its link is dead.
+    pub(crate) fn is_expired(&self) -> bool {
+        self.elapsed() > SILENCE_TIMEOUT
     }
 }
 
@@ -47,21 +49,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_peer_owes_from_what_it_was_asked_until_it_is_heard() {
+    fn silence_is_counted_from_an_unacknowledged_packet_until_a_datagram_is_received() {
         const TICK: Duration = Duration::from_secs(1);
-        let traffic = |asking, received| Traffic { asking, received };
-        let mut owing = Owing::of(traffic(1, 1), TICK);
+        let stats = |ack_eliciting_sent, datagrams_received| LinkStats { ack_eliciting_sent, datagrams_received };
+        let mut timer = SilenceTimer::new(stats(1, 1), TICK);
         for _ in 0..20 {
-            owing.look(traffic(1, 1));
+            timer.sample(stats(1, 1));
         }
-        assert_eq!(owing.since(), Duration::ZERO, "it was asked nothing");
+        assert_eq!(timer.elapsed(), Duration::ZERO, "nothing was sent to it");
         for _ in 0..8 {
-            owing.look(traffic(2, 1));
+            timer.sample(stats(2, 1));
         }
-        assert_eq!((owing.since(), owing.is_lost()), (LOST, false));
-        owing.look(traffic(3, 1));
-        assert!(owing.is_lost());
-        owing.look(traffic(3, 2));
-        assert_eq!(owing.since(), Duration::ZERO);
+        assert_eq!((timer.elapsed(), timer.is_expired()), (SILENCE_TIMEOUT, false));
+        timer.sample(stats(3, 1));
+        assert!(timer.is_expired());
+        timer.sample(stats(3, 2));
+        assert_eq!(timer.elapsed(), Duration::ZERO);
     }
 }

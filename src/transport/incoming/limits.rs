@@ -1,32 +1,34 @@
-//! What a server accepts at most.
+//! The limits of a server.
 
 use std::{sync::Arc, time::Duration};
 
 use tokio::sync::Semaphore;
 
-/// Bounds of an [`IrohIncoming`](super::IrohIncoming).
+/// The limits of an [`IrohIncoming`](super::IrohIncoming).
 ///
-/// Past a bound, the newcomer is refused with [`Code::OVERLOADED`](super::Code::OVERLOADED) and those who are
-/// already in go on; only past `max_links_per_peer`, the peer's oldest link gives way. The bi-streams of one link are
-/// bounded by QUIC itself (`max_concurrent_bidi_streams`, 100 by default): a peer at that bound waits.
+/// Past a limit, a new link or session is refused with [`Code::OVERLOADED`](super::Code::OVERLOADED) and the open ones go
+/// on. The exception is `max_links_per_peer`: there, the peer's oldest link is closed in favour of the new one. The
+/// bi-streams of one link are limited by QUIC itself (`max_concurrent_bidi_streams`, 100 by default): a peer at that limit
+/// waits.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct IncomingLimits {
-    /// Links open at once. Default 1,024: about 160 MiB in idle links (157 KiB each, measured with iroh 1.4).
+    /// Open links, over all peers. Default 1,024: about 160 MiB if all are idle (157 KiB each, measured with iroh 1.4).
     pub max_links: usize,
-    /// Links open at once of one peer. Default 4: it needs one, a second while it doubts the first, and those of its last
-    /// start count until they are known lost (6 to 11 s). The oldest is closed for the newest, which alone may be the one
-    /// in use.
+    /// Open links of one peer. Default 4: a peer needs one, a second while it checks whether the first is still alive, and
+    /// those from before a restart count until they are known to be lost (6 to 11 s). Past the limit the oldest is closed,
+    /// since the newest may be the only one in use.
     pub max_links_per_peer: usize,
-    /// Handshakes under way at once; newcomers are refused before any cryptography. Default 128. While half of them are
-    /// under way, newcomers first prove their address, which costs them a round trip: forged ones take no place.
+    /// Handshakes in progress. Default 128. Past the limit, a new one is refused before any cryptography. While at least half
+    /// of them are in progress, a new client must first prove its address, which costs it a round trip: forged addresses
+    /// cannot use up the limit.
     pub max_handshakes: usize,
-    /// Time a peer has for its handshake. Default 10 s; a relayed handshake takes about four round trips.
+    /// The time that a handshake may take. Default 10 s; a relayed handshake takes about four round trips.
     pub handshake_timeout: Duration,
-    /// Sessions (bi-streams) open at once over all links. Default 8,192.
+    /// Open sessions (bi-streams), over all links. Default 8,192.
     pub max_sessions: usize,
-    /// Sessions open at once over the links of one peer. Default 128: all that QUIC lets one link have, and some of a
-    /// second. What waits in one session is a few MiB at most.
+    /// Open sessions over all links of one peer. Default 128: all that QUIC allows on one link, and some on a second. One
+    /// session buffers a few MiB at most.
     pub max_sessions_per_peer: usize,
 }
 
@@ -43,7 +45,7 @@ impl Default for IncomingLimits {
     }
 }
 
-/// As many places as a limit says. A limit that is past all that can be counted is none.
-pub(super) fn places(limit: usize) -> Arc<Semaphore> {
+/// Creates a semaphore of `limit` permits, or of as many as can be counted.
+pub(super) fn semaphore(limit: usize) -> Arc<Semaphore> {
     Arc::new(Semaphore::new(limit.min(Semaphore::MAX_PERMITS)))
 }

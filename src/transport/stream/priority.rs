@@ -1,10 +1,10 @@
-//! Which of a link's streams sends first.
+//! The order in which the streams of one link send.
 //!
-//! A stream begins urgent, and is so again after a pause. Once it has sent more than a small call has, it gives way to
-//! those that have not: a heartbeat passes the models that are under way, whatever protocol is spoken.
+//! A stream starts urgent, and becomes urgent again after a pause. Once it has sent more than a small call does, it yields
+//! to streams that have not: a heartbeat overtakes bulk transfers, whatever protocol they speak.
 //!
-//! Bulk goes one after the other. Two models that share a link evenly are done together, and then both wait for their
-//! answers while the link stands idle; in turn, one moves while the other waits.
+//! Bulk streams take turns instead of sharing the link evenly. Evenly shared, two transfers finish together, and the link
+//! idles while both wait for their responses; in turns, one sends while the other waits.
 
 use std::{
     sync::{
@@ -16,51 +16,52 @@ use std::{
 
 use iroh::endpoint::SendStream;
 
-/// Bytes that a small call sends at most: headers, a message, and HTTP/2's own frames.
-const SMALL: usize = 32 << 10;
-/// Bytes of one turn: more than the 5 MiB objects that models are cut into, so that most are sent in one go.
+/// The most bytes that a small call sends: headers, one message, and HTTP/2's own frames.
+const SMALL_CALL: usize = 32 << 10;
+/// Bytes per turn: above the 5 MiB objects that models are split into, so that most are sent in one turn.
 const TURN: usize = 8 << 20;
-/// A stream that was silent for so long begins anew.
+/// A stream that has sent nothing for this long becomes urgent again.
 const PAUSE: Duration = Duration::from_millis(100);
 
 const URGENT: i32 = 1;
 
-/// Who of a link's bulk streams came first.
+/// Hands out the turns of one link's bulk streams, first come, first served.
 #[derive(Clone, Debug, Default)]
-pub(in super::super) struct Turns(Arc<AtomicI32>);
+pub(in super::super) struct BulkTurns(Arc<AtomicI32>);
 
-impl Turns {
-    /// A priority below all that were given before, and below [`URGENT`]. They last for two billion turns.
+impl BulkTurns {
+    /// Returns a priority below all earlier ones and below [`URGENT`]. There are two billion of them.
     fn next(&self) -> i32 {
         self.0.fetch_sub(1, Relaxed)
     }
 }
 
+/// The priority of one stream.
 #[derive(Debug)]
-pub(super) struct Urgency {
-    turns: Turns,
-    /// Since it was silent, or since its turn began.
+pub(super) struct StreamPriority {
+    turns: BulkTurns,
+    /// Bytes sent since the last pause, or since the current turn began.
     sent: usize,
-    last: Option<Instant>,
+    last_write: Option<Instant>,
     priority: i32,
 }
 
-impl Urgency {
-    pub(super) fn new(turns: Turns) -> Self {
-        Self { turns, sent: 0, last: None, priority: 0 }
+impl StreamPriority {
+    pub(super) fn new(turns: BulkTurns) -> Self {
+        Self { turns, sent: 0, last_write: None, priority: 0 }
     }
 
-    /// `len` bytes are about to be handed to `stream`.
-    pub(super) fn before(&mut self, len: usize, stream: &SendStream) {
+    /// Sets the priority of `stream` before `len` bytes are written to it.
+    pub(super) fn before_write(&mut self, len: usize, stream: &SendStream) {
         let now = Instant::now();
-        if self.last.is_none_or(|last| now - last > PAUSE) {
+        if self.last_write.is_none_or(|last| now - last > PAUSE) {
             self.sent = 0;
             self.set(URGENT, stream);
         }
-        self.last = Some(now);
-        let is_bulk = self.sent.saturating_add(len) > SMALL;
-        let is_over = self.sent > TURN;
-        if is_bulk && (self.priority == URGENT || is_over) {
+        self.last_write = Some(now);
+        let is_bulk = self.sent.saturating_add(len) > SMALL_CALL;
+        let is_turn_over = self.sent > TURN;
+        if is_bulk && (self.priority == URGENT || is_turn_over) {
             self.sent = 0;
             let turn = self.turns.next();
             self.set(turn, stream);
@@ -75,8 +76,8 @@ impl Urgency {
         }
     }
 
-    /// The stream took `len` bytes.
-    pub(super) fn sent(&mut self, len: usize) {
+    /// Counts the `len` bytes that the stream accepted.
+    pub(super) fn after_write(&mut self, len: usize) {
         self.sent = self.sent.saturating_add(len);
     }
 }

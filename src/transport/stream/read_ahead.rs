@@ -1,10 +1,13 @@
-//! Reads a stream on behalf of a reader that does not, so that its link survives.
+//! Reads a stream ahead of its reader, so that a reader that stalls does not cost the link.
 //!
-//! noq 1.4 keeps what nobody reads in the pieces it came in, and never joins pieces that filled 5/6 of their packet.
-//! The 2,049th unread piece of one stream ends the whole link (`INTERNAL_ERROR`, "too many gaps in stream buffer"),
-//! although nothing is missing. A peer that sends 150 bytes at a time gets there after 0.3 MB, long before its flow
-//! control window (quinn issue 2809, fixed there). Only the receiving side can tell, so it is the one that acts:
-//! when data waits and the reader is busy elsewhere, a task of the stream moves it into one buffer.
+//! noq 1.4 keeps unread data in the chunks it arrived in, and does not merge chunks that fill 5/6 of their packet. The
+//! 2,049th unread chunk of one stream closes the whole connection (`INTERNAL_ERROR`, "too many gaps in stream buffer"),
+//! although nothing is missing. A peer that sends 150 bytes at a time gets there after 0.3 MB, long before its flow-control
+//! window is full. Only the receiving side can notice, so it is the one that acts: while data waits and its reader is busy
+//! elsewhere, a task of the stream moves the data into one buffer.
+//!
+//! Upstream: <https://github.com/quinn-rs/quinn/issues/2809>, fixed in quinn by pull request 2814. This module can go once
+//! iroh ships a noq with that fix: QUIC's flow control then holds such a peer back by itself.
 
 use std::{
     pin::Pin,
@@ -29,37 +32,36 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::{
     Code,
-    memory_budget::Share,
-    reassembly::{Pieces, Taken},
+    memory_budget::Reservation,
+    reassembly::{ChunkReader, ReadResult},
 };
 
-/// What is read for a reader that does not, in bytes. More than any HTTP/2 session leaves unread, since its own flow
-/// control stops its peer before.
+/// Bytes read ahead at most. An HTTP/2 session never leaves that much unread: its own flow control stops its peer before.
 const READ_AHEAD: usize = 4 << 20;
-/// Pieces of this size on average fill `STREAM_WINDOW` of `quic.rs` before there are 2,048 of them: past
-/// `READ_AHEAD`, they can be left to QUIC's flow control.
-const BULK_PIECE: usize = 1_000;
-/// What may wait for a piece before it, in bytes and their cost: eight windows, so a piece that was lost seven times.
-const WAITING: usize = 16 << 20;
-/// How long a reader that was told of data may take to ask for it. Short against the time in which 2,048 pieces arrive,
-/// long against the time between the packets of a busy stream.
-const READER_PATIENCE: Duration = Duration::from_millis(10);
+/// Bytes per chunk, on average, from which a stream fills `STREAM_WINDOW` of `quic.rs` before it has 2,048 chunks: past
+/// [`READ_AHEAD`], such a stream can be left to QUIC's flow control.
+const BULK_CHUNK: usize = 1_000;
+/// Bytes that may be held behind a gap, with their overhead: eight windows, so a packet that was lost seven times.
+const MAX_OUT_OF_ORDER: usize = 16 << 20;
+/// How long a woken reader may take to read before its data is read ahead. Short compared with the time in which 2,048
+/// chunks arrive, long compared with the time between the packets of a busy stream.
+const READER_TIMEOUT: Duration = Duration::from_millis(10);
 
-/// The receiving half of a stream, which never has many unread pieces.
+/// The receiving half of a stream, which never leaves many chunks unread.
 pub(super) struct ReadAhead {
     shared: Arc<Shared>,
     _task: AbortOnDropHandle<()>,
 }
 
-/// Why a stream did not come to its end.
+/// Why a stream did not end cleanly.
 #[derive(Clone, Debug)]
 pub(super) enum ReadFailed {
     Quic(ReadError),
-    /// [`READ_AHEAD`] in small pieces was left unread.
+    /// This side gave up the stream: more was left unread than it may hold.
     Overrun,
 }
 
-/// What follows the last byte, however often it is asked for.
+/// How the stream ended, which every read after the last byte reports.
 type End = Result<(), ReadFailed>;
 
 struct Shared {
@@ -68,14 +70,15 @@ struct Shared {
 }
 
 struct Inner {
-    pieces: Pieces,
-    /// Read by the task, not yet by the reader.
+    reader: ChunkReader,
+    /// Read ahead, not yet by the reader.
     ahead: BytesMut,
-    /// What has gone into `ahead` since it was last empty.
+    /// Bytes appended to `ahead` since it was last empty.
     bytes: usize,
-    count: usize,
-    share: Share,
-    /// The task waits for the reader.
+    /// The chunks that these bytes arrived in.
+    chunks: usize,
+    reservation: Reservation,
+    /// `ahead` is full: the task waits for the reader.
     full: bool,
     end: Option<End>,
 }
@@ -86,24 +89,24 @@ enum Step {
     Ended,
 }
 
-/// Wakes the reader first, then the task.
+/// Wakes the reader when data arrives, then the task.
 struct Arrival {
     reader: AtomicWaker,
     task: Notify,
-    /// Data may be waiting that nobody has asked for.
-    unanswered: AtomicBool,
-    /// The task is about to look: it need not be told of each packet.
+    /// Data may have arrived since the last read.
+    unread: AtomicBool,
+    /// The task is about to read: it need not be woken for each packet.
     is_watched: AtomicBool,
 }
 
 impl ReadAhead {
-    pub(super) fn new(recv: RecvStream, round_trip: Duration, share: Share) -> Self {
-        let pieces = Pieces::new(recv, round_trip);
-        let inner = Inner { pieces, ahead: BytesMut::new(), bytes: 0, count: 0, share, full: false, end: None };
+    pub(super) fn new(recv: RecvStream, round_trip: Duration, reservation: Reservation) -> Self {
+        let reader = ChunkReader::new(recv, round_trip);
+        let inner = Inner { reader, ahead: BytesMut::new(), bytes: 0, chunks: 0, reservation, full: false, end: None };
         let arrival = Arrival {
             reader: AtomicWaker::new(),
             task: Notify::new(),
-            unanswered: AtomicBool::new(true),
+            unread: AtomicBool::new(true),
             is_watched: AtomicBool::new(true),
         };
         let shared = Arc::new(Shared { inner: Mutex::new(inner), arrival: Arc::new(arrival) });
@@ -111,7 +114,7 @@ impl ReadAhead {
         Self { shared, _task: AbortOnDropHandle::new(task) }
     }
 
-    /// Reads into `buf`, which has room. Filling nothing means that the stream has ended as it should.
+    /// Reads into `buf`, which must have room. `Ok` with nothing filled means that the stream has ended cleanly.
     pub(super) fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<End> {
         let mut inner = self.shared.lock();
         if inner.ahead.is_empty() {
@@ -119,12 +122,12 @@ impl ReadAhead {
                 return Poll::Ready(end.clone());
             }
             let read = self.shared.arrival.poll_read(&mut inner, cx, buf);
-            if inner.pieces.waiting() > 0 && matches!(inner.check(Step::Wait), Step::Ended) {
+            if inner.reader.out_of_order_cost() > 0 && matches!(inner.check(Step::Wait), Step::Ended) {
                 return Poll::Ready(Err(ReadFailed::Overrun));
             }
             ready!(read)?;
         }
-        inner.take(buf);
+        inner.drain(buf);
         if inner.full && inner.ahead.len() < READ_AHEAD / 2 {
             inner.full = false;
             self.shared.arrival.task.notify_one();
@@ -134,7 +137,7 @@ impl ReadAhead {
 
     pub(super) fn stop(&mut self, code: Code) {
         // Fails only on a stream that has ended already.
-        let _ = self.shared.lock().pieces.stop(code);
+        let _ = self.shared.lock().reader.stop(code);
     }
 }
 
@@ -142,8 +145,8 @@ impl ReadAhead {
 async fn read_ahead(shared: Arc<Shared>) {
     let waker = Waker::from(Arc::clone(&shared.arrival));
     loop {
-        // The reader was told as well, and takes it without this task if it can.
-        sleep(READER_PATIENCE).await;
+        // The reader was woken as well, and reads without this task if it can.
+        sleep(READER_TIMEOUT).await;
         shared.arrival.is_watched.store(false, Ordering::Release);
         loop {
             let step = shared.lock().read_ahead(&shared.arrival, &waker);
@@ -164,39 +167,44 @@ impl Shared {
 }
 
 impl Arrival {
-    /// The reader's own read, which the task then has no part in.
+    /// Reads for the reader itself, bypassing the task.
     fn poll_read(self: &Arc<Self>, inner: &mut Inner, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<End> {
         self.reader.register(cx.waker());
         let waker = Waker::from(Arc::clone(self));
-        // Before reading: whatever arrives after a read that found nothing sets it again.
-        self.unanswered.store(false, Ordering::Release);
+        // Cleared before reading: data that arrives after an empty read sets it again.
+        self.unread.store(false, Ordering::Release);
         let mut cx = Context::from_waker(&waker);
-        let read = ready!(match &mut inner.pieces {
-            Pieces::InOrder(recv) => read_into(recv, &mut cx, buf),
-            pieces => pieces.poll_take(&mut cx, &mut inner.ahead),
+        let read = ready!(match &mut inner.reader {
+            ChunkReader::InOrder(recv) => read_into(recv, &mut cx, buf),
+            reader => reader.poll_read(&mut cx, &mut inner.ahead),
         });
-        // There may be more, and nobody would be woken for it.
-        self.unanswered.store(true, Ordering::Release);
+        // There may be more data, for which no wake-up would come.
+        self.unread.store(true, Ordering::Release);
         let end = match read {
-            Ok(Taken::Some { .. }) => return Poll::Ready(Ok(())),
-            Ok(Taken::End) => Ok(()),
+            Ok(ReadResult::Data { .. }) => return Poll::Ready(Ok(())),
+            Ok(ReadResult::End) => Ok(()),
             Err(error) => Err(ReadFailed::Quic(error)),
         };
-        // Kept, since noq answers a second read after a reset with a clean end.
+        // Stored, since noq 1.4 reports a clean end to a second read after a reset (not reported upstream as of 2026-11).
+        // Read again instead once it repeats the error.
         inner.end = Some(end.clone());
         self.task.notify_one();
         Poll::Ready(end)
     }
 }
 
-/// Straight into the reader's buffer.
-fn read_into(recv: &mut RecvStream, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<Result<Taken, ReadError>> {
+/// Reads straight into the reader's buffer.
+fn read_into(
+    recv: &mut RecvStream,
+    cx: &mut Context<'_>,
+    buf: &mut ReadBuf<'_>,
+) -> Poll<Result<ReadResult, ReadError>> {
     let before = buf.filled().len();
     let read = ready!(Pin::new(recv).poll_read(cx, buf));
     let bytes = buf.filled().len() - before;
     Poll::Ready(match read {
-        Ok(()) if bytes == 0 => Ok(Taken::End),
-        Ok(()) => Ok(Taken::Some { pieces: 1, bytes }),
+        Ok(()) if bytes == 0 => Ok(ReadResult::End),
+        Ok(()) => Ok(ReadResult::Data { chunks: 1, bytes }),
         Err(error) => Err(error.downcast().unwrap_or(ReadError::ClosedStream)),
     })
 }
@@ -207,7 +215,7 @@ impl Wake for Arrival {
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        self.unanswered.store(true, Ordering::Release);
+        self.unread.store(true, Ordering::Release);
         self.reader.wake();
         if !self.is_watched.swap(true, Ordering::AcqRel) {
             self.task.notify_one();
@@ -216,62 +224,62 @@ impl Wake for Arrival {
 }
 
 impl Inner {
-    /// Moves what waits into the buffer, unless the reader asks for it itself.
+    /// Moves arrived data into `ahead`, unless the reader has read it already.
     fn read_ahead(&mut self, arrival: &Arrival, waker: &Waker) -> Step {
         if self.end.is_some() {
             return Step::Ended;
         }
-        // Before reading, for the same reason as above.
-        if self.full || !arrival.unanswered.swap(false, Ordering::AcqRel) {
+        // Cleared before reading, for the same reason as above.
+        if self.full || !arrival.unread.swap(false, Ordering::AcqRel) {
             return Step::Wait;
         }
-        let Poll::Ready(taken) = self.pieces.poll_take(&mut Context::from_waker(waker), &mut self.ahead) else {
+        let Poll::Ready(read) = self.reader.poll_read(&mut Context::from_waker(waker), &mut self.ahead) else {
             return self.check(Step::Wait);
         };
-        arrival.unanswered.store(true, Ordering::Release);
-        match taken {
-            Ok(Taken::Some { pieces, bytes }) => self.count(pieces, bytes),
-            Ok(Taken::End) => self.end = Some(Ok(())),
+        arrival.unread.store(true, Ordering::Release);
+        match read {
+            Ok(ReadResult::Data { chunks, bytes }) => self.add(chunks, bytes),
+            Ok(ReadResult::End) => self.end = Some(Ok(())),
             Err(error) => self.end = Some(Err(ReadFailed::Quic(error))),
         }
         self.check(Step::More)
     }
 
-    fn count(&mut self, pieces: usize, bytes: usize) {
+    fn add(&mut self, chunks: usize, bytes: usize) {
         if self.ahead.len() == bytes {
-            (self.bytes, self.count) = (0, 0);
+            (self.bytes, self.chunks) = (0, 0);
         }
         self.bytes += bytes;
-        self.count += pieces;
+        self.chunks += chunks;
         self.full = self.ahead.len() >= READ_AHEAD;
     }
 
-    /// Gives up the stream when it costs too much.
+    /// Gives up the stream if it holds too much.
     fn check(&mut self, step: Step) -> Step {
-        let waiting = self.pieces.waiting();
-        let is_small = self.full && self.bytes / self.count < BULK_PIECE;
-        let has_share = self.share.set(self.ahead.len() + waiting);
-        if !is_small && waiting <= WAITING && has_share {
+        let waiting = self.reader.out_of_order_cost();
+        let is_small = self.full && self.bytes / self.chunks < BULK_CHUNK;
+        let fits_budget = self.reservation.resize(self.ahead.len() + waiting);
+        if !is_small && waiting <= MAX_OUT_OF_ORDER && fits_budget {
             return step;
         }
-        if !has_share {
-            // Given up at once, so that the streams beside it can stay.
+        if !fits_budget {
+            // Freed at once, so that the peer's other streams can go on.
             self.ahead = BytesMut::new();
         }
         self.end = Some(Err(ReadFailed::Overrun));
-        let _ = self.pieces.stop(Code::OVERLOADED);
-        self.share.shrink_to(self.ahead.len());
+        let _ = self.reader.stop(Code::OVERLOADED);
+        self.reservation.shrink_to(self.ahead.len());
         Step::Ended
     }
 
-    fn take(&mut self, buf: &mut ReadBuf<'_>) {
+    fn drain(&mut self, buf: &mut ReadBuf<'_>) {
         let len = self.ahead.len().min(buf.remaining());
         buf.put_slice(&self.ahead[..len]);
         self.ahead.advance(len);
         if self.ahead.is_empty() {
-            // Gives the memory back.
+            // Frees the memory.
             self.ahead = BytesMut::new();
         }
-        self.share.shrink_to(self.ahead.len() + self.pieces.waiting());
+        self.reservation.shrink_to(self.ahead.len() + self.reader.out_of_order_cost());
     }
 }
