@@ -54,7 +54,7 @@ pub use self::{
     codes::Code,
     connecting::Connecting,
     connector::IrohConnector,
-    error::{ConnectError, LinkLost},
+    error::{ConnectError, LinkLost, SessionError},
     incoming::{IncomingLimits, IrohHandler, IrohIncoming},
     link::{Link, LinkStats},
     lost_link::{LostLink, LostLinkBody, LostLinkFuture, LostLinkLayer},

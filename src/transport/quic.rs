@@ -1,6 +1,6 @@
 //! The QUIC settings that the transport is measured with.
 
-use std::{error::Error, fmt, str::FromStr, sync::Arc, time::Duration};
+use std::{str::FromStr, sync::Arc, time::Duration};
 
 use iroh::endpoint::{IdleTimeout, QuicTransportConfig, QuicTransportConfigBuilder, VarInt};
 use noq_proto::congestion::{Bbr3Config, ControllerFactory, CubicConfig};
@@ -78,16 +78,9 @@ impl FromStr for CongestionControl {
 }
 
 /// A name that is not a valid [`CongestionControl`].
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{0:?} is not a valid congestion control; there are by-path, cubic and bbr3")]
 pub struct InvalidCongestionControl(String);
-
-impl fmt::Display for InvalidCongestionControl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?} is no congestion control; there are by-path, cubic and bbr3", self.0)
-    }
-}
-
-impl Error for InvalidCongestionControl {}
 
 /// Returns the QUIC settings for an endpoint that carries gRPC, for `iroh::endpoint::Builder::transport_config`.
 ///

@@ -14,7 +14,7 @@ use std::{
     time::Duration,
 };
 
-use iroh::endpoint::{ReadError, RecvStream, SendStream, StoppedError, VarInt, WriteError};
+use iroh::endpoint::{ConnectionError, ReadError, RecvStream, SendStream, StoppedError, VarInt, WriteError};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     sync::OwnedSemaphorePermit,
@@ -26,7 +26,7 @@ use self::{
     read_ahead::{ReadAhead, ReadFailed},
     write_buffer::{Stopped, WriteBuffer},
 };
-use super::{Code, Link, PeerInfo};
+use super::{Code, Link, PeerInfo, SessionError};
 
 /// A QUIC bi-stream that reads and writes like a socket.
 ///
@@ -115,32 +115,27 @@ impl IrohStream {
         }
     }
 
-    fn aborted(&self, code: VarInt) -> io::Error {
-        let peer = self.link.peer().fmt_short();
-        let cause = match Code::from_wire(code) {
-            Some(code) => code.to_string(),
-            None => format!("code {code}"),
-        };
-        io::Error::new(io::ErrorKind::ConnectionReset, format!("session with {peer} ended by the peer: {cause}"))
+    fn ended_by_peer(&self, code: VarInt) -> io::Error {
+        SessionError::ended_by_peer(self.link.peer(), code).into()
     }
 
-    fn read_failed(&self, failed: ReadFailed) -> io::Error {
+    fn link_lost(&self, reason: ConnectionError) -> io::Error {
+        SessionError::from(self.link.lost(reason)).into()
+    }
+
+    fn read_error(&self, failed: ReadFailed) -> io::Error {
         match failed {
-            ReadFailed::Quic(ReadError::Reset(code)) => self.aborted(code),
-            ReadFailed::Quic(ReadError::ConnectionLost(reason)) => self.link.lost(reason).into_io(),
+            ReadFailed::Quic(ReadError::Reset(code)) => self.ended_by_peer(code),
+            ReadFailed::Quic(ReadError::ConnectionLost(reason)) => self.link_lost(reason),
             ReadFailed::Quic(error) => error.into(),
-            ReadFailed::Overrun => {
-                let peer = self.link.peer().fmt_short();
-                let text = format!("session with {peer} ended by this side: too much of it was left unread");
-                io::Error::new(io::ErrorKind::ConnectionAborted, text)
-            }
+            ReadFailed::Overrun => SessionError::unread(self.link.peer()).into(),
         }
     }
 
-    fn write_failed(&self, error: WriteError) -> io::Error {
+    fn write_error(&self, error: WriteError) -> io::Error {
         match error {
-            WriteError::Stopped(code) => self.aborted(code),
-            WriteError::ConnectionLost(reason) => self.link.lost(reason).into_io(),
+            WriteError::Stopped(code) => self.ended_by_peer(code),
+            WriteError::ConnectionLost(reason) => self.link_lost(reason),
             WriteError::ClosedStream | WriteError::ZeroRttRejected => error.into(),
         }
     }
@@ -148,8 +143,8 @@ impl IrohStream {
     fn acknowledged(&self, outcome: Result<Option<VarInt>, StoppedError>) -> io::Result<()> {
         match outcome {
             Ok(None) => Ok(()),
-            Ok(Some(code)) => Err(self.aborted(code)),
-            Err(StoppedError::ConnectionLost(reason)) => Err(self.link.lost(reason).into_io()),
+            Ok(Some(code)) => Err(self.ended_by_peer(code)),
+            Err(StoppedError::ConnectionLost(reason)) => Err(self.link_lost(reason)),
             Err(error @ StoppedError::ZeroRttRejected) => Err(error.into()),
         }
     }
@@ -169,7 +164,7 @@ impl AsyncRead for IrohStream {
         }
         // A reader waits for a response to what it wrote.
         if let Poll::Ready(Err(error)) = this.send.poll_before_read(cx) {
-            return Poll::Ready(Err(this.write_failed(error)));
+            return Poll::Ready(Err(this.write_error(error)));
         }
         let filled = buf.filled().len();
         match ready!(this.recv.poll_read(cx, buf)) {
@@ -179,7 +174,7 @@ impl AsyncRead for IrohStream {
                 }
                 Poll::Ready(Ok(()))
             }
-            Err(failed) => Poll::Ready(Err(this.read_failed(failed))),
+            Err(failed) => Poll::Ready(Err(this.read_error(failed))),
         }
     }
 }
@@ -196,7 +191,7 @@ impl AsyncWrite for IrohStream {
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let written = ready!(this.send.poll_write(cx, bufs));
-        Poll::Ready(written.map_err(|error| this.write_failed(error)))
+        Poll::Ready(written.map_err(|error| this.write_error(error)))
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -206,7 +201,7 @@ impl AsyncWrite for IrohStream {
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         let flushed = ready!(this.send.poll_flush(cx));
-        Poll::Ready(flushed.map_err(|error| this.write_failed(error)))
+        Poll::Ready(flushed.map_err(|error| this.write_error(error)))
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
