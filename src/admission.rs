@@ -39,7 +39,7 @@ use crate::{
     call::inbound,
     hop::chain,
     report::Strangers,
-    transport::{self, Code, Seldom},
+    transport::{self, Code, RateLimit},
 };
 
 /// Invitations looked up at once: each reads the roster. Further ones wait.
@@ -68,7 +68,7 @@ struct Enrolments {
     presenters: Presenters,
     lookups: Semaphore,
     refused: Strangers,
-    trouble: Seldom,
+    trouble: RateLimit,
 }
 
 impl Admission {
@@ -85,7 +85,7 @@ impl Admission {
             presenters: Presenters::default(),
             lookups: Semaphore::new(MAX_LOOKUPS),
             refused: Strangers::default(),
-            trouble: Seldom::default(),
+            trouble: RateLimit::default(),
         };
         Self { enrolments: Some(Arc::new(enrolments)), ..self }
     }
@@ -137,7 +137,7 @@ impl Admission {
         self.links.remember_incoming(connection, self.access.apis(peer));
         if self.access.list().admits(peer) == Verdict::Allowed {
             self.audit.tell(peer, name, Event::Link, Outcome::Allowed);
-            transport::widen(connection);
+            transport::raise_receive_window(connection);
             return AfterHandshakeOutcome::Accept;
         }
         self.strangers.notice(peer, || {
@@ -180,7 +180,7 @@ impl Admission {
             }
             Ok(Ok(Err(reason))) => Err(Refused::NotInvited(reason)),
             Ok(Err(error)) => {
-                enrolments.trouble.tell(|| error!("an invitation could not be taken: {}", chain(&error)));
+                enrolments.trouble.run(|| error!("an invitation could not be taken: {}", chain(&error)));
                 Err(Refused::NotNow("the other side cannot use its roster; the invitation was not used"))
             }
             Err(_) => Err(Refused::NotNow(STOPPING)),
@@ -212,7 +212,7 @@ impl EndpointHooks for Admission {
         match &self.enrolments {
             _ if connection.side() == Side::Client => {
                 self.links.remember_outgoing(connection);
-                transport::widen(connection);
+                transport::raise_receive_window(connection);
                 AfterHandshakeOutcome::Accept
             }
             Some(enrolments) if connection.alpn() == enrolments.alpn => self.enrol(enrolments, connection).await,

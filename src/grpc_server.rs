@@ -43,7 +43,7 @@ use crate::{
     hop::{self, chain, settings},
     protocol::{Failure, Wire},
     tls::LocalTls,
-    transport::{Code, IrohIncoming, IrohStream, Seldom},
+    transport::{Code, IrohIncoming, IrohStream, RateLimit},
     tunnel::Tunnel,
 };
 
@@ -80,12 +80,12 @@ pub(crate) async fn serve_local(listener: TcpListener, takes: Takes, tunnel: Tun
         redelivery: Redelivery::outbound(),
         takes,
         stop: stop.clone(),
-        warnings: Arc::new(Seldom::every(WARNING_INTERVAL)),
+        warnings: Arc::new(RateLimit::every(WARNING_INTERVAL)),
     };
     let graceful = GracefulShutdown::new();
     let free = Arc::new(Semaphore::new(MAX_LOCAL_CONNECTIONS));
     let mut connections = JoinSet::new();
-    let (crowded, starved) = (Seldom::every(WARNING_INTERVAL), Seldom::default());
+    let (crowded, starved) = (RateLimit::every(WARNING_INTERVAL), RateLimit::default());
     let mut reserve = Reserve::new();
     loop {
         let accepted = tokio::select! {
@@ -97,7 +97,7 @@ pub(crate) async fn serve_local(listener: TcpListener, takes: Takes, tunnel: Tun
             Ok((socket, from)) => {
                 // Closed at once rather than kept waiting: a silent socket makes a SuperNode hang.
                 let Ok(permit) = Arc::clone(&free).try_acquire_owned() else {
-                    crowded.tell(|| warn!(%from, limit = MAX_LOCAL_CONNECTIONS, "local connection refused: too many"));
+                    crowded.run(|| warn!(%from, limit = MAX_LOCAL_CONNECTIONS, "local connection refused: too many"));
                     continue;
                 };
                 let connection = port.clone().serve_socket(socket, from, graceful.watcher());
@@ -110,7 +110,7 @@ pub(crate) async fn serve_local(listener: TcpListener, takes: Takes, tunnel: Tun
             Err(error) if error.kind() == ErrorKind::ConnectionAborted => {}
             Err(error) => {
                 let closed = reserve.turn_away(&listener);
-                starved.tell(|| warn!(%error, closed, "cannot accept local connections"));
+                starved.run(|| warn!(%error, closed, "cannot accept local connections"));
                 sleep(ACCEPT_PAUSE).await;
             }
         }
@@ -127,7 +127,7 @@ struct LocalPort {
     redelivery: Redelivery,
     takes: Takes,
     stop: CancellationToken,
-    warnings: Arc<Seldom>,
+    warnings: Arc<RateLimit>,
 }
 
 impl LocalPort {
@@ -179,7 +179,7 @@ impl LocalPort {
     }
 
     fn warn_of(&self, from: SocketAddr, problem: impl fmt::Display) {
-        if self.warnings.is_due() {
+        if self.warnings.allow() {
             warn!(%from, "{problem}");
         } else {
             debug!(%from, "{problem}");

@@ -27,7 +27,7 @@ use tracing::{debug, warn};
 
 use crate::{
     protocol::{BoxError, Failure, Status, Wire},
-    transport::Seldom,
+    transport::RateLimit,
 };
 
 /// A body on its way through.
@@ -137,8 +137,8 @@ fn detach(headers: &mut HeaderMap) {
 /// Tells the operator of a response that broke, in so far as that is news: a caller's own deadline is none, and whoever
 /// breaks one after the other fills no disk.
 fn tell(failure: &Failure) {
-    static BROKEN: Seldom = Seldom::every(Duration::from_secs(1));
-    if failure.status() != Status::DEADLINE_EXCEEDED && BROKEN.is_due() {
+    static BROKEN: RateLimit = RateLimit::every(Duration::from_secs(1));
+    if failure.status() != Status::DEADLINE_EXCEEDED && BROKEN.allow() {
         warn!("{failure}");
     } else {
         debug!("{failure}");

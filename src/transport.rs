@@ -1,9 +1,9 @@
-//! tonic over iroh: HTTP/2 spoken straight over QUIC, dialled by public key.
+//! tonic over iroh: HTTP/2 directly over QUIC, between endpoints that are dialled by public key.
 //!
-//! A client plugs [`IrohConnector`] into `tonic::transport::Endpoint::connect_with_connector`, a server feeds
-//! [`IrohIncoming`] to `tonic::transport::Server::serve_with_incoming`. Both yield [`IrohStream`], one QUIC
-//! bi-stream, which carries one HTTP/2 session. [`LostLinkLayer`] around a client turns a link that died into
-//! `UNAVAILABLE` with the reason.
+//! A client passes an [`IrohConnector`] to `tonic::transport::Endpoint::connect_with_connector`, a server passes an
+//! [`IrohIncoming`] to `tonic::transport::Server::serve_with_incoming`. Both produce [`IrohStream`]s: QUIC bi-streams, each
+//! of which carries one HTTP/2 session. [`LostLinkLayer`] around a client turns the loss of a link into `UNAVAILABLE` with
+//! the reason.
 //!
 //! ```text
 //! tonic Channel ─► IrohConnector ─► Pool ─► Link (one QUIC connection per peer and ALPN)
@@ -33,40 +33,30 @@
 //! # Ok(()) }
 //! ```
 
-mod budget;
 mod codes;
 mod congestion;
 mod connecting;
 mod connector;
 mod error;
-mod handler;
 mod incoming;
-mod limits;
 mod link;
 mod lost_link;
-mod outgoing;
-#[cfg(feature = "funnel")]
-mod owing;
 mod peer_info;
-mod pieces;
-mod places;
 mod pool;
 mod quic;
-mod read_ahead;
-mod seldom;
+mod rate_limit;
+#[cfg(feature = "funnel")]
+mod silence;
 mod stream;
 mod target;
-mod urgency;
 
 pub use self::{
     codes::Code,
     connecting::Connecting,
     connector::IrohConnector,
-    error::{ConnectError, LinkLost},
-    handler::IrohHandler,
-    incoming::IrohIncoming,
-    limits::IncomingLimits,
-    link::{Link, Traffic},
+    error::{ConnectError, LinkLost, SessionError},
+    incoming::{IncomingLimits, IrohHandler, IrohIncoming},
+    link::{Link, LinkStats},
     lost_link::{LostLink, LostLinkBody, LostLinkFuture, LostLinkLayer},
     peer_info::{Path, PeerInfo},
     quic::{CongestionControl, IDLE_TIMEOUT, InvalidCongestionControl, quic_config, quic_config_with},
@@ -75,7 +65,7 @@ pub use self::{
 };
 #[cfg(feature = "funnel")]
 pub(crate) use self::{
-    owing::Owing,
-    quic::{sessions_only, widen},
-    seldom::Seldom,
+    quic::{raise_receive_window, untrusted_peer_config},
+    rate_limit::RateLimit,
+    silence::SilenceTimer,
 };

@@ -16,7 +16,7 @@ use super::Access;
 use crate::{
     call::inbound,
     protocol::ApiSet,
-    transport::{Code, Owing, Path, Traffic},
+    transport::{Code, LinkStats, Path, SilenceTimer},
 };
 
 /// Between two looks at whether peers have fallen silent.
@@ -36,7 +36,7 @@ struct Known {
     number: u64,
     link: WeakConnectionHandle,
     direction: Direction,
-    owing: Owing,
+    silence: SilenceTimer,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -127,8 +127,8 @@ impl Links {
         open.links.retain(|known| known.link.upgrade().is_some_and(|link| link.close_reason().is_none()));
         open.came += 1;
         let number = open.came;
-        let owing = Owing::of(Traffic::of(connection), TICK);
-        open.links.push(Known { number, link: connection.weak_handle(), direction, owing });
+        let silence = SilenceTimer::new(LinkStats::of(connection), TICK);
+        open.links.push(Known { number, link: connection.weak_handle(), direction, silence });
     }
 
     fn open(&self) -> MutexGuard<'_, Open> {
@@ -141,8 +141,8 @@ impl Known {
     fn listen(&mut self) -> Option<(Connection, bool)> {
         let Direction::Incoming(_) = self.direction else { return None };
         let link = self.link.upgrade()?;
-        self.owing.look(Traffic::of(&link));
-        Some((link, self.owing.is_lost()))
+        self.silence.sample(LinkStats::of(&link));
+        Some((link, self.silence.is_expired()))
     }
 }
 

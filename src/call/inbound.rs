@@ -27,7 +27,7 @@ use crate::{
     config::Exposed,
     hop::{self, Body, Received},
     protocol::{Api, Failure, FlowerError, MAX_ERROR_BODY, Method, Route, Status, Translation, Wire},
-    transport::Seldom,
+    transport::RateLimit,
     tunnel::{ApiReport, Hello, WireReport},
     upstream::{Probe, Upstream, UpstreamClient, UpstreamState, Upstreams},
 };
@@ -56,7 +56,7 @@ struct Shared {
     probe: Probe,
     redelivery: Redelivery,
     news: Mutex<HashSet<(Api, String)>>,
-    warnings: Mutex<HashMap<Api, Seldom>>,
+    warnings: Mutex<HashMap<Api, RateLimit>>,
 }
 
 impl Inbound {
@@ -215,7 +215,7 @@ impl Inbound {
     /// Tells of an error that the caller's wire has no status for, once in a while.
     fn warn_of(&self, api: Api, unmatched: &str) {
         let mut warnings = self.shared.warnings.lock().unwrap_or_else(PoisonError::into_inner);
-        warnings.entry(api).or_insert_with(|| Seldom::every(WARNING_INTERVAL)).tell(|| {
+        warnings.entry(api).or_insert_with(|| RateLimit::every(WARNING_INTERVAL)).run(|| {
             warn!(%api, "the caller's wire has no status like {unmatched}; one stands for it that does least harm");
         });
     }

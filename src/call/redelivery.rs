@@ -260,7 +260,7 @@ impl Once {
                 }
                 if !is_asked_for {
                     let objects = objects(asked.fields)?;
-                    self.kept.told.tell(|| {
+                    self.kept.told.run(|| {
                         info!(
                             node = asked.node,
                             "a reply is known: the answer that asked for its objects did not arrive"
@@ -273,7 +273,7 @@ impl Once {
                 let (object, any) = asked.object()?;
                 let is_known = |push| self.kept.was_tried(self.peer, &push);
                 if message.is_empty() && (is_known(object) || any.is_some_and(is_known)) {
-                    self.kept.told.tell(|| {
+                    self.kept.told.run(|| {
                         info!(node = asked.node, "an object is stored: the answer that said so did not arrive");
                     });
                     return Some(Bytes::from_static(STORED));

@@ -27,7 +27,7 @@ pub(crate) async fn bind_endpoint(config: &FunnelConfig, admission: Admission) -
     let mut builder = Endpoint::builder(presets::Minimal)
         .relay_mode(config.relay_mode.clone())
         .ca_tls_config(config.relay_authorities.tls_config())
-        .transport_config(transport::sessions_only(config.congestion_control))
+        .transport_config(transport::untrusted_peer_config(config.congestion_control))
         .hooks(admission);
     if config.relay_mode == RelayMode::Disabled {
         // Nothing outside is asked, the home router's port mapping included.

@@ -18,7 +18,7 @@ use crate::{
     },
     config::{Match, RelayToken},
     report::Strangers,
-    transport::Seldom,
+    transport::RateLimit,
 };
 
 /// Connections of one client: it needs one, and those of its last starts count until they are known lost.
@@ -133,7 +133,7 @@ pub(super) struct Door {
     max_clients: NonZeroUsize,
     room: Mutex<Room>,
     strangers: Strangers,
-    full: Seldom,
+    full: RateLimit,
 }
 
 /// Who is inside, and by which roster.
@@ -155,7 +155,7 @@ struct Client {
 impl Door {
     pub(super) fn new(access: RelayAccess, roster: Roster, max_clients: NonZeroUsize) -> Self {
         let room = Mutex::new(Room { roster, ..Room::default() });
-        Self { access, max_clients, room, strangers: Strangers::default(), full: Seldom::default() }
+        Self { access, max_clients, room, strangers: Strangers::default(), full: RateLimit::default() }
     }
 
     /// Puts another roster in force. Who is inside and not let in by it is to be [`cut`](Self::cut).
@@ -225,11 +225,11 @@ impl AccessControl for Door {
             }
             Entry::Full => {
                 let max_clients = self.max_clients;
-                self.full.tell(|| warn!(%peer, max_clients, "refused: the relay has no room for more clients"));
+                self.full.run(|| warn!(%peer, max_clients, "refused: the relay has no room for more clients"));
                 "this relay has no room for more clients"
             }
             Entry::TooMany => {
-                self.full.tell(|| warn!(%peer, MAX_OF_CLIENT, "refused: this client has too many connections"));
+                self.full.run(|| warn!(%peer, MAX_OF_CLIENT, "refused: this client has too many connections"));
                 "this client has too many connections here"
             }
             Entry::Refused(reason) => {

@@ -22,7 +22,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::{debug, warn};
 
 use super::access::Door;
-use crate::transport::Seldom;
+use crate::transport::RateLimit;
 
 /// Each is done after a few round trips. Past that, newcomers wait in the system's queue.
 pub(super) const MAX_ARRIVING: usize = 128;
@@ -67,7 +67,7 @@ impl Arrivals {
     /// Lets them in, for ever.
     pub(super) async fn accept(self, listener: TcpListener) -> Infallible {
         let places = Arc::new(Semaphore::new(MAX_ARRIVING));
-        let (mut arriving, trouble) = (JoinSet::new(), Seldom::default());
+        let (mut arriving, trouble) = (JoinSet::new(), RateLimit::default());
         loop {
             let place = Arc::clone(&places).acquire_owned().await.expect("nobody closes it");
             let accepted = tokio::select! {
@@ -79,7 +79,7 @@ impl Arrivals {
                     arriving.spawn(self.clone().settle(stream, place));
                 }
                 Err(error) => {
-                    trouble.tell(|| warn!(%error, "no connection can be accepted; it is tried again"));
+                    trouble.run(|| warn!(%error, "no connection can be accepted; it is tried again"));
                     sleep(PAUSE).await;
                 }
             }

@@ -1,22 +1,22 @@
-//! The codes with which links are closed and streams are reset.
+//! The codes that links are closed with and streams are reset with.
 
 use std::fmt;
 
 use iroh::endpoint::VarInt;
 
-/// Why this side closed a link or reset a stream, as the peer reads it.
+/// Why one side closed a link or reset a stream, as the other side receives it.
 ///
-/// The number travels in QUIC's `APPLICATION_CLOSE`, `RESET_STREAM` and `STOP_SENDING` frames. Numbers are part
-/// of the protocol: they are never reused. Codes of other programs are kept as they came.
+/// The number is carried in QUIC's `CONNECTION_CLOSE`, `RESET_STREAM` and `STOP_SENDING` frames. Numbers are part of the
+/// protocol and are never reused. Unknown codes, of other programs, are kept as received.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Code(u32);
 
 impl Code {
-    /// The last user of a link let go of it; nothing was in flight.
+    /// The last user of a link dropped it; nothing was in flight.
     pub const DONE: Self = Self(0);
-    /// The process is stopping and its calls were given their time.
+    /// The process is stopping, and its calls had time to finish.
     pub const SHUTDOWN: Self = Self(1);
-    /// A limit was reached; the same attempt may succeed later.
+    /// A limit is reached; the same attempt may succeed later.
     pub const OVERLOADED: Self = Self(2);
     /// The peer is known and not admitted.
     pub const REFUSED: Self = Self(3);
@@ -24,15 +24,15 @@ impl Code {
     pub const CANCELLED: Self = Self(4);
     /// The link was opened for an ALPN that is not served here.
     pub const WRONG_ALPN: Self = Self(5);
-    /// Nothing is wrong: what the peer may do here is new, and a new link has it.
+    /// No fault: the peer's permissions have changed, and apply to a new link.
     pub const RECONNECT: Self = Self(6);
 
-    /// The code of a close or reset frame, `None` past 32 bits, which no version of this crate sends.
+    /// Converts the code of a close or reset frame; `None` above 32 bits, which no version of this crate sends.
     pub fn from_wire(code: VarInt) -> Option<Self> {
         u32::try_from(code.into_inner()).ok().map(Self)
     }
 
-    /// The code's name in logs and errors.
+    /// Returns the code's name, as logs and errors show it.
     pub fn name(self) -> &'static str {
         match self {
             Self::DONE => "done",

@@ -1,8 +1,8 @@
-//! How fast a link may send, chosen by the length of its path.
+//! Congestion control chosen by the length of the path.
 //!
-//! Cubic, QUIC's usual controller, takes every lost packet for a sign of congestion, and stands still on a long path
-//! that loses one in a thousand. So a path is driven by a [`Model`] of what it delivers, until a round trip shows that
-//! it is short: there, packets are lost to full buffers only, and Cubic costs less.
+//! Cubic, QUIC's usual controller, takes every lost packet for a sign of congestion, and stalls on a long path that loses
+//! one packet in a thousand. So a path is controlled by a [`Model`] of what it delivers, until a measured round trip shows
+//! that it is short: on short paths packets are lost only to full buffers, and Cubic costs less CPU time.
 
 mod model;
 #[cfg(test)]
@@ -21,10 +21,10 @@ use noq_proto::{
 
 use self::model::Model;
 
-/// A path with a shorter round trip than this is short: the same machine, the same rack.
+/// A path is short if its round-trip time is below this: the same machine, or the same rack.
 const SHORT_PATH: Duration = Duration::from_millis(1);
 
-/// Makes the controller of each path.
+/// Creates the controller of each path.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ByPath;
 
@@ -40,7 +40,7 @@ enum PathController {
     Short(Cubic),
 }
 
-/// Cubic, from where the model has come to.
+/// Creates a Cubic controller that continues from the model's window.
 fn cubic(now: Instant, model: &Model) -> Cubic {
     let mut config = CubicConfig::default();
     config.initial_window(model.window());

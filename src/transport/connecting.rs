@@ -1,4 +1,4 @@
-//! The connector's future.
+//! The future that a connector returns.
 
 use std::{
     fmt,
@@ -15,7 +15,7 @@ type Opening = Pin<Box<dyn Future<Output = Result<IrohStream, ConnectError>> + S
 /// A stream being opened by an [`IrohConnector`](super::IrohConnector).
 ///
 /// # Cancel safety
-/// Dropping it opens nothing. A dial that others wait for goes on for them.
+/// Dropping it opens no stream. A dial that other callers wait for goes on.
 #[must_use = "futures do nothing unless awaited"]
 pub struct Connecting(Opening);
 

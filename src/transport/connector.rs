@@ -17,15 +17,15 @@ use super::{
     target,
 };
 
-/// A `tower::Service<Uri>` that opens streams to iroh peers, for
-/// `tonic::transport::Endpoint::connect_with_connector` and its `_lazy` form.
+/// A `tower::Service<Uri>` that opens streams to iroh peers, for `tonic::transport::Endpoint::connect_with_connector` and
+/// `connect_with_connector_lazy`.
 ///
-/// `iroh://<endpoint id>` and `http://<endpoint id>` name the peer. Its addresses come from [`add_peer`] or from
-/// the endpoint's address lookup.
+/// The URI names the peer, as `iroh://<endpoint id>` or `http://<endpoint id>`. Its addresses come from [`add_peer`] or
+/// from the endpoint's address lookup.
 ///
-/// All clones share one link per peer. A link is dialled once, however many callers wait for it; when it is dead,
-/// the next call dials anew. After a failed dial, calls fail at once with the same error until a jittered backoff
-/// (0.2 s doubling to 5 s) has passed. Links stay open as long as a clone of the connector or a stream lives.
+/// All clones share one link per peer. A link is dialled once, however many callers wait for it; when it is dead, the next
+/// call dials again. After a failed dial, calls fail at once with the same error until a backoff has passed: 0.2 s, doubled
+/// with each failure up to 5 s, with jitter. A link stays open as long as a clone of the connector or a stream on it lives.
 ///
 /// [`add_peer`]: IrohConnector::add_peer
 #[derive(Clone, Debug)]
@@ -34,71 +34,71 @@ pub struct IrohConnector {
 }
 
 impl IrohConnector {
-    /// A connector that dials from `endpoint` for `alpn`, and gives a dial 10 s.
+    /// Creates a connector that dials from `endpoint` for `alpn`, with 10 s per dial.
     pub fn new(endpoint: Endpoint, alpn: impl Into<Vec<u8>>) -> Self {
         Self::with_dial_timeout(endpoint, alpn, DIAL_TIMEOUT)
     }
 
-    /// A connector that gives a dial `dial_timeout`.
+    /// Creates a connector with `dial_timeout` per dial.
     ///
-    /// Shorten it where a caller rather tries elsewhere; a dial through a relay takes about four round trips.
-    /// The endpoint's idle timeout bounds a dial too.
+    /// Choose a shorter timeout if the caller has other peers to try; a dial through a relay takes about four round trips.
+    /// The endpoint's idle timeout limits a dial too.
     pub fn with_dial_timeout(endpoint: Endpoint, alpn: impl Into<Vec<u8>>, dial_timeout: Duration) -> Self {
         Self { pool: Arc::new(Pool::new(endpoint, alpn.into(), dial_timeout)) }
     }
 
-    /// Makes the addresses of a peer known, for instance those of a ticket. Replaces what was given before.
+    /// Sets the addresses of a peer, for instance those of a ticket. They replace those set before, and end a backoff.
     pub fn add_peer(&self, addr: impl Into<EndpointAddr>) {
         self.pool.add_peer(addr.into());
     }
 
-    /// The link to `peer`, dialled if there is none.
+    /// Returns the link to `peer`, dialling it if there is none.
     ///
     /// # Errors
-    /// [`ConnectError`], the same one for all who wait for this dial.
+    /// [`ConnectError`] if the dial fails, the same one for all callers that wait for it.
     ///
     /// # Cancel safety
-    /// Dropping the future leaves the dial to the others who wait for it; with none left, the dial ends.
+    /// Dropping the future leaves the dial to the other callers that wait for it. If there are none, the dial ends.
     pub async fn link(&self, peer: EndpointId) -> Result<Link, ConnectError> {
         self.pool.link(peer).await
     }
 
-    /// Another link to `peer`, beside one that may be open, dialled within `patience`. The others go on using the open one
-    /// until the new one is [`adopt`](Self::adopt)ed.
+    /// Dials another link to `peer` within `timeout`, beside one that may be open. Callers go on using the open one until the
+    /// new one is [`adopt`](Self::adopt)ed.
     ///
-    /// For whoever doubts that the open link still leads to its peer.
+    /// It serves a caller that doubts whether the open link still reaches its peer.
     ///
     /// # Errors
-    /// As [`link`](Self::link), without its backoff.
+    /// [`ConnectError`] if the dial fails. There is no backoff.
     ///
     /// # Cancel safety
     /// Dropping the future ends the dial.
-    pub async fn dial(&self, peer: EndpointId, patience: Duration) -> Result<Link, ConnectError> {
-        self.pool.dial(self.pool.addr(peer), patience).await
+    pub async fn dial(&self, peer: EndpointId, timeout: Duration) -> Result<Link, ConnectError> {
+        self.pool.dial(self.pool.addr(peer), timeout).await
     }
 
-    /// Makes `link` the one that is handed out for its peer. The one before it stays open for the streams on it.
+    /// Makes `link` the one that callers get for its peer. The previous one stays open for the streams on it.
     pub fn adopt(&self, link: Link) {
         self.pool.adopt(link);
     }
 
-    /// The link to `peer` if one is open. Dials nothing.
+    /// Returns the link to `peer` if one is open. Does not dial.
     pub fn open_link(&self, peer: EndpointId) -> Option<Link> {
         self.pool.open_link(peer)
     }
 
-    /// Opens a stream to `peer`, over the link that is there or a new one.
+    /// Opens a stream to `peer`, over the open link or a new one.
     ///
     /// # Errors
-    /// As [`link`](Self::link).
+    /// [`ConnectError`] if there is no link and the dial fails, or if the peer closes the new link at once.
     ///
     /// # Cancel safety
-    /// As [`link`](Self::link); no stream is opened.
+    /// As [`link`](Self::link). No stream is opened.
     pub async fn open(&self, peer: EndpointId) -> Result<IrohStream, ConnectError> {
         let link = self.pool.link(peer).await?;
         match link.open().await {
             Ok(stream) => Ok(stream),
-            // The link died unnoticed since it was last used: one new dial answers for it.
+            // The link was lost since it was last used: dial once more.
             Err(_) => Ok(self.pool.link(peer).await?.open().await?),
         }
     }

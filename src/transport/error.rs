@@ -1,23 +1,27 @@
-//! Why a peer could not be reached, and why a link ended.
+//! Why a peer could not be reached, and why a session or a link ended.
 
 use std::{borrow::Cow, error::Error, fmt, io, sync::Arc, time::Duration};
 
 use iroh::{
     EndpointId,
-    endpoint::{self, ConnectWithOptsError, ConnectingError, ConnectionError, TransportErrorCode},
+    endpoint::{self, ConnectWithOptsError, ConnectingError, ConnectionError, TransportErrorCode, VarInt},
 };
 
 use super::{Code, InvalidTarget};
 
 /// TLS alert `no_application_protocol` (RFC 7301) as a QUIC error code.
 const NO_APPLICATION_PROTOCOL: u8 = 120;
-/// TLS alert `unknown_ca` (RFC 8446): what rustls sends when the certificate is another key's.
+/// TLS alert `unknown_ca` (RFC 8446): what rustls sends when the certificate belongs to another key.
 const UNKNOWN_CA: u8 = 48;
 
 /// A link that is closed or lost, with the reason.
-#[derive(Clone, Debug)]
+///
+/// Its `source` is QUIC's [`ConnectionError`].
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("link to {} lost: {}", .peer.fmt_short(), Reason(.reason))]
 pub struct LinkLost {
     peer: EndpointId,
+    #[source]
     reason: ConnectionError,
 }
 
@@ -26,57 +30,63 @@ impl LinkLost {
         Self { peer, reason }
     }
 
-    /// The peer at the other end.
+    /// Returns the peer at the other end.
     pub fn peer(&self) -> EndpointId {
         self.peer
     }
 
-    /// The code with which the peer closed the link, `None` when nobody closed it.
+    /// Returns the code with which the peer closed the link; `None` if it did not close it, or with an unknown kind of code.
     pub fn code(&self) -> Option<Code> {
-        match &self.reason {
+        Reason(&self.reason).code()
+    }
+
+    /// Returns the reason that the peer gave when it closed the link: one line, without control characters.
+    pub fn peer_reason(&self) -> Option<Cow<'_, str>> {
+        Reason(&self.reason).text()
+    }
+
+    /// Returns whether the link was lost because the peer fell silent.
+    pub fn is_timeout(&self) -> bool {
+        matches!(self.reason, ConnectionError::TimedOut)
+    }
+
+    fn io_kind(&self) -> io::ErrorKind {
+        match self.reason {
+            ConnectionError::TimedOut => io::ErrorKind::TimedOut,
+            ConnectionError::LocallyClosed => io::ErrorKind::NotConnected,
+            _ => io::ErrorKind::ConnectionReset,
+        }
+    }
+}
+
+/// Shows why a link ended, as a part of a sentence.
+struct Reason<'a>(&'a ConnectionError);
+
+impl<'a> Reason<'a> {
+    fn code(&self) -> Option<Code> {
+        match self.0 {
             ConnectionError::ApplicationClosed(close) => Code::from_wire(close.error_code),
             _ => None,
         }
     }
 
-    /// What the peer said when it closed the link: one line, without control characters.
-    pub fn peer_reason(&self) -> Option<Cow<'_, str>> {
-        match &self.reason {
+    fn text(&self) -> Option<Cow<'a, str>> {
+        match self.0 {
             ConnectionError::ApplicationClosed(close) if !close.reason.is_empty() => {
                 Some(in_one_line(String::from_utf8_lossy(&close.reason)))
             }
             _ => None,
         }
     }
-
-    pub(super) fn into_io(self) -> io::Error {
-        let kind = match self.reason {
-            ConnectionError::TimedOut => io::ErrorKind::TimedOut,
-            ConnectionError::LocallyClosed => io::ErrorKind::NotConnected,
-            _ => io::ErrorKind::ConnectionReset,
-        };
-        io::Error::new(kind, self)
-    }
 }
 
-/// A peer's words end in logs and on terminals.
-fn in_one_line(said: Cow<'_, str>) -> Cow<'_, str> {
-    if said.contains(char::is_control) { said.replace(char::is_control, " ").into() } else { said }
-}
-
-impl fmt::Display for LinkLost {
+impl fmt::Display for Reason<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "link to {} lost: ", self.peer.fmt_short())?;
-        match &self.reason {
+        match self.0 {
             ConnectionError::ApplicationClosed(_) => {
-                match self.code() {
-                    Some(code) => write!(f, "closed by the peer: {code}")?,
-                    None => f.write_str("closed by the peer")?,
-                }
-                match self.peer_reason() {
-                    Some(reason) => write!(f, ": {reason}"),
-                    None => Ok(()),
-                }
+                f.write_str("closed by the peer")?;
+                self.code().map_or(Ok(()), |code| write!(f, ": {code}"))?;
+                self.text().map_or(Ok(()), |text| write!(f, ": {text}"))
             }
             ConnectionError::LocallyClosed => f.write_str("closed by this side"),
             ConnectionError::TimedOut => f.write_str("the peer fell silent"),
@@ -86,16 +96,97 @@ impl fmt::Display for LinkLost {
     }
 }
 
-impl Error for LinkLost {
-    fn source(&self) -> Option<&(dyn Error + 'static)> {
-        Some(&self.reason)
+/// Makes a peer's text safe for logs and terminals.
+fn in_one_line(text: Cow<'_, str>) -> Cow<'_, str> {
+    if text.contains(char::is_control) { text.replace(char::is_control, " ").into() } else { text }
+}
+
+/// A session that ended before its clean end, with the reason.
+///
+/// An [`IrohStream`](super::IrohStream) returns it inside of an [`io::Error`], where `io::Error::get_ref` finds it.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error(transparent)]
+pub struct SessionError(SessionErrorKind);
+
+#[derive(Clone, Debug, thiserror::Error)]
+enum SessionErrorKind {
+    #[error("session with {} ended by the peer: {}", .peer.fmt_short(), WireCode(*.code))]
+    EndedByPeer { peer: EndpointId, code: VarInt },
+    #[error("session with {} ended by this side: too much of it was left unread", .peer.fmt_short())]
+    Unread { peer: EndpointId },
+    #[error(transparent)]
+    Lost(LinkLost),
+}
+
+impl SessionError {
+    pub(super) fn ended_by_peer(peer: EndpointId, code: VarInt) -> Self {
+        Self(SessionErrorKind::EndedByPeer { peer, code })
+    }
+
+    pub(super) fn unread(peer: EndpointId) -> Self {
+        Self(SessionErrorKind::Unread { peer })
+    }
+
+    /// Returns the peer at the other end.
+    pub fn peer(&self) -> EndpointId {
+        match &self.0 {
+            SessionErrorKind::EndedByPeer { peer, .. } | SessionErrorKind::Unread { peer } => *peer,
+            SessionErrorKind::Lost(lost) => lost.peer(),
+        }
+    }
+
+    /// Returns the code with which the peer ended the session, or closed its link.
+    pub fn code(&self) -> Option<Code> {
+        match &self.0 {
+            SessionErrorKind::EndedByPeer { code, .. } => Code::from_wire(*code),
+            SessionErrorKind::Unread { .. } => None,
+            SessionErrorKind::Lost(lost) => lost.code(),
+        }
+    }
+
+    /// Returns the end of the link, if the session ended with it.
+    pub fn link_lost(&self) -> Option<&LinkLost> {
+        match &self.0 {
+            SessionErrorKind::Lost(lost) => Some(lost),
+            _ => None,
+        }
+    }
+}
+
+impl From<LinkLost> for SessionError {
+    fn from(lost: LinkLost) -> Self {
+        Self(SessionErrorKind::Lost(lost))
+    }
+}
+
+impl From<SessionError> for io::Error {
+    fn from(error: SessionError) -> Self {
+        let kind = match &error.0 {
+            SessionErrorKind::EndedByPeer { .. } => io::ErrorKind::ConnectionReset,
+            SessionErrorKind::Unread { .. } => io::ErrorKind::ConnectionAborted,
+            SessionErrorKind::Lost(lost) => lost.io_kind(),
+        };
+        Self::new(kind, error)
+    }
+}
+
+/// Shows a code that may be another program's.
+struct WireCode(VarInt);
+
+impl fmt::Display for WireCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match Code::from_wire(self.0) {
+            Some(code) => write!(f, "{code}"),
+            None => write!(f, "code {}", self.0),
+        }
     }
 }
 
 /// A peer that could not be reached.
 ///
 /// Its `Display` is one line that names peer and cause, since tonic shows only that of a connector's error.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, thiserror::Error)]
+#[error(transparent)]
 pub struct ConnectError(Arc<Inner>);
 
 #[derive(Debug)]
@@ -104,18 +195,45 @@ struct Inner {
     kind: Kind,
 }
 
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 enum Kind {
-    Target(InvalidTarget),
-    TimedOut { after: Option<Duration> },
+    #[error("{0}")]
+    Target(#[source] InvalidTarget),
+    #[error("no answer within {} s; is it running, and is its address current?", .after.as_secs_f32())]
+    NoAnswer { after: Duration },
+    #[error("it stopped answering during the handshake")]
+    HandshakeTimedOut,
+    #[error("it does not speak {alpn:?} (another program, or another version)")]
     WrongAlpn { alpn: String },
+    #[error("another endpoint answers at its address")]
     WrongId,
+    #[error("it refuses new links for now (too many handshakes)")]
     Busy,
-    NoAddress(endpoint::ConnectError),
+    #[error("no address of it is known; give a ticket or configure an address lookup")]
+    NoAddress(#[source] endpoint::ConnectError),
+    #[error("that is this endpoint itself")]
     SelfDial,
+    #[error("this endpoint is closed")]
     EndpointClosed,
-    Lost(LinkLost),
-    Other(endpoint::ConnectError),
+    #[error("{0}")]
+    Lost(#[source] LinkLost),
+    #[error("{0:#}")]
+    Other(#[source] endpoint::ConnectError),
+}
+
+impl fmt::Display for Inner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(peer) = self.peer {
+            write!(f, "cannot reach peer {}: ", peer.fmt_short())?;
+        }
+        write!(f, "{}", self.kind)
+    }
+}
+
+impl Error for Inner {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.kind.source()
+    }
 }
 
 impl ConnectError {
@@ -124,39 +242,49 @@ impl ConnectError {
     }
 
     pub(super) fn timed_out(peer: EndpointId, after: Duration) -> Self {
-        Self::new(peer, Kind::TimedOut { after: Some(after) })
+        Self::new(peer, Kind::NoAnswer { after })
     }
 
     pub(super) fn dial(peer: EndpointId, alpn: &[u8], error: endpoint::ConnectError) -> Self {
         Self::new(peer, Kind::of_dial(peer, alpn, error))
     }
 
-    /// The peer, unless the URI named none.
+    /// Returns the peer; `None` if the URI did not name one.
     pub fn peer(&self) -> Option<EndpointId> {
         self.0.peer
     }
 
-    /// Whether the peer did not answer in time: it is off, unreachable, or its address is out of date.
+    /// Returns whether the peer did not answer in time: it is off, unreachable, or its address is out of date.
     pub fn is_timeout(&self) -> bool {
-        matches!(self.0.kind, Kind::TimedOut { .. })
+        matches!(self.0.kind, Kind::NoAnswer { .. } | Kind::HandshakeTimedOut)
     }
 
-    /// Whether the peer answered but does not serve this ALPN.
+    /// Returns whether the peer answered but does not serve this ALPN.
     pub fn is_wrong_alpn(&self) -> bool {
         matches!(self.0.kind, Kind::WrongAlpn { .. })
     }
 
-    /// Whether another endpoint answered at the address that is known of the peer.
+    /// Returns whether another endpoint answered at the address that is known of the peer.
     pub fn is_wrong_id(&self) -> bool {
         matches!(self.0.kind, Kind::WrongId)
     }
 
-    /// Whether no address of the peer is known.
+    /// Returns whether no address of the peer is known.
     pub fn is_no_address(&self) -> bool {
         matches!(self.0.kind, Kind::NoAddress(_))
     }
 
-    /// The link's end, when the peer was reached and closed the link before a stream could be opened.
+    /// Returns whether the peer has too many handshakes in progress; a later attempt may succeed.
+    pub fn is_busy(&self) -> bool {
+        matches!(self.0.kind, Kind::Busy)
+    }
+
+    /// Returns the code with which the peer closed the link, if it was reached.
+    pub fn code(&self) -> Option<Code> {
+        self.link_lost()?.code()
+    }
+
+    /// Returns the end of the link, if the peer was reached and closed it before a stream could be opened.
     pub fn link_lost(&self) -> Option<&LinkLost> {
         match &self.0.kind {
             Kind::Lost(lost) => Some(lost),
@@ -184,7 +312,7 @@ impl Kind {
 
     fn of_lost(peer: EndpointId, alpn: &[u8], reason: &ConnectionError) -> Option<Self> {
         let code = match reason {
-            ConnectionError::TimedOut => return Some(Self::TimedOut { after: None }),
+            ConnectionError::TimedOut => return Some(Self::HandshakeTimedOut),
             ConnectionError::ApplicationClosed(_) => {
                 return Some(Self::Lost(LinkLost::new(peer, reason.clone())));
             }
@@ -211,41 +339,5 @@ impl From<InvalidTarget> for ConnectError {
 impl From<LinkLost> for ConnectError {
     fn from(lost: LinkLost) -> Self {
         Self::new(lost.peer, Kind::Lost(lost))
-    }
-}
-
-impl fmt::Display for ConnectError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(peer) = self.0.peer {
-            write!(f, "cannot reach peer {}: ", peer.fmt_short())?;
-        }
-        match &self.0.kind {
-            Kind::Target(target) => write!(f, "{target}"),
-            Kind::TimedOut { after: Some(after) } => {
-                write!(f, "no answer within {} s; is it running, and is its address current?", after.as_secs_f32())
-            }
-            Kind::TimedOut { after: None } => f.write_str("it stopped answering during the handshake"),
-            Kind::WrongAlpn { alpn } => write!(f, "it does not speak {alpn:?} (another program, or another version)"),
-            Kind::WrongId => f.write_str("another endpoint answers at its address"),
-            Kind::Busy => f.write_str("it refuses new links for now (too many handshakes)"),
-            Kind::NoAddress(_) => {
-                f.write_str("no address of it is known; give a ticket or configure an address lookup")
-            }
-            Kind::SelfDial => f.write_str("that is this endpoint itself"),
-            Kind::EndpointClosed => f.write_str("this endpoint is closed"),
-            Kind::Lost(lost) => write!(f, "{lost}"),
-            Kind::Other(error) => write!(f, "{error:#}"),
-        }
-    }
-}
-
-impl Error for ConnectError {
-    fn source(&self) -> Option<&(dyn Error + 'static)> {
-        match &self.0.kind {
-            Kind::Target(target) => Some(target),
-            Kind::Lost(lost) => Some(lost),
-            Kind::NoAddress(error) | Kind::Other(error) => Some(error),
-            _ => None,
-        }
     }
 }

@@ -1,5 +1,9 @@
 //! The server side: from an endpoint to a stream of sessions.
 
+mod handler;
+mod limits;
+mod peer_limits;
+
 use std::{
     convert::Infallible,
     pin::Pin,
@@ -20,23 +24,22 @@ use tokio::{
 use tokio_util::task::AbortOnDropHandle;
 use tracing::{Instrument, debug, debug_span, warn};
 
-use super::{
-    Code, IncomingLimits, IrohHandler, IrohStream, Link, limits,
-    places::{Place, Places},
-    seldom::Seldom,
-};
+use self::peer_limits::{LinkPermit, PeerLimits};
+pub use self::{handler::IrohHandler, limits::IncomingLimits};
+use super::{Code, IrohStream, Link, rate_limit::RateLimit};
 
-/// Sessions that were accepted and wait for the server to take them. Small: QUIC's flow control holds the rest back.
+/// Accepted sessions that may wait for the server. Few, since QUIC's flow control holds back the rest.
 const READY_SESSIONS: usize = 16;
 
-/// The sessions that peers open, for tonic's `Server::serve_with_incoming` and `_shutdown`.
+/// A stream of the sessions that peers open, for tonic's `Server::serve_with_incoming` and
+/// `serve_with_incoming_shutdown`.
 ///
-/// It yields no errors: a bad or slow peer costs its own link. It ends when the endpoint closes. Dropping it stops
-/// accepting; sessions already yielded go on, and their links close with the last of them.
+/// It yields no errors: a faulty or slow peer costs only its own link. It ends when the endpoint closes. Dropping it stops
+/// accepting; sessions already yielded go on, and a link closes with the last of its sessions.
 #[derive(Debug)]
 pub struct IrohIncoming {
     sessions: mpsc::Receiver<IrohStream>,
-    /// The accept loop; none when an iroh `Router` accepts.
+    /// The accept loop; `None` if an iroh `Router` accepts.
     _accepting: Option<AbortOnDropHandle<()>>,
 }
 
@@ -44,19 +47,19 @@ impl IrohIncoming {
     /// Accepts links for `alpn` on `endpoint`, which must have been built with that ALPN, with the default
     /// [`IncomingLimits`].
     ///
-    /// It takes every incoming connection of the endpoint; links for another ALPN are closed with
-    /// [`Code::WRONG_ALPN`]. To serve several protocols on one endpoint, use [`handler`](Self::handler).
+    /// It accepts all connections of the endpoint, and closes those for another ALPN with [`Code::WRONG_ALPN`]. To serve
+    /// several protocols on one endpoint, use [`handler`](Self::handler).
     ///
     /// # Panics
-    /// Outside a tokio runtime.
+    /// If called outside a tokio runtime.
     pub fn new(endpoint: Endpoint, alpn: impl Into<Vec<u8>>) -> Self {
         Self::with_limits(endpoint, alpn, IncomingLimits::default())
     }
 
-    /// As [`new`](Self::new), with limits of one's own.
+    /// As [`new`](Self::new), with the given limits.
     ///
     /// # Panics
-    /// Outside a tokio runtime.
+    /// If called outside a tokio runtime.
     pub fn with_limits(endpoint: Endpoint, alpn: impl Into<Vec<u8>>, limits: IncomingLimits) -> Self {
         let (sender, sessions) = mpsc::channel(READY_SESSIONS);
         let acceptor = Acceptor::new(sender, limits);
@@ -64,7 +67,7 @@ impl IrohIncoming {
         Self { sessions, _accepting: Some(AbortOnDropHandle::new(accepting)) }
     }
 
-    /// A protocol handler for an iroh `Router`, and the sessions that come through it.
+    /// Creates a protocol handler for an iroh `Router`, and the stream of the sessions that it accepts.
     pub fn handler(limits: IncomingLimits) -> (IrohHandler, Self) {
         let (sender, sessions) = mpsc::channel(READY_SESSIONS);
         (IrohHandler::new(Acceptor::new(sender, limits)), Self { sessions, _accepting: None })
@@ -81,7 +84,7 @@ impl Stream for IrohIncoming {
 
 async fn accept_links(endpoint: Endpoint, alpn: Vec<u8>, acceptor: Acceptor) {
     let alpn: Arc<[u8]> = alpn.into();
-    let handshakes = limits::places(acceptor.limits.max_handshakes);
+    let handshakes = limits::semaphore(acceptor.limits.max_handshakes);
     let mut links = JoinSet::new();
     loop {
         let incoming = tokio::select! {
@@ -91,7 +94,7 @@ async fn accept_links(endpoint: Endpoint, alpn: Vec<u8>, acceptor: Acceptor) {
         let Some(incoming) = incoming else { break };
         let is_crowded = handshakes.available_permits() <= acceptor.limits.max_handshakes / 2;
         if is_crowded && !incoming.remote_addr_validated() {
-            // It fails only for an address that was proven.
+            // Fails only for an address that has been validated.
             let _ = incoming.retry();
             continue;
         }
@@ -108,26 +111,26 @@ async fn accept_links(endpoint: Endpoint, alpn: Vec<u8>, acceptor: Acceptor) {
             }
         });
     }
-    debug!("the endpoint is closed: no more links are accepted");
+    debug!("the endpoint is closed: no further links are accepted");
 }
 
-/// Turns links into sessions, within the limits.
+/// Accepts links and their sessions, within the limits.
 #[derive(Clone, Debug)]
 pub(super) struct Acceptor {
     sessions: mpsc::Sender<IrohStream>,
     limits: IncomingLimits,
     free_links: Arc<Semaphore>,
     free_sessions: Arc<Semaphore>,
-    places: Places,
-    warnings: Arc<Seldom>,
+    peers: PeerLimits,
+    warnings: Arc<RateLimit>,
 }
 
 impl Acceptor {
     fn new(sessions: mpsc::Sender<IrohStream>, limits: IncomingLimits) -> Self {
         Self {
-            free_links: limits::places(limits.max_links),
-            free_sessions: limits::places(limits.max_sessions),
-            places: Places::default(),
+            free_links: limits::semaphore(limits.max_links),
+            free_sessions: limits::semaphore(limits.max_sessions),
+            peers: PeerLimits::default(),
             warnings: Arc::default(),
             sessions,
             limits,
@@ -143,7 +146,7 @@ impl Acceptor {
                 return None;
             }
             Err(_) => {
-                debug!(?from, "handshake took too long");
+                debug!(?from, "handshake timed out");
                 return None;
             }
         };
@@ -154,21 +157,21 @@ impl Acceptor {
         None
     }
 
-    /// Yields the sessions of one link until it ends.
+    /// Accepts the sessions of one link until it ends.
     pub(super) async fn serve(&self, connection: Connection) {
         let peer = connection.remote_id();
-        let Ok(_permit) = self.free_links.try_acquire() else {
-            self.warn(peer, "link refused: too many");
+        let Ok(_slot) = self.free_links.try_acquire() else {
+            self.warn(peer, "link refused: too many links");
             connection.close(Code::OVERLOADED.into(), b"too many links");
             return;
         };
-        let place = self.places.take(&connection, &self.limits);
-        let link = Link::sharing(connection, place.shared.budget.clone());
+        let permit = self.peers.admit(&connection, &self.limits);
+        let link = Link::with_memory_budget(connection, permit.shared.memory_budget.clone());
         let span = debug_span!("link", peer = %peer.fmt_short());
-        self.accept_sessions(link, &place).instrument(span).await;
+        self.accept_sessions(link, &permit).instrument(span).await;
     }
 
-    async fn accept_sessions(&self, link: Link, place: &Place) {
+    async fn accept_sessions(&self, link: Link, permit: &LinkPermit) {
         loop {
             let stream = tokio::select! {
                 accepted = link.accept() => match accepted {
@@ -177,19 +180,19 @@ impl Acceptor {
                 },
                 () = self.sessions.closed() => return,
             };
-            let (of_peer, of_all) = (Arc::clone(&place.shared.free_sessions), Arc::clone(&self.free_sessions));
+            let (of_peer, of_all) = (Arc::clone(&permit.shared.free_sessions), Arc::clone(&self.free_sessions));
             let (Ok(of_peer), Ok(of_all)) = (of_peer.try_acquire_owned(), of_all.try_acquire_owned()) else {
-                self.warn(link.peer(), "session refused: too many");
+                self.warn(link.peer(), "session refused: too many sessions");
                 stream.reset(Code::OVERLOADED);
                 continue;
             };
-            if self.sessions.send(stream.counted([of_peer, of_all]).for_http()).await.is_err() {
+            if self.sessions.send(stream.with_permits([of_peer, of_all]).for_http()).await.is_err() {
                 return;
             }
         }
     }
 
-    fn warn(&self, peer: EndpointId, refused: &str) {
-        self.warnings.tell(|| warn!(peer = %peer.fmt_short(), limits = ?self.limits, "{refused}"));
+    fn warn(&self, peer: EndpointId, message: &str) {
+        self.warnings.run(|| warn!(peer = %peer.fmt_short(), limits = ?self.limits, "{message}"));
     }
 }

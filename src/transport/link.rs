@@ -1,4 +1,4 @@
-//! One QUIC connection, and who keeps it open.
+//! One QUIC connection, shared by its users.
 
 use std::sync::{
     Arc,
@@ -11,39 +11,47 @@ use iroh::{
     endpoint::{Connection, ConnectionError},
 };
 
-use super::{Code, LinkLost, Path, PeerInfo, budget::Budget, stream::IrohStream, urgency::Turns};
+use super::{
+    Code, LinkLost, Path, PeerInfo,
+    stream::{BulkTurns, IrohStream, MemoryBudget},
+};
 
-/// A QUIC connection to one peer.
+/// A QUIC connection to one peer. Clones share it.
 ///
-/// It stays open while a clone of it, a stream on it or, on the dialling side, its connector lives. When the last
-/// of them is dropped it is closed with [`Code::DONE`].
+/// It stays open while a clone of it, a stream on it or, on the dialling side, its connector lives. When the last of these
+/// is dropped, the link is closed with [`Code::DONE`].
 #[derive(Clone, Debug)]
 pub struct Link(Arc<Guard>);
 
-/// What tells whether the peer answers: where `asking` grows and `received` stands still, it is silent.
+/// Counters of one link since it was opened, from which a silent peer can be told.
+///
+/// While `ack_eliciting_sent` grows and `datagrams_received` does not, the peer is silent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Traffic {
-    /// QUIC frames sent that the peer has to acknowledge: those with data, and pings.
-    pub asking: u64,
+pub struct LinkStats {
+    /// QUIC frames sent that the peer has to acknowledge: stream data and pings.
+    pub ack_eliciting_sent: u64,
     /// UDP datagrams received.
-    pub received: u64,
+    pub datagrams_received: u64,
 }
 
-impl Traffic {
+impl LinkStats {
     pub(crate) fn of(connection: &Connection) -> Self {
         let stats = connection.stats();
-        Self { asking: stats.frame_tx.stream + stats.frame_tx.ping, received: stats.udp_rx.datagrams }
+        Self {
+            ack_eliciting_sent: stats.frame_tx.stream + stats.frame_tx.ping,
+            datagrams_received: stats.udp_rx.datagrams,
+        }
     }
 }
 
 #[derive(Debug)]
 struct Guard {
     connection: Connection,
-    budget: Budget,
-    turns: Turns,
-    /// The peer has been silent for too long.
-    is_given_up: AtomicBool,
+    memory_budget: MemoryBudget,
+    bulk_turns: BulkTurns,
+    /// Closed by [`Link::give_up`], since the peer was silent for too long.
+    is_silent: AtomicBool,
 }
 
 impl Drop for Guard {
@@ -54,42 +62,47 @@ impl Drop for Guard {
 
 impl Link {
     pub(super) fn new(connection: Connection) -> Self {
-        Self::sharing(connection, Budget::default())
+        Self::with_memory_budget(connection, MemoryBudget::default())
     }
 
-    /// A link whose unread data counts together with that of its peer's other links.
-    pub(super) fn sharing(connection: Connection, budget: Budget) -> Self {
-        Self(Arc::new(Guard { connection, budget, turns: Turns::default(), is_given_up: AtomicBool::new(false) }))
+    /// Creates a link whose unread data counts towards `memory_budget`, which the peer's other links share.
+    pub(super) fn with_memory_budget(connection: Connection, memory_budget: MemoryBudget) -> Self {
+        Self(Arc::new(Guard {
+            connection,
+            memory_budget,
+            bulk_turns: BulkTurns::default(),
+            is_silent: AtomicBool::new(false),
+        }))
     }
 
     pub(super) fn connection(&self) -> &Connection {
         &self.0.connection
     }
 
-    pub(super) fn budget(&self) -> &Budget {
-        &self.0.budget
+    pub(super) fn memory_budget(&self) -> &MemoryBudget {
+        &self.0.memory_budget
     }
 
-    pub(super) fn turns(&self) -> &Turns {
-        &self.0.turns
+    pub(super) fn bulk_turns(&self) -> &BulkTurns {
+        &self.0.bulk_turns
     }
 
-    /// The peer's public key.
+    /// Returns the peer's public key.
     pub fn peer(&self) -> EndpointId {
         self.connection().remote_id()
     }
 
-    /// The peer as a request handler sees it.
+    /// Returns what a request handler learns about the peer.
     pub fn peer_info(&self) -> PeerInfo {
         PeerInfo::of(self.connection())
     }
 
-    /// The network path in use, `None` when there are several and none is selected.
+    /// Returns the network path in use; `None` if there are several and none is selected.
     pub fn path(&self) -> Option<Path> {
         Path::of(self.connection())
     }
 
-    /// Waits until the path in use is one that is `wanted`, and returns it; `None` when the link is closed.
+    /// Waits until the path in use satisfies `wanted`, and returns it; `None` when the link is closed.
     ///
     /// # Cancel safety
     /// Dropping the future changes nothing.
@@ -103,17 +116,17 @@ impl Link {
         None
     }
 
-    /// What has gone to and fro since the link was opened.
-    pub fn traffic(&self) -> Traffic {
-        Traffic::of(self.connection())
+    /// Returns the counters of this link.
+    pub fn stats(&self) -> LinkStats {
+        LinkStats::of(self.connection())
     }
 
-    /// Opens a bi-stream. The peer notices it with the first byte written.
+    /// Opens a bi-stream. The peer sees it once the first byte is written.
     ///
     /// Waits while the peer's limit of concurrent streams is reached.
     ///
     /// # Errors
-    /// [`LinkLost`] when the link is closed.
+    /// [`LinkLost`] if the link is closed, with the peer's close reason where it gave one.
     ///
     /// # Cancel safety
     /// Dropping the future opens nothing.
@@ -127,7 +140,7 @@ impl Link {
     /// Waits for the next bi-stream that the peer opens.
     ///
     /// # Errors
-    /// [`LinkLost`] when the link is closed.
+    /// [`LinkLost`] if the link is closed, with the peer's close reason where it gave one.
     ///
     /// # Cancel safety
     /// Dropping the future loses no stream.
@@ -138,34 +151,37 @@ impl Link {
         }
     }
 
-    /// Closes the link for everyone on it; `reason` is what the peer's operator reads (at most 1 KiB).
+    /// Closes the link for all its users, at once. `reason` (at most 1 KiB) is meant for the peer's operator.
     ///
-    /// What the peer has not received yet is lost: finish streams first.
+    /// Data that the peer has not received yet is lost: finish streams first.
     pub fn close(&self, code: Code, reason: &str) {
         self.connection().close(code.into(), reason.as_bytes());
     }
 
-    /// Ends the link for everyone on it, as one whose peer has fallen silent.
+    /// Closes the link for all its users, and has it report that the peer fell silent.
     #[cfg(feature = "funnel")]
     pub(crate) fn give_up(&self) -> LinkLost {
-        self.0.is_given_up.store(true, Ordering::Relaxed);
+        self.0.is_silent.store(true, Ordering::Relaxed);
         self.close(Code::CANCELLED, "no answer");
         self.lost(ConnectionError::LocallyClosed)
     }
 
-    /// Waits until the link is closed by either side or lost.
+    /// Waits until the link is closed by either side or lost, and returns why.
+    ///
+    /// # Cancel safety
+    /// Dropping the future changes nothing.
     pub async fn closed(&self) -> LinkLost {
         let reason = self.connection().closed().await;
         self.lost(reason)
     }
 
-    /// Why the link is closed, `None` while it is open.
+    /// Returns why the link is closed; `None` while it is open.
     pub fn close_reason(&self) -> Option<LinkLost> {
         self.connection().close_reason().map(|reason| self.lost(reason))
     }
 
     pub(super) fn lost(&self, reason: ConnectionError) -> LinkLost {
-        let is_silent = reason == ConnectionError::LocallyClosed && self.0.is_given_up.load(Ordering::Relaxed);
+        let is_silent = reason == ConnectionError::LocallyClosed && self.0.is_silent.load(Ordering::Relaxed);
         LinkLost::new(self.peer(), if is_silent { ConnectionError::TimedOut } else { reason })
     }
 }

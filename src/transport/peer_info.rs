@@ -1,13 +1,12 @@
-//! What a handler may know about its caller.
+//! What a request handler learns about its caller.
 
 use std::{fmt, sync::Arc, time::Duration};
 
 use iroh::{EndpointId, TransportAddr, endpoint::Connection};
 
-/// The remote end of a session, found in the extensions of every request that came over it.
+/// The remote end of a session, found in the extensions of every request received over it.
 ///
-/// Plain data, taken when the session began: holding it keeps no link open, and a later change of path does not
-/// show in it.
+/// It is plain data, taken when the session began: it keeps no link open, and does not follow later path changes.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct PeerInfo {
@@ -15,7 +14,7 @@ pub struct PeerInfo {
     pub id: EndpointId,
     /// The ALPN of the link.
     pub alpn: Arc<[u8]>,
-    /// The network path in use, `None` when it is one of several and none was selected yet.
+    /// The network path in use; `None` if there were several and none was selected yet.
     pub path: Option<Path>,
 }
 
@@ -25,7 +24,7 @@ impl PeerInfo {
     }
 }
 
-/// The network path that a link's packets take.
+/// A network path of a link.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Path {
@@ -36,17 +35,18 @@ pub struct Path {
 }
 
 impl Path {
-    /// The path that `connection` uses now.
+    /// Returns the path that `connection` uses now.
     pub fn of(connection: &Connection) -> Option<Self> {
         let paths = connection.paths();
-        // iroh 1.4 selects for all connections to a peer at once, and does not when one of them ends: until something
-        // changes on another, none of that one's paths is selected.
+        // iroh 1.4 selects one path for all connections to a peer. When one of them ends, it selects none for the others
+        // until one of their own paths changes. Upstream: <https://github.com/n0-computer/iroh/issues/4303>. The fallback
+        // can go once each connection always has a selected path.
         let only = || paths.iter().next().filter(|_| paths.len() == 1);
         let path = paths.iter().find(|path| path.is_selected()).or_else(only)?;
         Some(Self { remote: path.remote_addr().clone(), rtt: path.rtt() })
     }
 
-    /// Whether packets pass through a relay.
+    /// Returns whether packets pass through a relay.
     pub fn is_relay(&self) -> bool {
         matches!(self.remote, TransportAddr::Relay(_))
     }

@@ -12,17 +12,17 @@ use futures_util::{
     future::{BoxFuture, Shared, WeakShared},
 };
 use iroh::{Endpoint, EndpointAddr, EndpointId};
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 use tracing::debug;
 
 use super::{Code, ConnectError, Link};
 
-/// Four round trips of a handshake over a relay at the far side of the world take under 2 s; a loaded machine and a
-/// lost packet or two are allowed for.
+/// The default time for a dial. The four round trips of a handshake over a relay on the far side of the world take under
+/// 2 s; the rest allows for a loaded machine and a lost packet or two.
 pub(super) const DIAL_TIMEOUT: Duration = Duration::from_secs(10);
-/// Wait after the first failed dial, before jitter.
+/// The wait after the first failed dial, before jitter.
 const BACKOFF_FIRST: Duration = Duration::from_millis(200);
-/// Wait after many failed dials: short against an operator's patience, long against a dial's cost.
+/// The longest wait after a failed dial, before jitter: short for an operator who waits, long compared with the cost of a dial.
 const BACKOFF_MAX: Duration = Duration::from_secs(5);
 
 type Outcome = Result<Link, ConnectError>;
@@ -51,14 +51,14 @@ impl Peer {
 enum State {
     #[default]
     Unknown,
-    /// Alive as long as somebody waits for it.
+    /// Alive as long as a caller waits for it.
     Dialling {
         dial: WeakShared<Dial>,
         failures: u32,
     },
     Open {
         link: Link,
-        /// Failures before it, which count again should the peer refuse it.
+        /// The failures before it, which count on if the peer refuses it.
         failures: u32,
     },
     Failed {
@@ -85,14 +85,14 @@ impl Pool {
     pub(super) async fn link(self: &Arc<Self>, id: EndpointId) -> Outcome {
         let dial = {
             let mut peers = self.peers();
-            forget_the_lost(&mut peers, id);
+            remove_unused(&mut peers, id);
             let peer = peers.entry(id).or_default();
-            peer.state.notice_refusal();
-            match peer.state.wanted() {
-                Wanted::Link(link) => return Ok(link),
-                Wanted::Error(error) => return Err(error),
-                Wanted::Dial(dial) => dial,
-                Wanted::NewDial { failures } => {
+            peer.state.detect_refusal();
+            match peer.state.next() {
+                Next::Link(link) => return Ok(link),
+                Next::Error(error) => return Err(error),
+                Next::Dial(dial) => dial,
+                Next::NewDial { failures } => {
                     let addr = peer.addr(id);
                     let dial = Arc::clone(self).dial_and_settle(addr, failures).boxed().shared();
                     let weak = dial.downgrade().expect("a future that was never polled is not complete");
@@ -105,13 +105,13 @@ impl Pool {
     }
 
     pub(super) fn open_link(&self, id: EndpointId) -> Option<Link> {
-        match self.peers().get(&id)?.state.wanted() {
-            Wanted::Link(link) => Some(link),
+        match self.peers().get(&id)?.state.next() {
+            Next::Link(link) => Some(link),
             _ => None,
         }
     }
 
-    /// What is known of where to find the peer.
+    /// Returns the known address of the peer, or its bare id.
     pub(super) fn addr(&self, id: EndpointId) -> EndpointAddr {
         self.peers().get(&id).map_or_else(|| id.into(), |peer| peer.addr(id))
     }
@@ -127,13 +127,13 @@ impl Pool {
         outcome
     }
 
-    pub(super) async fn dial(&self, addr: EndpointAddr, patience: Duration) -> Outcome {
+    pub(super) async fn dial(&self, addr: EndpointAddr, timeout: Duration) -> Outcome {
         let peer = addr.id;
         debug!(peer = %peer.fmt_short(), "dialling");
-        match timeout(patience, self.endpoint.connect(addr, &self.alpn)).await {
+        match tokio::time::timeout(timeout, self.endpoint.connect(addr, &self.alpn)).await {
             Ok(Ok(connection)) => Ok(Link::new(connection)),
             Ok(Err(error)) => Err(ConnectError::dial(peer, &self.alpn, error)),
-            Err(_) => Err(ConnectError::timed_out(peer, patience)),
+            Err(_) => Err(ConnectError::timed_out(peer, timeout)),
         }
     }
 
@@ -143,7 +143,7 @@ impl Pool {
         let is_out_of_date = peer.addr.as_ref().is_some_and(|addr| addr != dialled);
         peer.state = match outcome {
             Ok(link) => State::Open { link: link.clone(), failures },
-            // Another address came meanwhile: it says nothing about that one.
+            // The address was replaced meanwhile: the failure says nothing about the new one.
             Err(_) if is_out_of_date => State::Unknown,
             Err(error) => State::failed(error.clone(), failures),
         };
@@ -154,7 +154,7 @@ impl Pool {
     }
 }
 
-enum Wanted {
+enum Next {
     Link(Link),
     Error(ConnectError),
     Dial(Shared<Dial>),
@@ -166,8 +166,8 @@ impl State {
         Self::Failed { error, failures: failures + 1, retry_at: Instant::now() + backoff(failures) }
     }
 
-    /// A peer without room takes a link and closes it at once: to the caller that is a dial that failed.
-    fn notice_refusal(&mut self) {
+    /// Counts a link that the peer refused as a failed dial: a peer at its limits accepts a link and closes it at once.
+    fn detect_refusal(&mut self) {
         if let Self::Open { link, failures } = self
             && let Some(lost) = link.close_reason()
             && matches!(lost.code(), Some(Code::OVERLOADED | Code::REFUSED | Code::WRONG_ALPN))
@@ -176,21 +176,21 @@ impl State {
         }
     }
 
-    fn wanted(&self) -> Wanted {
+    fn next(&self) -> Next {
         match self {
-            Self::Open { link, .. } if link.close_reason().is_none() => Wanted::Link(link.clone()),
-            Self::Unknown | Self::Open { .. } => Wanted::NewDial { failures: 0 },
+            Self::Open { link, .. } if link.close_reason().is_none() => Next::Link(link.clone()),
+            Self::Unknown | Self::Open { .. } => Next::NewDial { failures: 0 },
             Self::Dialling { dial, failures } => match dial.upgrade() {
-                Some(dial) => Wanted::Dial(dial),
-                None => Wanted::NewDial { failures: *failures },
+                Some(dial) => Next::Dial(dial),
+                None => Next::NewDial { failures: *failures },
             },
-            Self::Failed { error, retry_at, .. } if Instant::now() < *retry_at => Wanted::Error(error.clone()),
-            Self::Failed { failures, .. } => Wanted::NewDial { failures: *failures },
+            Self::Failed { error, retry_at, .. } if Instant::now() < *retry_at => Next::Error(error.clone()),
+            Self::Failed { failures, .. } => Next::NewDial { failures: *failures },
         }
     }
 
-    /// Whether nothing would be lost by forgetting it.
-    fn is_spent(&self) -> bool {
+    /// Returns whether the state holds nothing worth keeping.
+    fn is_unused(&self) -> bool {
         match self {
             Self::Unknown => true,
             Self::Dialling { dial, .. } => dial.upgrade().is_none(),
@@ -200,12 +200,13 @@ impl State {
     }
 }
 
-/// Keeps the map as small as the peers in use: a URI may name any peer.
-fn forget_the_lost(peers: &mut HashMap<EndpointId, Peer>, keep: EndpointId) {
-    peers.retain(|id, peer| *id == keep || peer.addr.is_some() || !peer.state.is_spent());
+/// Removes the peers that are not in use, except `keep`: a URI may name any peer, so the map would grow without bound.
+fn remove_unused(peers: &mut HashMap<EndpointId, Peer>, keep: EndpointId) {
+    peers.retain(|id, peer| *id == keep || peer.addr.is_some() || !peer.state.is_unused());
 }
 
-/// Doubles with each failure; a random half keeps many callers from coming back in step.
+/// Returns the wait after `failures` earlier failures: doubled with each, half of it random so that callers do not retry in
+/// step.
 fn backoff(failures: u32) -> Duration {
     let full = BACKOFF_FIRST.saturating_mul(1 << failures.min(10)).min(BACKOFF_MAX);
     full.mul_f32(0.5 + fastrand::f32() / 2.0)

@@ -1,5 +1,11 @@
 //! One QUIC bi-stream as the socket of one HTTP/2 session.
 
+mod memory_budget;
+mod priority;
+mod read_ahead;
+mod reassembly;
+mod write_buffer;
+
 use std::{
     fmt,
     io::{self, IoSlice},
@@ -8,45 +14,46 @@ use std::{
     time::Duration,
 };
 
-use iroh::endpoint::{ReadError, RecvStream, SendStream, StoppedError, VarInt, WriteError};
+use iroh::endpoint::{ConnectionError, ReadError, RecvStream, SendStream, StoppedError, VarInt, WriteError};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     sync::OwnedSemaphorePermit,
 };
 use tonic::transport::server::Connected;
 
-use super::{
-    Code, Link, PeerInfo,
-    outgoing::{Outgoing, Stopped},
+pub(super) use self::{memory_budget::MemoryBudget, priority::BulkTurns};
+use self::{
     read_ahead::{ReadAhead, ReadFailed},
+    write_buffer::{Stopped, WriteBuffer},
 };
+use super::{Code, Link, PeerInfo, SessionError};
 
 /// A QUIC bi-stream that reads and writes like a socket.
 ///
 /// # Ends
-/// - [`shutdown`](tokio::io::AsyncWriteExt::shutdown) is the clean end of this side's data. It completes once the
-///   peer has acknowledged everything, so that the link may be dropped right after it without loss.
+/// - [`shutdown`](tokio::io::AsyncWriteExt::shutdown) ends this side's data cleanly. It completes once the peer has
+///   acknowledged everything, so the link may be dropped right after it without loss.
 /// - Dropping the stream before that resets it with [`Code::CANCELLED`].
-/// - The peer's clean end reads as end of file. Every other end, its reset, a lost link, reads as an error that
-///   names the peer and the cause, however often it is read: data is never cut short silently.
+/// - The peer's clean end reads as end of file. Any other end, its reset or a lost link, reads as an error that names the
+///   peer and the cause, on every read from then on: data is never cut short silently.
 ///
 /// # Backpressure
-/// Up to 4 MiB are read ahead while nobody reads; then QUIC's flow control holds the peer back. A peer that has sent
-/// all of it in small pieces cannot be held back without risk for the link: this side then stops reading the stream
-/// with [`Code::OVERLOADED`]. No HTTP/2 session comes near that, since it always reads. The same happens when more than
-/// 16 MiB wait for one missing piece, or when all streams of a peer keep more than 64 MiB.
+/// Up to 4 MiB are read ahead while the reader stalls; then QUIC's flow control holds the peer back. If the peer sent all of
+/// it in small packets, flow control would come too late for the link: this side then stops the stream with
+/// [`Code::OVERLOADED`]. An HTTP/2 session never gets there, since it always reads. The same happens when more than 16 MiB
+/// wait behind one missing packet, or when all streams of a peer hold more than 64 MiB.
 ///
 /// # Priority
-/// What is written goes before the bulk of other streams until this stream has sent 32 KiB, and again after 100 ms of
-/// silence. Bulk of several streams goes in turns of 8 MiB.
+/// Data goes before the bulk data of other streams until this stream has sent 32 KiB, and again after it has sent nothing
+/// for 100 ms. Bulk streams take turns of 8 MiB.
 pub struct IrohStream {
-    send: Outgoing,
+    send: WriteBuffer,
     recv: ReadAhead,
     sending: Sending,
     receiving: Receiving,
-    /// Counts the stream against a server's limits: its peer's, and that of all.
+    /// Counts the stream towards a server's limits: that of its peer, and that of all peers.
     permits: Option<[OwnedSemaphorePermit; 2]>,
-    /// Last, so that the streams are ended before their link may close.
+    /// Last, so that the stream ends before its link may close.
     link: Link,
 }
 
@@ -66,8 +73,8 @@ impl IrohStream {
     pub(super) fn new(send: SendStream, recv: RecvStream, link: Link) -> Self {
         let round_trip = link.path().map_or(Duration::ZERO, |path| path.rtt);
         Self {
-            recv: ReadAhead::new(recv, round_trip, link.budget().share()),
-            send: Outgoing::new(send, link.turns().clone()),
+            recv: ReadAhead::new(recv, round_trip, link.memory_budget().reservation()),
+            send: WriteBuffer::new(send, link.bulk_turns().clone()),
             sending: Sending::Open,
             receiving: Receiving::Open,
             permits: None,
@@ -75,23 +82,23 @@ impl IrohStream {
         }
     }
 
-    pub(super) fn counted(mut self, permits: [OwnedSemaphorePermit; 2]) -> Self {
+    pub(super) fn with_permits(mut self, permits: [OwnedSemaphorePermit; 2]) -> Self {
         self.permits = Some(permits);
         self
     }
 
-    /// The same stream for HTTP, which flushes what it writes: small writes wait for it and leave together.
+    /// Prepares the stream for HTTP, which flushes what it writes: small writes wait for the flush and leave together.
     pub(crate) fn for_http(mut self) -> Self {
-        self.send.hold();
+        self.send.cork();
         self
     }
 
-    /// The link that carries this stream.
+    /// Returns the link that carries this stream.
     pub fn link(&self) -> &Link {
         &self.link
     }
 
-    /// Ends both directions at once with `code`; what was written and not delivered is lost.
+    /// Ends both directions at once with `code`. Data that the peer has not received yet is lost.
     pub fn reset(mut self, code: Code) {
         self.end(code);
     }
@@ -108,32 +115,27 @@ impl IrohStream {
         }
     }
 
-    fn aborted(&self, code: VarInt) -> io::Error {
-        let peer = self.link.peer().fmt_short();
-        let cause = match Code::from_wire(code) {
-            Some(code) => code.to_string(),
-            None => format!("code {code}"),
-        };
-        io::Error::new(io::ErrorKind::ConnectionReset, format!("session with {peer} ended by the peer: {cause}"))
+    fn ended_by_peer(&self, code: VarInt) -> io::Error {
+        SessionError::ended_by_peer(self.link.peer(), code).into()
     }
 
-    fn read_failed(&self, failed: ReadFailed) -> io::Error {
+    fn link_lost(&self, reason: ConnectionError) -> io::Error {
+        SessionError::from(self.link.lost(reason)).into()
+    }
+
+    fn read_error(&self, failed: ReadFailed) -> io::Error {
         match failed {
-            ReadFailed::Quic(ReadError::Reset(code)) => self.aborted(code),
-            ReadFailed::Quic(ReadError::ConnectionLost(reason)) => self.link.lost(reason).into_io(),
+            ReadFailed::Quic(ReadError::Reset(code)) => self.ended_by_peer(code),
+            ReadFailed::Quic(ReadError::ConnectionLost(reason)) => self.link_lost(reason),
             ReadFailed::Quic(error) => error.into(),
-            ReadFailed::Overrun => {
-                let peer = self.link.peer().fmt_short();
-                let text = format!("session with {peer} ended by this side: too much of it was left unread");
-                io::Error::new(io::ErrorKind::ConnectionAborted, text)
-            }
+            ReadFailed::Overrun => SessionError::unread(self.link.peer()).into(),
         }
     }
 
-    fn write_failed(&self, error: WriteError) -> io::Error {
+    fn write_error(&self, error: WriteError) -> io::Error {
         match error {
-            WriteError::Stopped(code) => self.aborted(code),
-            WriteError::ConnectionLost(reason) => self.link.lost(reason).into_io(),
+            WriteError::Stopped(code) => self.ended_by_peer(code),
+            WriteError::ConnectionLost(reason) => self.link_lost(reason),
             WriteError::ClosedStream | WriteError::ZeroRttRejected => error.into(),
         }
     }
@@ -141,8 +143,8 @@ impl IrohStream {
     fn acknowledged(&self, outcome: Result<Option<VarInt>, StoppedError>) -> io::Result<()> {
         match outcome {
             Ok(None) => Ok(()),
-            Ok(Some(code)) => Err(self.aborted(code)),
-            Err(StoppedError::ConnectionLost(reason)) => Err(self.link.lost(reason).into_io()),
+            Ok(Some(code)) => Err(self.ended_by_peer(code)),
+            Err(StoppedError::ConnectionLost(reason)) => Err(self.link_lost(reason)),
             Err(error @ StoppedError::ZeroRttRejected) => Err(error.into()),
         }
     }
@@ -160,9 +162,9 @@ impl AsyncRead for IrohStream {
         if this.receiving == Receiving::Ended || buf.remaining() == 0 {
             return Poll::Ready(Ok(()));
         }
-        // Whoever reads waits for an answer to what it wrote.
+        // A reader waits for a response to what it wrote.
         if let Poll::Ready(Err(error)) = this.send.poll_before_read(cx) {
-            return Poll::Ready(Err(this.write_failed(error)));
+            return Poll::Ready(Err(this.write_error(error)));
         }
         let filled = buf.filled().len();
         match ready!(this.recv.poll_read(cx, buf)) {
@@ -172,7 +174,7 @@ impl AsyncRead for IrohStream {
                 }
                 Poll::Ready(Ok(()))
             }
-            Err(failed) => Poll::Ready(Err(this.read_failed(failed))),
+            Err(failed) => Poll::Ready(Err(this.read_error(failed))),
         }
     }
 }
@@ -189,7 +191,7 @@ impl AsyncWrite for IrohStream {
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let written = ready!(this.send.poll_write(cx, bufs));
-        Poll::Ready(written.map_err(|error| this.write_failed(error)))
+        Poll::Ready(written.map_err(|error| this.write_error(error)))
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -199,15 +201,15 @@ impl AsyncWrite for IrohStream {
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         let flushed = ready!(this.send.poll_flush(cx));
-        Poll::Ready(flushed.map_err(|error| this.write_failed(error)))
+        Poll::Ready(flushed.map_err(|error| this.write_error(error)))
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         if matches!(this.sending, Sending::Open) {
-            // What the peer stopped is told below, with its code.
-            let _ = ready!(this.send.poll_push(cx));
-            // Fails when the peer stopped the stream; the future below then yields the peer's code.
+            // Fails if the peer stopped the stream; the future below then yields its code.
+            let _ = ready!(this.send.poll_flush_now(cx));
+            // Fails likewise.
             let _ = this.send.stream().finish();
             this.sending = Sending::Finishing(Box::pin(this.send.stream().stopped()));
         }
@@ -216,7 +218,7 @@ impl AsyncWrite for IrohStream {
         };
         let outcome = ready!(acknowledged.as_mut().poll(cx));
         let outcome = this.acknowledged(outcome);
-        // What failed may be asked again, and fails again: `Ended` would pass it off as delivered.
+        // A repeated call must fail again: `Ended` would report the data as delivered.
         this.sending = if outcome.is_ok() { Sending::Ended } else { Sending::Open };
         Poll::Ready(outcome)
     }

@@ -1,17 +1,15 @@
-//! From a URI to the peer it names.
-
-use std::{error::Error, fmt};
+//! From a URI to the peer that it names.
 
 use http::Uri;
 use iroh::EndpointId;
 
-/// The peer that `iroh://<endpoint id>` or `http://<endpoint id>` names.
+/// Returns the peer that `iroh://<endpoint id>` or `http://<endpoint id>` names.
 ///
-/// The host is an endpoint id as iroh prints it (64 hexadecimal digits) or in its base-32 form. The path is the
-/// business of the call, not of the target.
+/// The host is an endpoint id as iroh prints it (64 hexadecimal digits) or in its base-32 form. The path belongs to the call
+/// and is ignored.
 ///
 /// # Errors
-/// [`InvalidTarget`] for another scheme, a port, user information, or a host that is no endpoint id.
+/// [`InvalidTarget`] for another scheme, a port, user information, or a host that is not a valid endpoint id.
 pub fn peer_id(uri: &Uri) -> Result<EndpointId, InvalidTarget> {
     let invalid = |problem: String| InvalidTarget { uri: uri.to_string(), problem };
     match uri.scheme_str() {
@@ -21,25 +19,18 @@ pub fn peer_id(uri: &Uri) -> Result<EndpointId, InvalidTarget> {
     }
     let authority = uri.authority().ok_or_else(|| invalid("there is no host".into()))?;
     if authority.as_str() != authority.host() {
-        return Err(invalid("a port or user information stands beside the endpoint id".into()));
+        return Err(invalid("there is a port or user information beside the endpoint id".into()));
     }
-    authority.host().parse().map_err(|err| invalid(format!("its host is no endpoint id: {err}")))
+    authority.host().parse().map_err(|err| invalid(format!("its host is not a valid endpoint id: {err}")))
 }
 
-/// A URI that names no peer.
-#[derive(Clone, Debug)]
+/// A URI that does not name a peer.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{uri:?} does not name a peer: {problem}; write iroh://<endpoint id>")]
 pub struct InvalidTarget {
     uri: String,
     problem: String,
 }
-
-impl fmt::Display for InvalidTarget {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?} names no peer: {}; write iroh://<endpoint id>", self.uri, self.problem)
-    }
-}
-
-impl Error for InvalidTarget {}
 
 #[cfg(test)]
 mod tests {
@@ -54,13 +45,13 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_peer_is_refused_with_its_reason() {
+    fn an_invalid_target_is_refused_with_its_reason() {
         let id = iroh::SecretKey::generate().public();
         for (uri, reason) in [
             (format!("https://{id}"), "the scheme is https"),
             (format!("http://{id}:80"), "a port"),
             (format!("http://me@{id}"), "user information"),
-            ("http://example.org".into(), "no endpoint id"),
+            ("http://example.org".into(), "not a valid endpoint id"),
             ("/path".into(), "no scheme"),
         ] {
             let err = peer_id(&uri.parse().unwrap()).unwrap_err().to_string();

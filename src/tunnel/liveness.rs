@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 
-use crate::transport::{Link, Owing};
+use crate::transport::{Link, SilenceTimer};
 
 /// Between two looks.
 const TICK: Duration = Duration::from_millis(250);
@@ -15,7 +15,7 @@ const MAX_PATIENCE: Duration = Duration::from_secs(3);
 
 pub(super) struct Hearing {
     link: Link,
-    owing: Owing,
+    silence: SilenceTimer,
 }
 
 /// The peer has owed an acknowledgement for so long that the link is of no use.
@@ -24,7 +24,7 @@ pub(super) struct Lost;
 
 impl Hearing {
     pub(super) fn of(link: Link) -> Self {
-        Self { owing: Owing::of(link.traffic(), TICK), link }
+        Self { silence: SilenceTimer::new(link.stats(), TICK), link }
     }
 
     /// Waits until the peer has owed an acknowledgement for too long.
@@ -32,7 +32,7 @@ impl Hearing {
         loop {
             self.look().await;
             let round_trip = self.link.path().map_or(Duration::ZERO, |path| path.rtt);
-            if self.owing.since() > (3 * round_trip).clamp(PATIENCE, MAX_PATIENCE) {
+            if self.silence.elapsed() > (3 * round_trip).clamp(PATIENCE, MAX_PATIENCE) {
                 return;
             }
         }
@@ -40,8 +40,8 @@ impl Hearing {
 
     /// Waits until anything is heard, or until it is too late.
     pub(super) async fn sound(&mut self) -> Result<(), Lost> {
-        while self.owing.since() > Duration::ZERO {
-            if self.owing.is_lost() {
+        while self.silence.elapsed() > Duration::ZERO {
+            if self.silence.is_expired() {
                 return Err(Lost);
             }
             self.look().await;
@@ -51,7 +51,7 @@ impl Hearing {
 
     async fn look(&mut self) {
         sleep(TICK).await;
-        self.owing.look(self.link.traffic());
+        self.silence.sample(self.link.stats());
     }
 }
 

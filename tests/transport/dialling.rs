@@ -49,10 +49,14 @@ fn a_link_dialled_beside_the_open_one_takes_its_place_when_adopted() {
         greet(&mut client.hello(server.id())).await.unwrap();
         let first = client.connector.open_link(server.id()).unwrap();
         let second = client.connector.dial(server.id(), Duration::from_secs(10)).await.unwrap();
-        let before = first.traffic();
+        let before = first.stats();
         greet(&mut client.hello(server.id())).await.unwrap();
-        let after = first.traffic();
-        assert!(after.asking > before.asking && after.received > before.received, "{before:?} {after:?}");
+        let after = first.stats();
+        assert!(
+            after.ack_eliciting_sent > before.ack_eliciting_sent
+                && after.datagrams_received > before.datagrams_received,
+            "{before:?} {after:?}"
+        );
         client.connector.adopt(second);
         first.close(Code::DONE, "replaced");
         greet(&mut client.hello(server.id())).await.unwrap();

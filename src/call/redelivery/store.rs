@@ -14,7 +14,7 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-use crate::transport::Seldom;
+use crate::transport::RateLimit;
 
 /// Longer than a SuperNode needs to find its way back; the SuperLink itself forgets a push after 180 s.
 const KEEP: Duration = Duration::from_secs(600);
@@ -41,7 +41,7 @@ pub(super) struct Kept {
     hasher: RandomState,
     turn: One,
     /// What is said of calls that came again: a peer may make them as often as it likes.
-    pub(super) told: Seldom,
+    pub(super) told: RateLimit,
 }
 
 #[derive(Debug, Default)]

@@ -1,9 +1,9 @@
-//! What a path delivers, and how long its round trip is when nothing queues.
+//! A model of a path: its delivery rate, and its round-trip time without queues.
 //!
-//! The idea of BBR: the largest rate of delivery of the last rounds, times the shortest round trip, is what the path
-//! holds; twice as much may be in flight, sent at that rate. Now and then a little more is sent, to see whether the path
-//! has become faster, and then a little less, so that no queue stays. A lost packet changes nothing. What the path loses
-//! when it is given more than it takes shows in the rate of delivery, which is what counts.
+//! This is the idea of BBR: the highest delivery rate of the last rounds, times the shortest round trip, is what the path
+//! holds; twice as much may be in flight, sent at that rate. From time to time a little more is sent, to find out whether
+//! the path has become faster, and then a little less, so that no queue remains. A lost packet changes nothing. If the path
+//! drops what exceeds its capacity, that shows in the delivery rate, and only the rate counts.
 
 use std::{
     collections::VecDeque,
@@ -12,39 +12,39 @@ use std::{
 
 /// Packets in the first round trip (TCP: 10), so that a long path is filled three round trips earlier.
 const INITIAL_PACKETS: u64 = 32;
-/// Packets that may leave in each round trip, whatever was measured: who says little shows little.
+/// Packets that may be sent in each round trip, whatever was measured: a sender with little data measures little.
 const BURST_PACKETS: u64 = 10;
-/// Packets in flight at least.
+/// The smallest window, in packets.
 const MIN_PACKETS: u64 = 4;
 
-/// The rate that doubles what is in flight in a round trip: 4 ln 2.
+/// The gain that doubles what is in flight in each round trip: 4 ln 2.
 const STARTUP_GAIN: f64 = 2.77;
-/// In flight against what the path holds: acknowledgements come late and together.
+/// The window relative to what the path holds: acknowledgements arrive late and in batches.
 const WINDOW_GAIN: f64 = 2.0;
 const UP_GAIN: f64 = 1.25;
 const DOWN_GAIN: f64 = 0.75;
 
-/// Rounds that a rate is remembered: a little longer than from one probe for more to the next.
+/// Rounds that a rate is remembered: a little more than from one upward probe to the next.
 const RATE_ROUNDS: u64 = 10;
-/// How long a shortest round trip is believed.
+/// How long the shortest round trip stays valid.
 const ROUND_TRIP_LIFE: Duration = Duration::from_secs(10);
-/// How long little is in flight, to measure the round trip anew.
+/// How long little is in flight in order to measure the round trip again.
 const ROUND_TRIP_PROBE: Duration = Duration::from_millis(200);
 
-/// Growth in a round that shows that the path is not full.
+/// The growth of the rate in a round which shows that the path is not full.
 const GROWTH: f64 = 1.25;
-/// Rounds without it after which the path counts as full.
+/// Rounds without such growth after which the path counts as full.
 const FULL_ROUNDS: u32 = 3;
-/// Loss in a round of startup that shows a full queue: above what a bad link loses by itself.
+/// The share of packets lost in a startup round which shows a full queue: more than a bad link loses by itself.
 const OVERFLOW: f64 = 0.08;
-/// Delay above a quarter of the round trip that shows a queue and not a late thread.
+/// The delay which shows a queue rather than a late thread, where a quarter of the round trip is less.
 const QUEUE: Duration = Duration::from_millis(8);
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Phase {
-    /// Twice as fast with each round trip.
+    /// Doubles the rate with each round trip.
     Startup,
-    /// Until the queue of startup is gone.
+    /// Waits until the queue of startup is gone.
     Drain,
     Up {
         until: Instant,
@@ -61,7 +61,7 @@ enum Phase {
     },
 }
 
-/// What had been delivered at one acknowledgement.
+/// The state of delivery at one acknowledgement.
 #[derive(Clone, Copy, Debug)]
 struct Mark {
     at: Instant,
@@ -78,14 +78,14 @@ pub(super) struct Model {
     /// Bytes acknowledged so far.
     delivered: u64,
     in_flight: u64,
-    /// From the one that the next packet to be acknowledged knew of, to the newest.
+    /// From the mark that was current when the next packet to be acknowledged was sent, to the newest.
     marks: VecDeque<Mark>,
-    /// When the newest packet of the acknowledgement that is being read was sent.
+    /// When the newest packet of the acknowledgement being processed was sent.
     newest_sent: Option<Instant>,
-    /// Packets sent before so much was delivered were sent by somebody who had no more to send.
+    /// Packets sent before this much was delivered come from a sender that had no more to send.
     limited_until: u64,
     round: Round,
-    /// Falling rates, in bytes a second, with their rounds.
+    /// Decreasing rates, in bytes per second, with their rounds.
     rates: VecDeque<(u64, f64)>,
     round_trip: Option<Duration>,
     round_trip_at: Instant,
@@ -96,7 +96,7 @@ pub(super) struct Model {
 #[derive(Clone, Debug, Default)]
 struct Round {
     count: u64,
-    /// Packets that knew of so much delivered are of the next round.
+    /// Packets sent after this much was delivered belong to the next round.
     end: u64,
     lost: u64,
     acked: u64,
@@ -131,14 +131,14 @@ impl Model {
 
     pub(super) fn sent(&mut self, now: Instant, bytes: u64) {
         if self.in_flight == 0 {
-            // The time in which nothing was under way says nothing about the path.
+            // Time without anything in flight says nothing about the path.
             self.marks.clear();
             self.marks.push_back(Mark { at: now, delivered: self.delivered, sent: now });
         }
         self.in_flight += bytes;
     }
 
-    /// One packet of an acknowledgement.
+    /// Records one packet of an acknowledgement.
     pub(super) fn acked(&mut self, sent: Instant, bytes: u64) {
         self.delivered += bytes;
         self.round.acked += bytes;
@@ -150,7 +150,7 @@ impl Model {
         self.round.lost += bytes;
     }
 
-    /// All packets of an acknowledgement were told.
+    /// Updates the model after all packets of an acknowledgement.
     pub(super) fn end_acks(&mut self, now: Instant, in_flight: u64, limited: bool) {
         let Some(sent) = self.newest_sent.take() else { return };
         self.in_flight = in_flight;
@@ -172,7 +172,7 @@ impl Model {
         self.set_window(self.delivered - before);
     }
 
-    /// Nothing was delivered for a long time: the path is another one.
+    /// Restarts with a small window: nothing was delivered for a long time, so the path has changed.
     pub(super) fn start_small(&mut self) {
         self.window = MIN_PACKETS * self.mtu;
     }
@@ -182,7 +182,7 @@ impl Model {
     }
 
     pub(super) fn mtu(&self) -> u16 {
-        self.mtu.try_into().expect("it was set from 16 bits")
+        self.mtu.try_into().expect("it was set from a u16")
     }
 
     pub(super) fn window(&self) -> u64 {
@@ -193,17 +193,17 @@ impl Model {
         INITIAL_PACKETS * self.mtu
     }
 
-    /// The shortest of late.
+    /// Returns the shortest recent round trip.
     pub(super) fn round_trip(&self) -> Option<Duration> {
         self.round_trip
     }
 
-    /// Bytes a second that the path delivers.
+    /// Returns the delivery rate, in bytes per second.
     pub(super) fn bandwidth(&self) -> Option<u64> {
         self.rates.front().map(|(_, rate)| *rate as u64)
     }
 
-    /// Bytes a second, `None` as long as nothing is known.
+    /// Returns the rate to send at, in bytes per second; `None` before the first measurement.
     pub(super) fn pacing_rate(&self) -> Option<u64> {
         let (_, rate) = self.rates.front()?;
         let packets = if self.phase == Phase::Startup { INITIAL_PACKETS } else { BURST_PACKETS };
@@ -218,7 +218,7 @@ impl Model {
         Some((rate.max(least) * gain) as u64)
     }
 
-    /// What the path holds, times `gain`.
+    /// Returns the bytes that the path holds, times `gain`.
     fn holds(&self, gain: f64) -> Option<u64> {
         let (_, rate) = self.rates.front()?;
         Some((rate * self.round_trip?.as_secs_f64() * gain) as u64)
@@ -237,13 +237,13 @@ impl Model {
         now - self.round_trip_at > ROUND_TRIP_LIFE
     }
 
-    /// The rate at which the packet sent at `sent` was delivered, and what had been delivered when it was sent.
+    /// Returns the rate at which the packet sent at `sent` was delivered, and the bytes delivered by the time it was sent.
     fn sample(&mut self, now: Instant, sent: Instant) -> Option<(f64, u64)> {
         while self.marks.get(1).is_some_and(|mark| mark.at <= sent) {
             self.marks.pop_front();
         }
         let mark = self.marks.front().filter(|mark| mark.at <= sent)?;
-        // Neither faster than it was sent, nor faster than it was acknowledged.
+        // The slower of the rates at which it was sent and acknowledged.
         let elapsed = (now - mark.at).max(sent.saturating_duration_since(mark.sent));
         if elapsed.is_zero() || self.round_trip.is_some_and(|shortest| now - mark.at < shortest) {
             return None;
@@ -309,7 +309,7 @@ impl Model {
         };
     }
 
-    /// Four to seven round trips: flows that share a path must not probe in step.
+    /// Returns a cruise of four to seven round trips: flows that share a path must not probe in step.
     fn cruise(&self, now: Instant, round_trip: Duration) -> Phase {
         Phase::Cruise { until: now + round_trip * fastrand::u32(4..8) }
     }

@@ -1,15 +1,15 @@
-//! gRPC as one protocol among others on an iroh `Router`.
+//! The handler that serves gRPC beside other protocols on an iroh `Router`.
 
 use iroh::{
     endpoint::Connection,
     protocol::{AcceptError, ProtocolHandler},
 };
 
-use super::incoming::Acceptor;
+use super::Acceptor;
 
-/// Hands the links that a `Router` accepts to an [`IrohIncoming`](super::IrohIncoming).
+/// Passes the links that a `Router` accepts to an [`IrohIncoming`](super::IrohIncoming).
 ///
-/// Made by [`IrohIncoming::handler`](super::IrohIncoming::handler). The router does the handshakes: of the limits,
+/// Created by [`IrohIncoming::handler`](super::IrohIncoming::handler). The router performs the handshakes, so the limits
 /// `max_handshakes` and `handshake_timeout` do not apply.
 #[derive(Clone, Debug)]
 pub struct IrohHandler {

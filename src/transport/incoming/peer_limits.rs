@@ -1,4 +1,4 @@
-//! What each peer holds of a server.
+//! The links and sessions that each peer has open at a server.
 
 use std::{
     collections::HashMap,
@@ -12,41 +12,41 @@ use iroh::{
 use tokio::sync::Semaphore;
 
 use super::{
+    super::stream::MemoryBudget,
     Code,
-    budget::Budget,
     limits::{self, IncomingLimits},
 };
 
-/// The peers that have links.
+/// The peers that have open links.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Places(Arc<Mutex<HashMap<EndpointId, Peer>>>);
+pub(super) struct PeerLimits(Arc<Mutex<HashMap<EndpointId, Peer>>>);
 
 #[derive(Debug)]
 struct Peer {
-    /// The oldest first.
+    /// Each with its stable id, oldest first.
     links: Vec<(usize, WeakConnectionHandle)>,
-    shared: Shared,
+    shared: PeerShare,
 }
 
 /// What the links of one peer share.
 #[derive(Clone, Debug)]
-pub(super) struct Shared {
-    pub(super) budget: Budget,
+pub(super) struct PeerShare {
+    pub(super) memory_budget: MemoryBudget,
     pub(super) free_sessions: Arc<Semaphore>,
 }
 
-/// One link's place, given back when it is dropped.
+/// Counts one link of a peer. Dropping it releases the count.
 #[derive(Debug)]
-pub(super) struct Place {
-    places: Places,
+pub(super) struct LinkPermit {
+    peers: PeerLimits,
     peer: EndpointId,
     link: usize,
-    pub(super) shared: Shared,
+    pub(super) shared: PeerShare,
 }
 
-impl Places {
-    /// Takes a place for a new link. Where its peer has too many, the oldest one is closed.
-    pub(super) fn take(&self, connection: &Connection, limits: &IncomingLimits) -> Place {
+impl PeerLimits {
+    /// Counts a new link. If its peer then has too many, the oldest is closed.
+    pub(super) fn admit(&self, connection: &Connection, limits: &IncomingLimits) -> LinkPermit {
         let (peer, link) = (connection.remote_id(), connection.stable_id());
         let mut peers = self.lock();
         let entry = peers.entry(peer).or_insert_with(|| Peer::new(limits));
@@ -57,7 +57,7 @@ impl Places {
                 oldest.close(Code::OVERLOADED.into(), b"too many links of one peer: its oldest gives way");
             }
         }
-        Place { places: self.clone(), peer, link, shared: entry.shared.clone() }
+        LinkPermit { peers: self.clone(), peer, link, shared: entry.shared.clone() }
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<EndpointId, Peer>> {
@@ -67,14 +67,14 @@ impl Places {
 
 impl Peer {
     fn new(limits: &IncomingLimits) -> Self {
-        let free_sessions = limits::places(limits.max_sessions_per_peer);
-        Self { links: Vec::new(), shared: Shared { budget: Budget::default(), free_sessions } }
+        let free_sessions = limits::semaphore(limits.max_sessions_per_peer);
+        Self { links: Vec::new(), shared: PeerShare { memory_budget: MemoryBudget::default(), free_sessions } }
     }
 }
 
-impl Drop for Place {
+impl Drop for LinkPermit {
     fn drop(&mut self) {
-        let mut peers = self.places.lock();
+        let mut peers = self.peers.lock();
         let Some(entry) = peers.get_mut(&self.peer) else { return };
         entry.links.retain(|(link, _)| *link != self.link);
         if entry.links.is_empty() {

@@ -1,0 +1,51 @@
+//! The limits of a server.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::sync::Semaphore;
+
+/// The limits of an [`IrohIncoming`](super::IrohIncoming).
+///
+/// Past a limit, a new link or session is refused with [`Code::OVERLOADED`](super::Code::OVERLOADED) and the open ones go
+/// on. The exception is `max_links_per_peer`: there, the peer's oldest link is closed in favour of the new one. The
+/// bi-streams of one link are limited by QUIC itself (`max_concurrent_bidi_streams`, 100 by default): a peer at that limit
+/// waits.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct IncomingLimits {
+    /// Open links, over all peers. Default 1,024: about 160 MiB if all are idle (157 KiB each, measured with iroh 1.4).
+    pub max_links: usize,
+    /// Open links of one peer. Default 4: a peer needs one, a second while it checks whether the first is still alive, and
+    /// those from before a restart count until they are known to be lost (6 to 11 s). Past the limit the oldest is closed,
+    /// since the newest may be the only one in use.
+    pub max_links_per_peer: usize,
+    /// Handshakes in progress. Default 128. Past the limit, a new one is refused before any cryptography. While at least half
+    /// of them are in progress, a new client must first prove its address, which costs it a round trip: forged addresses
+    /// cannot use up the limit.
+    pub max_handshakes: usize,
+    /// The time that a handshake may take. Default 10 s; a relayed handshake takes about four round trips.
+    pub handshake_timeout: Duration,
+    /// Open sessions (bi-streams), over all links. Default 8,192.
+    pub max_sessions: usize,
+    /// Open sessions over all links of one peer. Default 128: all that QUIC allows on one link, and some on a second. One
+    /// session buffers a few MiB at most.
+    pub max_sessions_per_peer: usize,
+}
+
+impl Default for IncomingLimits {
+    fn default() -> Self {
+        Self {
+            max_links: 1024,
+            max_links_per_peer: 4,
+            max_handshakes: 128,
+            handshake_timeout: Duration::from_secs(10),
+            max_sessions: 8192,
+            max_sessions_per_peer: 128,
+        }
+    }
+}
+
+/// Creates a semaphore of `limit` permits, or of as many as can be counted.
+pub(super) fn semaphore(limit: usize) -> Arc<Semaphore> {
+    Arc::new(Semaphore::new(limit.min(Semaphore::MAX_PERMITS)))
+}
