@@ -53,6 +53,8 @@ mod admission;
 #[cfg(any(feature = "funnel", feature = "node"))]
 mod alpn;
 #[cfg(feature = "funnel")]
+mod atomic_file;
+#[cfg(feature = "funnel")]
 mod audit;
 #[cfg(feature = "funnel")]
 mod both_wires;
@@ -111,8 +113,6 @@ mod tls;
 mod tunnel;
 #[cfg(feature = "funnel")]
 mod upstream;
-#[cfg(feature = "funnel")]
-mod whole_file;
 #[cfg(feature = "funnel")]
 mod whole_ticket;
 

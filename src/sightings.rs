@@ -13,8 +13,8 @@ use tracing::warn;
 
 use crate::{
     admission::{Admission, LinkReport},
+    atomic_file,
     timestamp::Timestamp,
-    whole_file,
 };
 
 /// Between two looks at the links. What a link moved after the last one before its end is not counted.
@@ -63,13 +63,13 @@ impl SightingsFile {
 
     /// What it holds: nothing, if there is no such file or none that can be read.
     pub fn load(&self) -> Sightings {
-        let text = whole_file::read(&self.path, MAX_FILE).ok().flatten();
+        let text = atomic_file::read(&self.path, MAX_FILE).ok().flatten();
         text.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default()
     }
 
     fn store(&self, sightings: &Sightings) -> std::io::Result<()> {
         let json = serde_json::to_vec_pretty(sightings).expect("texts and numbers are JSON");
-        whole_file::replace(&self.path, &json)
+        atomic_file::replace(&self.path, &json)
     }
 }
 
