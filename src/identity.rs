@@ -11,7 +11,7 @@ use std::{
 use directories::ProjectDirs;
 use iroh::SecretKey;
 
-use crate::whole_file::{self, Readers};
+use crate::atomic_file::{self, Readers};
 
 /// 64 hexadecimal digits and a line end; whatever is longer is no key.
 const MAX_KEY_FILE: u64 = 256;
@@ -47,7 +47,7 @@ fn read(file: File) -> Result<SecretKey, Problem> {
     if !file.metadata()?.is_file() {
         return Err(Problem::Io(io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file")));
     }
-    if let Readers::Others { mode } = whole_file::readers(&file)? {
+    if let Readers::Others { mode } = atomic_file::readers(&file)? {
         return Err(Problem::Exposed { mode });
     }
     let mut text = String::new();
@@ -78,8 +78,8 @@ fn create(path: &Path) -> Result<SecretKey, Problem> {
 
 /// Writes what is to be at `place` for the folder's owner.
 fn write_private(path: &Path, place: &Path, key: &SecretKey) -> io::Result<()> {
-    let mut file = whole_file::open_private(OpenOptions::new().write(true).create_new(true), path)?;
-    whole_file::hand_over(&file, place)?;
+    let mut file = atomic_file::open_private(OpenOptions::new().write(true).create_new(true), path)?;
+    atomic_file::hand_over(&file, place)?;
     for byte in key.to_bytes() {
         write!(file, "{byte:02x}")?;
     }

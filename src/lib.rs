@@ -43,11 +43,11 @@
 
 // The path of a call, from the top down.
 #[cfg(feature = "funnel")]
-mod call;
-#[cfg(feature = "funnel")]
 mod funnel;
 #[cfg(feature = "funnel")]
 mod grpc_server;
+#[cfg(feature = "funnel")]
+mod call;
 #[cfg(feature = "funnel")]
 mod tunnel;
 #[cfg(feature = "funnel")]
@@ -55,40 +55,42 @@ mod upstream;
 
 // Who may call, and where peers are.
 #[cfg(feature = "funnel")]
-pub mod address_lookup;
+mod config;
 #[cfg(feature = "funnel")]
 mod admission;
 #[cfg(feature = "funnel")]
-mod config;
+pub mod address_lookup;
 
 // The ground.
 #[cfg(feature = "funnel")]
-mod error;
-#[cfg(feature = "funnel")]
 mod hop;
 #[cfg(feature = "funnel")]
-pub mod identity;
-#[cfg(feature = "funnel")]
 pub mod protocol;
-#[cfg(feature = "funnel")]
-mod report;
-#[cfg(feature = "funnel")]
-mod tls;
 #[cfg(feature = "transport")]
 pub mod transport;
 #[cfg(feature = "funnel")]
-mod whole_file;
+mod tls;
+#[cfg(feature = "funnel")]
+pub mod identity;
+#[cfg(feature = "funnel")]
+mod atomic_file;
+#[cfg(feature = "funnel")]
+mod report;
+#[cfg(feature = "funnel")]
+mod error;
 
 // Beside the funnel.
+#[cfg(feature = "node")]
+pub mod node;
+#[cfg(feature = "node")]
+mod object;
+#[cfg(feature = "relay")]
+pub mod relay;
+#[cfg(feature = "proto")]
+pub mod proto;
 #[cfg(all(fuzzing, feature = "funnel"))]
 #[doc(hidden)]
 pub mod fuzzing;
-#[cfg(feature = "node")]
-pub mod node;
-#[cfg(feature = "proto")]
-pub mod proto;
-#[cfg(feature = "relay")]
-pub mod relay;
 
 /// The protocol between funnels, and between a Rust node and a funnel. Both ends must agree on it.
 #[cfg(any(feature = "funnel", feature = "node"))]

@@ -14,7 +14,7 @@ use iroh::{EndpointAddr, EndpointId};
 use iroh_tickets::{ParseError, Ticket, endpoint::EndpointTicket};
 
 use super::{Invitation, WholeTicket};
-use crate::{config::PeerConfig, whole_file};
+use crate::{config::PeerConfig, atomic_file};
 
 /// A ticket with a dozen addresses has under 1 KiB.
 const MAX_TICKET_FILE: u64 = 16 << 10;
@@ -55,7 +55,7 @@ fn parse(text: &str, file: Option<&str>) -> Result<PeerConfig, InvalidPeer> {
 /// # Errors
 /// It cannot be written. A file that was there is as it was.
 pub fn write_ticket(path: &Path, addr: EndpointAddr) -> io::Result<()> {
-    whole_file::replace_public(path, format!("{}\n", EndpointTicket::new(addr)).as_bytes())
+    atomic_file::replace_public(path, format!("{}\n", EndpointTicket::new(addr)).as_bytes())
 }
 
 /// A text as long as an invitation may be one with a slip in its beginning.

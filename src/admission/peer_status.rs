@@ -12,7 +12,7 @@ use tokio::{task::spawn_blocking, time::sleep};
 use tracing::warn;
 
 use super::{Admission, LinkReport, Timestamp};
-use crate::whole_file;
+use crate::atomic_file;
 
 /// Between two looks at the links. What a link moved after the last one before its end is not counted.
 const INTERVAL: Duration = Duration::from_secs(5);
@@ -60,13 +60,13 @@ impl SightingsFile {
 
     /// What it holds: nothing, if there is no such file or none that can be read.
     pub fn load(&self) -> Sightings {
-        let text = whole_file::read(&self.path, MAX_FILE).ok().flatten();
+        let text = atomic_file::read(&self.path, MAX_FILE).ok().flatten();
         text.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default()
     }
 
     fn store(&self, sightings: &Sightings) -> std::io::Result<()> {
         let json = serde_json::to_vec_pretty(sightings).expect("texts and numbers are JSON");
-        whole_file::replace(&self.path, &json)
+        atomic_file::replace(&self.path, &json)
     }
 }
 

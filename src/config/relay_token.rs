@@ -9,7 +9,7 @@ use std::{
     str::FromStr,
 };
 
-use crate::whole_file::{self, Readers};
+use crate::atomic_file::{self, Readers};
 
 /// A token, a line end, and room for a mistake that is worth a clear message.
 const MAX_TOKEN_FILE: u64 = 1 << 10;
@@ -29,7 +29,7 @@ impl RelayToken {
         let path = path.as_ref();
         let failed = |problem| InvalidToken { file: Some(path.display().to_string()), problem };
         let file = File::open(path).map_err(|error| failed(Problem::Io(error)))?;
-        if let Readers::Others { mode } = whole_file::readers(&file).map_err(|error| failed(Problem::Io(error)))? {
+        if let Readers::Others { mode } = atomic_file::readers(&file).map_err(|error| failed(Problem::Io(error)))? {
             return Err(failed(Problem::Exposed(mode)));
         }
         let mut text = String::new();

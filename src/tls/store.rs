@@ -20,7 +20,7 @@ use tokio_rustls::rustls::{
 use tracing::info;
 
 use super::{MAX_PEM, Problem, TlsError, authority, provider};
-use crate::whole_file::{self, Readers};
+use crate::atomic_file::{self, Readers};
 
 /// A certificate with less time left is replaced when a funnel starts. A funnel may run for so long without a start.
 const RENEWAL: Duration = Duration::from_secs(365 * 24 * 3600);
@@ -87,8 +87,8 @@ impl Bundle {
 }
 
 fn read(path: &Path) -> Result<Option<Bundle>, Problem> {
-    let Some(text) = whole_file::read(path, MAX_PEM)? else { return Ok(None) };
-    if let Readers::Others { mode } = whole_file::readers(&File::open(path)?)? {
+    let Some(text) = atomic_file::read(path, MAX_PEM)? else { return Ok(None) };
+    if let Readers::Others { mode } = atomic_file::readers(&File::open(path)?)? {
         return Err(Problem::Exposed { mode });
     }
     Bundle::parse(text).map(Some).ok_or(Problem::NotOurs)
@@ -104,15 +104,15 @@ fn replace(
     if let Some(folder) = path.parent() {
         fs::create_dir_all(folder)?;
     }
-    let _lock = whole_file::lock(path)?;
+    let _lock = atomic_file::lock(path)?;
     if let Some(bundle) = read(path)?.filter(good) {
         return Ok(bundle);
     }
     let issued = authority::issue(names, now).map_err(|error| Problem::Unusable(error.into()))?;
     let bundle = Bundle::parse(issued.key + &issued.certificate + &issued.ca).ok_or(Problem::NotOurs)?;
     // Whoever finds the new certificate finds its CA, too.
-    whole_file::replace_public(&ca_file(path)?, bundle.ca_text().as_bytes())?;
-    whole_file::replace(path, bundle.text.as_bytes())?;
+    atomic_file::replace_public(&ca_file(path)?, bundle.ca_text().as_bytes())?;
+    atomic_file::replace(path, bundle.text.as_bytes())?;
     info!(file = %path.display(), "a new certificate for the local port");
     Ok(bundle)
 }
@@ -121,8 +121,8 @@ fn replace(
 fn publish(path: &Path, ca: &str) -> Result<PathBuf, Problem> {
     let published = ca_file(path)?;
     if !fs::read(&published).is_ok_and(|text| text == ca.as_bytes()) {
-        let _lock = whole_file::lock(path)?;
-        whole_file::replace_public(&published, ca.as_bytes())?;
+        let _lock = atomic_file::lock(path)?;
+        atomic_file::replace_public(&published, ca.as_bytes())?;
     }
     Ok(published)
 }
@@ -237,7 +237,7 @@ mod tests {
         fs::create_dir(path.parent().unwrap()).unwrap();
         for content in ["", "mine", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"] {
             let _ = fs::remove_file(&path);
-            whole_file::replace(&path, content.as_bytes()).unwrap();
+            atomic_file::replace(&path, content.as_bytes()).unwrap();
             let error = load_or_issue(&folder.key_file(), &local(), OffsetDateTime::now_utc()).unwrap_err();
             assert!(error.to_string().contains("move it away"), "{error}");
             assert_eq!(fs::read_to_string(&path).unwrap(), content);

@@ -17,7 +17,7 @@ use serde::Serialize;
 use tracing::error;
 
 use super::entry::{Entry, Key};
-use crate::{admission::Timestamp, whole_file};
+use crate::{admission::Timestamp, atomic_file};
 
 /// For what repeats.
 const INTERVAL: Duration = Duration::from_secs(60);
@@ -120,7 +120,7 @@ impl Writer {
     /// Half a line, on a disk that is full, is ended by the next one's line end.
     fn append(&mut self, line: &[u8]) -> io::Result<()> {
         if self.len > MAX_LEN {
-            match fs::rename(&self.path, whole_file::beside(&self.path, ".1")) {
+            match fs::rename(&self.path, atomic_file::beside(&self.path, ".1")) {
                 // Somebody moved it, or it was moved here and could not be made anew.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 moved => moved?,
@@ -137,7 +137,7 @@ impl Writer {
 }
 
 fn open(path: &Path) -> io::Result<File> {
-    whole_file::open_private(OpenOptions::new().append(true).create(true), path)
+    atomic_file::open_private(OpenOptions::new().append(true).create(true), path)
 }
 
 #[cfg(test)]
@@ -246,7 +246,7 @@ mod tests {
             writer.take(entry());
             assert_eq!(lines(&path).len(), 1, "{is_gone}");
         }
-        assert_eq!(lines(&whole_file::beside(&path, ".1")).len(), 1);
+        assert_eq!(lines(&atomic_file::beside(&path, ".1")).len(), 1);
         assert_eq!(writer.lost.load(Ordering::Relaxed), 0);
     }
 }

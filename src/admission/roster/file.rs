@@ -9,7 +9,7 @@ use std::{
 };
 
 use super::{Roster, format};
-use crate::whole_file;
+use crate::atomic_file;
 
 /// Room for thousands of peers.
 const MAX_ROSTER: u64 = 4 << 20;
@@ -55,14 +55,14 @@ impl RosterFile {
         };
         let text = format::write(&roster);
         check_readable(&text).map_err(|error| self.failed(Problem::Write(error)))?;
-        let written = whole_file::replace(&self.path, text.as_bytes());
+        let written = atomic_file::replace(&self.path, text.as_bytes());
         written.map_err(|error| self.failed(Problem::Write(error)))?;
         Ok(Ok(changed))
     }
 
     /// Reads it, `None` if there is no such file, or nothing in it.
     pub(super) fn find(&self) -> Result<Option<Roster>, RosterError> {
-        let text = whole_file::read(&self.path, MAX_ROSTER).map_err(|error| self.failed(Problem::Read(error)))?;
+        let text = atomic_file::read(&self.path, MAX_ROSTER).map_err(|error| self.failed(Problem::Read(error)))?;
         text.filter(|text| !text.is_empty())
             .map(|text| format::read(&text).map_err(|mistake| self.failed(Problem::Text(mistake))))
             .transpose()
@@ -72,7 +72,7 @@ impl RosterFile {
         if let Some(folder) = self.path.parent() {
             fs::create_dir_all(folder)?;
         }
-        whole_file::lock(&self.path)
+        atomic_file::lock(&self.path)
     }
 
     fn failed(&self, problem: Problem) -> RosterError {
