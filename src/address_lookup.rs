@@ -10,10 +10,10 @@ mod publisher;
 mod services;
 mod ticket;
 
-pub(crate) use self::{invitation::Secret, lookup_log::Findings, peer::shown, services::attach, ticket::WholeTicket};
+pub(crate) use self::{invitation::Secret, lookup_log::LookupLog, peer::shown, services::attach, ticket::StrictTicket};
 pub use self::{
     invitation::{Digest, Invitation},
     lookup::{InvalidLookup, Lookup},
-    peer::{InvalidPeer, parse_peer, write_ticket},
-    publication::{InvalidPublication, Place, Publication, Published},
+    peer::{InvalidPeer, PeerAddr, parse_peer, write_ticket},
+    publication::{InvalidPublication, Publication, PublishTarget, Published},
 };

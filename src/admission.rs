@@ -26,19 +26,17 @@ pub(crate) use self::{
 };
 use self::{
     audit::{Audit, Event, Outcome},
-    connections::Links,
-    pending::Presenters,
+    connections::Connections,
+    pending::PendingEnrolments,
     roster::{Member, NotInvited, Nudge, Roster, RosterError, RosterFile},
 };
 pub use self::{
-    peer_status::{Sighting, Sightings, SightingsFile},
+    peer_status::{FunnelStatus, PeerStatus, StatusFile},
     timestamp::{InvalidTimestamp, Timestamp},
 };
 use crate::{
     address_lookup::Secret,
-    call::inbound,
-    hop::chain,
-    report::Strangers,
+    report::{OncePerPeer, chain},
     transport::{self, Code, RateLimit},
 };
 
@@ -54,8 +52,8 @@ pub(crate) struct Admission {
     access: Access,
     audit: Audit,
     enrolments: Option<Arc<Enrolments>>,
-    links: Links,
-    strangers: Strangers,
+    links: Connections,
+    strangers: OncePerPeer,
 }
 
 /// Where invitations are taken.
@@ -65,15 +63,15 @@ struct Enrolments {
     roster: RosterFile,
     /// To the follower of the roster.
     nudge: Nudge,
-    presenters: Presenters,
+    presenters: PendingEnrolments,
     lookups: Semaphore,
-    refused: Strangers,
+    refused: OncePerPeer,
     trouble: RateLimit,
 }
 
 impl Admission {
     pub(crate) fn new(access: Access, audit: Audit) -> Self {
-        Self { access, audit, enrolments: None, links: Links::default(), strangers: Strangers::default() }
+        Self { access, audit, enrolments: None, links: Connections::default(), strangers: OncePerPeer::default() }
     }
 
     /// Takes invitations on links for `alpn`, and puts who has one on `roster`.
@@ -82,9 +80,9 @@ impl Admission {
             alpn,
             roster,
             nudge: Nudge::default(),
-            presenters: Presenters::default(),
+            presenters: PendingEnrolments::default(),
             lookups: Semaphore::new(MAX_LOOKUPS),
-            refused: Strangers::default(),
+            refused: OncePerPeer::default(),
             trouble: RateLimit::default(),
         };
         Self { enrolments: Some(Arc::new(enrolments)), ..self }
@@ -107,7 +105,7 @@ impl Admission {
         self.access.list().trusting_apis().iter().filter(|api| !trusting.contains(*api)).for_each(warn_of_trust);
         for (peer, lost) in self.links.enforce(&self.access) {
             info!(peer = %peer.fmt_short(), %lost, "link ended: the roster has changed");
-            self.audit.tell(peer, || self.access.name(peer), Event::Link, Outcome::Ended);
+            self.audit.record(peer, || self.access.name(peer), Event::Link, Outcome::Ended);
         }
     }
 
@@ -136,15 +134,15 @@ impl Admission {
         // Remembered before it is decided on: a change of the roster meets one or the other.
         self.links.remember_incoming(connection, self.access.apis(peer));
         if self.access.list().admits(peer) == Verdict::Allowed {
-            self.audit.tell(peer, name, Event::Link, Outcome::Allowed);
+            self.audit.record(peer, name, Event::Link, Outcome::Allowed);
             transport::raise_receive_window(connection);
             return AfterHandshakeOutcome::Accept;
         }
-        self.strangers.notice(peer, || {
+        self.strangers.run(peer, || {
             warn!(%peer, "not admitted; to admit it: flower-iroh-funnel peers allow {peer}");
         });
-        self.audit.tell(peer, name, Event::Link, Outcome::Denied);
-        reject(Code::REFUSED, &inbound::not_admitted(peer))
+        self.audit.record(peer, name, Event::Link, Outcome::Denied);
+        reject(Code::REFUSED, &not_admitted(peer))
     }
 
     /// Ends the link in any case: its end is the answer.
@@ -156,19 +154,19 @@ impl Admission {
         let (outcome, answer) = match self.redeem(enrolments, connection).await {
             Ok(()) => (Outcome::Allowed, reject(Code::RECONNECT, "enrolled")),
             Err(Refused::NotInvited(reason)) => {
-                enrolments.refused.notice(peer, || info!(%peer, ?reason, "an invitation was refused"));
+                enrolments.refused.run(peer, || info!(%peer, ?reason, "an invitation was refused"));
                 (Outcome::Denied, reject(Code::REFUSED, NOT_INVITED))
             }
             Err(Refused::NotNow(reason)) => return reject(Code::OVERLOADED, reason),
         };
-        self.audit.tell(peer, || self.access.name(peer), Event::Enrol, outcome);
+        self.audit.record(peer, || self.access.name(peer), Event::Enrol, outcome);
         answer
     }
 
     /// Asks the file, not what is in force: an invitation is good from the moment at which it was made. In force it is put
     /// by who follows the file, so that no older state of it comes after a newer one.
     async fn redeem(&self, enrolments: &Enrolments, connection: &Connection) -> Result<(), Refused> {
-        let presented = enrolments.presenters.wait_for(enrolment::presented(connection)).await;
+        let presented = enrolments.presenters.wait_for(enrolment::read_secret(connection)).await;
         let secret = presented.flatten().ok_or(Refused::NotNow("no invitation was presented"))?;
         let (peer, file) = (connection.remote_id(), enrolments.roster.clone());
         let Ok(_permit) = enrolments.lookups.acquire().await else { return Err(Refused::NotNow(STOPPING)) };
@@ -219,4 +217,12 @@ impl EndpointHooks for Admission {
             _ => self.admit(connection),
         }
     }
+}
+
+/// The reason that a peer which is not admitted reads, and that its operator passes on to the other side's.
+pub(crate) fn not_admitted(peer: EndpointId) -> String {
+    format!(
+        "it is not on the list there; to admit it, the other side runs: flower-iroh-funnel peers allow {peer}, or starts \
+         with: --allow {peer}"
+    )
 }

@@ -8,7 +8,4 @@ pub(crate) mod permit;
 pub(crate) mod redelivery;
 mod translated;
 
-pub use self::{
-    flower_http::{BothWires, BothWiresCall, BothWiresLayer},
-    passthrough::{InvalidTarget, PassthroughTarget},
-};
+pub use self::flower_http::{FlowerHttp, FlowerHttpCall, FlowerHttpLayer};

@@ -18,6 +18,7 @@ use std::{
 
 use iroh::{RelayMode, SecretKey};
 
+use self::lookups::Chosen;
 pub(crate) use self::relay_authorities::RelayAuthorities;
 #[cfg(feature = "relay")]
 pub(crate) use self::relay_token::Match;
@@ -25,16 +26,14 @@ pub use self::{
     exposed::{AuditLog, Exposed},
     peer::PeerConfig,
     relay::{InvalidRelay, Relay},
-    relay_token::{InvalidToken, RelayToken},
+    relay_token::{InvalidRelayToken, RelayToken},
 };
-use self::{lookups::Chosen, peer::Carries};
 use crate::{
     ALPN,
     address_lookup::{Lookup, Publication},
     admission::enrolment::ALPN_SUFFIX,
-    grpc_server::Takes,
-    hop::chain,
     identity,
+    report::chain,
     tls::{LocalTls, Trust},
     transport::{CongestionControl, IncomingLimits},
 };
@@ -67,24 +66,29 @@ pub struct FunnelConfig {
     /// Where it is published where this funnel is. Default: the relay's URL at n0, where something is exposed and relays and
     /// lookups were not chosen, else nowhere.
     pub publications: Vec<Publication>,
-    /// Who else may vouch for relays and pkarr servers, beside the public authorities.
-    pub(crate) relay_authorities: RelayAuthorities,
+    /// PEM files with certificate authorities that may sign the certificates of relays and pkarr servers, besides the
+    /// public ones. [`Funnel::new`](crate::Funnel::new) reads them.
+    pub relay_ca_files: Vec<PathBuf>,
     /// How fast links may send. Default: by path, which random loss does not slow down.
     pub congestion_control: CongestionControl,
     /// The UDP address of the iroh endpoint. Default: every interface, any port.
     pub bind_addr: SocketAddr,
     /// The TCP address on which local Flower clients reach the peer, gRPC and HTTP alike. Default `127.0.0.1:9092`.
     pub flower_grpc_addr: SocketAddr,
-    /// This funnel's identity. Default: a new one each time.
+    /// This funnel's identity, unless there is a key file. Default: a new one each time.
     pub secret_key: Option<SecretKey>,
+    /// The file with this funnel's identity. [`Funnel::new`](crate::Funnel::new) reads it, and creates it if it is absent.
+    pub key_file: Option<PathBuf>,
     /// What peers may open at once. Default: see there, but 64 sessions a peer: two links with 17 lanes each, and some more.
     pub incoming_limits: IncomingLimits,
     /// What is offered to peers. Default: nothing.
     pub exposed: Option<Exposed>,
     /// The peers that local Flower clients reach, each on an address of its own.
     pub peers: Vec<PeerConfig>,
-    /// TLS for local Flower clients. Default: none, as only this machine reaches the port.
-    pub local_tls: Option<LocalTls>,
+    /// Whether local Flower clients connect with TLS. [`Funnel::new`](crate::Funnel::new) reads the certificate from files
+    /// beside the key file, and creates them if they are absent or no longer valid. Default: no, as only this machine reaches
+    /// the port.
+    pub local_tls: bool,
     /// How long calls under way may take when the funnel stops. Default 10 s.
     pub drain_timeout: Duration,
 }
@@ -99,21 +103,19 @@ impl FunnelConfig {
                 relay_mode: RelayMode::Default,
                 lookups: Vec::new(),
                 publications: Vec::new(),
-                relay_authorities: RelayAuthorities::default(),
+                relay_ca_files: Vec::new(),
                 congestion_control: CongestionControl::default(),
                 bind_addr: parse(DEFAULT_BIND_ADDR),
                 flower_grpc_addr: parse(DEFAULT_FLOWER_GRPC_ADDR),
                 secret_key: None,
+                key_file: None,
                 incoming_limits: default_limits(),
                 exposed: None,
                 peers: Vec::new(),
-                local_tls: None,
+                local_tls: false,
                 drain_timeout: DEFAULT_DRAIN_TIMEOUT,
             },
             chosen: Chosen::default(),
-            key_file: None,
-            local_tls: false,
-            relay_ca_files: Vec::new(),
             mistakes: Vec::new(),
         }
     }
@@ -139,12 +141,10 @@ impl FunnelConfig {
                     earlier.label()
                 ));
             }
-            if self.secret_key.as_ref().is_some_and(|key| key.public() == peer.addr.id) {
-                mistakes.push(format!(
-                    "peer {}: that is this funnel itself; the other side needs a key of its own (--key-file)",
-                    peer.label()
-                ));
-            }
+        }
+        mistakes.extend(self.secret_key.iter().flat_map(|key| self.peers_with_key(key)));
+        if self.local_tls && self.key_file.is_none() {
+            mistakes.push("local_tls: no key file is set, beside which its certificate is kept".to_owned());
         }
         if let Some(exposed) = &self.exposed {
             if exposed.upstreams.is_empty() {
@@ -159,14 +159,21 @@ impl FunnelConfig {
                 );
             }
         }
-        if let Some(roster) = self.exposed.as_ref().and_then(|exposed| exposed.roster.as_ref())
-            && let Err(error) = roster.load()
-        {
-            mistakes.push(chain(&error));
-        }
         mistakes.extend(self.empty_publications());
         mistakes.extend(self.own_upstreams());
         mistakes
+    }
+
+    /// The mistake of each peer that is this funnel itself.
+    pub(crate) fn peers_with_key(&self, key: &SecretKey) -> Vec<String> {
+        let own = self.peers.iter().filter(|peer| peer.addr.id == key.public());
+        own.map(|peer| {
+            format!(
+                "peer {}: that is this funnel itself; the other side needs a key of its own (--key-file)",
+                peer.label()
+            )
+        })
+        .collect()
     }
 
     /// An upstream that is this funnel's own port would lead peers on to a third party, under this funnel's name.
@@ -178,15 +185,6 @@ impl FunnelConfig {
         };
         let own = self.peers.iter().map(|peer| self.listen_addr(peer)).find(leads_to)?;
         Some(format!("expose: the upstream at {own} is this funnel's own port for a peer; name the SuperLink's"))
-    }
-
-    /// What the port for `peer` takes.
-    pub(crate) fn takes(&self, peer: &PeerConfig) -> Takes {
-        match (peer.carries, &self.local_tls) {
-            (Carries::Bytes, _) => Takes::Bytes,
-            (Carries::Calls, Some(tls)) => Takes::Tls(tls.clone()),
-            (Carries::Calls, None) => Takes::Plain,
-        }
     }
 
     /// Where local Flower clients reach `peer`.
@@ -217,9 +215,6 @@ impl fmt::Debug for FunnelConfig {
 pub struct FunnelConfigBuilder {
     config: FunnelConfig,
     chosen: Chosen,
-    key_file: Option<PathBuf>,
-    local_tls: bool,
-    relay_ca_files: Vec<PathBuf>,
     mistakes: Vec<String>,
 }
 
@@ -252,10 +247,9 @@ impl FunnelConfigBuilder {
         }
     }
 
-    /// Reads certificates of authorities that may vouch for relays and pkarr servers, from a PEM file, when the
-    /// configuration is built. The public authorities may go on to.
+    /// Adds to [`FunnelConfig::relay_ca_files`].
     pub fn relay_ca_file(mut self, relay_ca_file: impl Into<PathBuf>) -> Self {
-        self.relay_ca_files.push(relay_ca_file.into());
+        self.config.relay_ca_files.push(relay_ca_file.into());
         self
     }
 
@@ -283,9 +277,9 @@ impl FunnelConfigBuilder {
         self
     }
 
-    /// Reads [`FunnelConfig::secret_key`] from a file when the configuration is built, and creates it if absent.
+    /// Sets [`FunnelConfig::key_file`].
     pub fn key_file(mut self, key_file: impl Into<PathBuf>) -> Self {
-        self.key_file = Some(key_file.into());
+        self.config.key_file = Some(key_file.into());
         self
     }
 
@@ -296,19 +290,18 @@ impl FunnelConfigBuilder {
 
     /// Where the key is read from.
     pub fn key_file_path(&self) -> Option<&Path> {
-        self.key_file.as_deref()
+        self.config.key_file.as_deref()
     }
 
-    /// Sets [`FunnelConfig::local_tls`] when the configuration is built: from files beside the key file, which are made
-    /// if they are absent or no longer right.
+    /// Sets [`FunnelConfig::local_tls`].
     pub fn local_tls(mut self) -> Self {
-        self.local_tls = true;
+        self.config.local_tls = true;
         self
     }
 
     /// Whether a key or a file with it was named.
     pub fn has_key(&self) -> bool {
-        self.key_file.is_some() || self.config.secret_key.is_some()
+        self.config.key_file.is_some() || self.config.secret_key.is_some()
     }
 
     /// The peers named so far.
@@ -329,8 +322,8 @@ impl FunnelConfigBuilder {
     }
 
     /// Adds to [`FunnelConfig::peers`].
-    pub fn peer(mut self, peer: PeerConfig) -> Self {
-        self.config.peers.push(peer);
+    pub fn peer(mut self, peer: impl Into<PeerConfig>) -> Self {
+        self.config.peers.push(peer.into());
         self
     }
 
@@ -354,7 +347,7 @@ impl FunnelConfigBuilder {
         ConfigError::check(self.mistakes.clone()).map(|()| self)
     }
 
-    /// Checks everything, and reads the key file if there is one.
+    /// Checks everything but the files that are named: those are read by [`Funnel::new`](crate::Funnel::new).
     ///
     /// # Errors
     /// [`ConfigError`] with every mistake.
@@ -365,39 +358,11 @@ impl FunnelConfigBuilder {
     fn check(mut self) -> Result<FunnelConfig, ConfigError> {
         let mut mistakes = self.mistakes;
         let own: Vec<_> = self.config.peers.iter().map(|peer| self.config.listen_addr(peer)).collect();
-        let listening = own.iter().map(SocketAddr::ip).collect::<Vec<_>>();
         if let Some(exposed) = &mut self.config.exposed
             && exposed.looks_for_superlink
         {
             for addr in own {
                 exposed.upstreams.remove(addr);
-            }
-        }
-        match self.key_file.as_deref().map(identity::load_or_create) {
-            Some(Ok(key)) => self.config.secret_key = Some(key),
-            Some(Err(error)) => mistakes.push(format!("key file: {}", chain(&error))),
-            None => {}
-        }
-        if self.local_tls {
-            let loaded = self.key_file.as_deref().map(|key_file| LocalTls::load_or_issue(key_file, listening));
-            match loaded {
-                Some(Ok(local_tls)) => self.config.local_tls = Some(local_tls),
-                Some(Err(error)) => mistakes.push(format!("local_tls: {}", chain(&error))),
-                None => mistakes.push("local_tls: no key file is named, beside which its certificate lies".to_owned()),
-            }
-        }
-        if let Some(exposed) = &mut self.config.exposed
-            && let Some(path) = &exposed.superlink_ca
-        {
-            match Trust::read(path) {
-                Ok(trust) => exposed.trust = trust,
-                Err(error) => mistakes.push(format!("superlink_ca: {}", chain(&error))),
-            }
-        }
-        for path in &self.relay_ca_files {
-            match RelayAuthorities::read(path) {
-                Ok(authorities) => self.config.relay_authorities.extend(authorities),
-                Err(error) => mistakes.push(format!("relay CA: {}", chain(&error))),
             }
         }
         mistakes.extend(self.config.mistakes());

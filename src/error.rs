@@ -2,12 +2,9 @@
 
 use std::{error::Error as StdError, fmt, io, net::SocketAddr, path::PathBuf};
 
-use iroh::EndpointId;
-
-use crate::{
-    admission::roster::RosterError,
-    protocol::{BoxError, Failure},
-};
+#[cfg(feature = "relay")]
+use crate::admission::roster::RosterError;
+use crate::{config::ConfigError, protocol::BoxError, tunnel::PeerDown};
 
 /// A funnel that cannot start, or a peer that cannot be reached.
 #[derive(Debug)]
@@ -24,6 +21,8 @@ enum Kind {
         addr: SocketAddr,
         source: io::Error,
     },
+    Config(ConfigError),
+    #[cfg(feature = "relay")]
     Roster(RosterError),
     AuditLog {
         path: PathBuf,
@@ -31,10 +30,7 @@ enum Kind {
     },
     Serving,
     EndpointClosed,
-    Peer {
-        peer: EndpointId,
-        failure: Failure,
-    },
+    Peer(PeerDown),
     #[cfg(feature = "relay")]
     Relay {
         listen: SocketAddr,
@@ -59,8 +55,13 @@ impl Error {
         Self(Kind::Listen { addr, source })
     }
 
+    #[cfg(feature = "relay")]
     pub(crate) fn roster(error: RosterError) -> Self {
         Self(Kind::Roster(error))
+    }
+
+    pub(crate) fn config(error: ConfigError) -> Self {
+        Self(Kind::Config(error))
     }
 
     pub(crate) fn audit_log(path: PathBuf, source: io::Error) -> Self {
@@ -75,8 +76,8 @@ impl Error {
         Self(Kind::EndpointClosed)
     }
 
-    pub(crate) fn peer(peer: EndpointId, failure: Failure) -> Self {
-        Self(Kind::Peer { peer, failure })
+    pub(crate) fn peer(down: PeerDown) -> Self {
+        Self(Kind::Peer(down))
     }
 
     #[cfg(feature = "relay")]
@@ -89,9 +90,12 @@ impl Error {
         Self(Kind::RelayEnded { source })
     }
 
-    /// Whether a peer could not be reached or did not admit this funnel.
-    pub fn is_peer(&self) -> bool {
-        matches!(self.0, Kind::Peer { .. })
+    /// Why there is no tunnel to a peer: it could not be reached, or does not admit this funnel. `None` for another error.
+    pub fn peer_down(&self) -> Option<&PeerDown> {
+        match &self.0 {
+            Kind::Peer(down) => Some(down),
+            _ => None,
+        }
     }
 
     /// Whether an address to listen on is taken or not of this machine.
@@ -99,9 +103,14 @@ impl Error {
         matches!(self.0, Kind::Listen { .. } | Kind::Endpoint { .. })
     }
 
-    /// Whether what is written in the roster is wrong.
+    /// Whether a file that the configuration names, or what is written in it, is wrong.
     pub fn is_mistake(&self) -> bool {
-        matches!(&self.0, Kind::Roster(error) if error.is_mistake())
+        match &self.0 {
+            Kind::Config(_) => true,
+            #[cfg(feature = "relay")]
+            Kind::Roster(error) => error.is_mistake(),
+            _ => false,
+        }
     }
 }
 
@@ -113,13 +122,15 @@ impl fmt::Display for Error {
             Kind::Listen { addr, .. } => {
                 write!(f, "cannot listen on {addr}; choose another port, or end what listens there")
             }
+            Kind::Config(error) => write!(f, "{error}"),
+            #[cfg(feature = "relay")]
             Kind::Roster(error) => write!(f, "{error}"),
             Kind::AuditLog { path, .. } => {
                 write!(f, "cannot write the audit log {}; name another file, or make room", path.display())
             }
             Kind::Serving => f.write_str("this funnel serves already, or has served: a funnel serves once"),
             Kind::EndpointClosed => f.write_str("the iroh endpoint closed while the funnel served"),
-            Kind::Peer { peer, failure } => write!(f, "no tunnel to peer {}: {failure}", peer.fmt_short()),
+            Kind::Peer(down) => write!(f, "no tunnel to peer {}: {down}", down.peer().fmt_short()),
             #[cfg(feature = "relay")]
             Kind::Relay { listen, .. } => write!(
                 f,
@@ -137,12 +148,15 @@ impl StdError for Error {
         match &self.0 {
             Kind::Endpoint { source, .. } | Kind::Lookup(source) => Some(&**source),
             Kind::Listen { source, .. } | Kind::AuditLog { source, .. } => Some(source),
+            Kind::Config(error) => error.source(),
+            #[cfg(feature = "relay")]
             Kind::Roster(error) => error.source(),
             #[cfg(feature = "relay")]
             Kind::Relay { source, .. } => Some(&**source),
             #[cfg(feature = "relay")]
             Kind::RelayEnded { source } => source.as_ref().map(|source| &**source as &(dyn StdError + 'static)),
-            Kind::Serving | Kind::EndpointClosed | Kind::Peer { .. } => None,
+            Kind::Peer(down) => down.source(),
+            Kind::Serving | Kind::EndpointClosed => None,
         }
     }
 }

@@ -1,51 +1,48 @@
 //! The funnel as a whole: what it is made of, and in which order it starts and stops.
 
+mod drain;
 mod endpoint;
 mod home_relay;
+mod loaded;
 
 use std::{
     collections::HashMap,
     fmt,
     net::SocketAddr,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use iroh::{Endpoint, EndpointAddr, EndpointId, RelayMode, TransportAddr, Watcher};
 use iroh_tickets::endpoint::EndpointTicket;
-use tokio::{
-    net::TcpListener,
-    task::{JoinSet, spawn_blocking},
-    time::timeout,
-};
+use tokio::{net::TcpListener, task::JoinSet, time::timeout};
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
-use tracing::{info, warn};
+use tracing::warn;
 
+use self::loaded::Loaded;
 use crate::{
-    address_lookup::Findings,
+    address_lookup::LookupLog,
     admission::{
-        Access, AccessList, Admission,
+        Access, AccessList, Admission, StatusFile,
         audit::Audit,
         enrolment::{self, Enrolment},
-        peer_status::{self, SightingsFile},
+        peer_status,
         roster::{Roster, RosterFile},
         warn_of_trust,
     },
-    call::{inbound::Inbound, passthrough::PassthroughTarget},
-    config::{AuditLog, FunnelConfig, PeerConfig},
+    call::inbound::Inbound,
+    config::{AuditLog, Exposed, FunnelConfig, PeerConfig},
     error::Error,
-    grpc_server::{self, Takes},
+    grpc_server::{self, LocalProtocol},
     protocol::Api,
-    transport::{Code, IncomingLimits, IrohConnector, IrohIncoming},
+    tls::LocalTls,
+    transport::{IncomingLimits, IrohConnector, IrohIncoming},
     tunnel::{PeerConn, Tunnel},
-    upstream::{Upstream, UpstreamState},
+    upstream::{PassthroughTarget, Upstream, UpstreamState},
 };
 
 /// How long a ticket waits for a relay and for addresses, so that a machine without internet starts all the same.
-const ADDRESS_PATIENCE: Duration = Duration::from_secs(3);
-
-/// For calls that were cut to be answered.
-const LAST_WORDS: Duration = Duration::from_millis(300);
+const ADDRESS_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// A sidecar beside a Flower process: it carries Flower's calls to peer funnels, and theirs to Flower.
 ///
@@ -61,7 +58,7 @@ struct Inner {
     audit: Audit,
     roster: Option<RosterFile>,
     connector: IrohConnector,
-    findings: Findings,
+    lookup_log: LookupLog,
     /// For the peers that invited this funnel, until the tunnel to them is opened.
     enrolments: Mutex<HashMap<EndpointId, Enrolment>>,
     alpn: Vec<u8>,
@@ -70,6 +67,7 @@ struct Inner {
     drain_timeout: Duration,
     tunnels: Mutex<HashMap<EndpointId, Tunnel>>,
     local_addrs: Vec<SocketAddr>,
+    local_tls: Option<LocalTls>,
     inbound: Option<Inbound>,
     /// Taken by `serve`.
     listeners: Mutex<Option<Vec<Listener>>>,
@@ -81,49 +79,51 @@ struct Listener {
     socket: TcpListener,
     local_addr: SocketAddr,
     peer: EndpointId,
-    takes: Takes,
+    protocol: LocalProtocol,
 }
 
 impl Funnel {
-    /// Binds the endpoint and the local ports. From here on it can dial; it accepts with [`serve`](Self::serve).
+    /// Binds the endpoint and the local ports, and reads the files that the configuration names: key, certificates and
+    /// roster. From here on the funnel can dial; it accepts with [`serve`](Self::serve).
     ///
     /// # Errors
-    /// An address that cannot be bound.
+    /// Files that cannot be used, all of them in one error, or an address that cannot be bound.
     ///
     /// # Panics
     /// Outside a tokio runtime.
     pub async fn new(config: FunnelConfig) -> Result<Self, Error> {
-        let mut listeners = Vec::new();
-        for peer in &config.peers {
-            let addr = config.listen_addr(peer);
-            let listener = TcpListener::bind(addr).await.map_err(|source| Error::listen(addr, source))?;
-            let local_addr = listener.local_addr().map_err(|source| Error::listen(addr, source))?;
-            let takes = config.takes(peer);
-            listeners.push(Listener { socket: listener, local_addr, peer: peer.addr.id, takes });
-        }
-        let door = Door::of(&config)?;
-        let (endpoint, findings) = endpoint::bind_endpoint(&config, door.admission.clone()).await?;
+        let loaded = Loaded::read(&config).map_err(Error::config)?;
+        let listeners = listen(&config, loaded.local_tls.as_ref()).await?;
+        let exposed = config.exposed.clone().unwrap_or_default();
+        let audit = open_audit(exposed.audit_log.as_ref())?;
+        let access = Access::new(exposed.access.clone(), loaded.roster.clone());
+        let admission = admission(&config, &exposed, &access, &audit);
+        warn_of(&config, &access.list());
+        let (endpoint, lookup_log) = endpoint::bind_endpoint(&config, &loaded, admission.clone()).await?;
         let connector = IrohConnector::new(endpoint.clone(), config.alpn.clone());
         for peer in config.peers.iter().filter(|peer| !peer.addr.is_empty()) {
             connector.add_peer(peer.addr.clone());
         }
-        let Door { access, admission, audit } = door;
-        let roster = config.exposed.as_ref().and_then(|exposed| exposed.roster.clone());
+        let inbound = config
+            .exposed
+            .is_some()
+            .then(|| Inbound::new(access, audit.clone(), exposed.upstreams, &loaded.trust, exposed.passthrough));
         let inner = Inner {
             enrolments: Mutex::new(enrolments(&config, &endpoint)),
             endpoint,
             admission,
-            audit: audit.clone(),
-            roster,
+            audit,
+            roster: exposed.roster,
             connector,
-            findings,
+            lookup_log,
             alpn: config.alpn,
             relay_mode: config.relay_mode,
             incoming_limits: config.incoming_limits,
             drain_timeout: config.drain_timeout,
             tunnels: Mutex::default(),
             local_addrs: listeners.iter().map(|listener| listener.local_addr).collect(),
-            inbound: config.exposed.map(|exposed| Inbound::new(access, audit, exposed)),
+            local_tls: loaded.local_tls,
+            inbound,
             listeners: Mutex::new(Some(listeners)),
             stop: CancellationToken::new(),
         };
@@ -152,7 +152,7 @@ impl Funnel {
                 }
             }
         };
-        if timeout(ADDRESS_PATIENCE, known).await.is_err() {
+        if timeout(ADDRESS_TIMEOUT, known).await.is_err() {
             warn!(
                 "no relay answers, or none whose certificate is trusted (--relay-ca): peers reach this funnel only at its \
                  direct addresses for now"
@@ -164,6 +164,11 @@ impl Funnel {
     /// Where local Flower clients reach each configured peer, in the order of the configuration.
     pub fn local_addrs(&self) -> &[SocketAddr] {
         &self.inner.local_addrs
+    }
+
+    /// The certificate that local Flower clients check, `None` if they connect without TLS.
+    pub fn local_tls(&self) -> Option<&LocalTls> {
+        self.inner.local_tls.as_ref()
     }
 
     /// What was found at each upstream of each API that somebody may call; waits for the first look at all of them.
@@ -191,7 +196,7 @@ impl Funnel {
         let tunnel = self.inner.tunnel(peer.id);
         match tunnel.settled().await {
             Ok(_) => Ok(PeerConn::new(tunnel)),
-            Err(failure) => Err(Error::peer(peer.id, failure)),
+            Err(down) => Err(Error::peer(down)),
         }
     }
 
@@ -236,37 +241,36 @@ impl Funnel {
     }
 }
 
-/// Who is let in, and where that is noted.
-struct Door {
-    access: Access,
-    admission: Admission,
-    audit: Audit,
+async fn listen(config: &FunnelConfig, local_tls: Option<&LocalTls>) -> Result<Vec<Listener>, Error> {
+    let mut listeners = Vec::new();
+    for peer in &config.peers {
+        let addr = config.listen_addr(peer);
+        let socket = TcpListener::bind(addr).await.map_err(|source| Error::listen(addr, source))?;
+        let local_addr = socket.local_addr().map_err(|source| Error::listen(addr, source))?;
+        let protocol = match local_tls {
+            _ if peer.is_passthrough() => LocalProtocol::Passthrough,
+            Some(tls) => LocalProtocol::Tls(tls.clone()),
+            None => LocalProtocol::Plain,
+        };
+        listeners.push(Listener { socket, local_addr, peer: peer.addr.id, protocol });
+    }
+    Ok(listeners)
 }
 
-impl Door {
-    fn of(config: &FunnelConfig) -> Result<Self, Error> {
-        let exposed = config.exposed.clone().unwrap_or_default();
-        let roster = exposed.roster.as_ref().map_or(Ok(Roster::default()), RosterFile::load).map_err(Error::roster)?;
-        let audit = match exposed.audit_log {
-            Some(AuditLog::File(path)) => Audit::open(path.clone()).map_err(|source| Error::audit_log(path, source))?,
-            Some(AuditLog::Off) | None => Audit::default(),
-        };
-        let access = Access::new(exposed.access, roster);
-        let mut admission = Admission::new(access.clone(), audit.clone());
-        if let Some(file) = exposed.roster {
-            admission = admission.enrolling(enrolment::alpn_of(&config.alpn), file);
+fn open_audit(log: Option<&AuditLog>) -> Result<Audit, Error> {
+    match log {
+        Some(AuditLog::File(path)) => {
+            Audit::open(path.clone()).map_err(|source| Error::audit_log(path.clone(), source))
         }
-        if let Some(exposed) = &config.exposed {
-            warn_of(&access.list(), exposed.passthrough.as_ref());
-        }
-        for peer in config.peers.iter().filter(|peer| peer.is_passthrough()) {
-            warn!(
-                peer = %peer.id().fmt_short(),
-                "pass-through: whoever reaches the local port has everything that the other side serves there; the \
-                 funnel sees no calls"
-            );
-        }
-        Ok(Self { access, admission, audit })
+        Some(AuditLog::Off) | None => Ok(Audit::default()),
+    }
+}
+
+fn admission(config: &FunnelConfig, exposed: &Exposed, access: &Access, audit: &Audit) -> Admission {
+    let admission = Admission::new(access.clone(), audit.clone());
+    match &exposed.roster {
+        Some(file) => admission.enrolling(enrolment::alpn_of(&config.alpn), file.clone()),
+        None => admission,
     }
 }
 
@@ -296,7 +300,7 @@ impl Inner {
         let mut serving = JoinSet::new();
         for listener in listeners {
             let tunnel = self.tunnel(listener.peer);
-            let serve = grpc_server::serve_local(listener.socket, listener.takes, tunnel, self.stop.clone());
+            let serve = grpc_server::serve_local(listener.socket, listener.protocol, tunnel, self.stop.clone());
             serving.spawn(async {
                 serve.await;
                 None
@@ -320,7 +324,7 @@ impl Inner {
             watching.push(tokio::spawn(inbound.watch_upstreams()));
         }
         if let Some(roster) = self.roster.clone() {
-            let seen = SightingsFile::of_roster(roster.path());
+            let seen = StatusFile::of_roster(roster.path());
             let admission = self.admission.clone();
             let (endpoint, relay_mode) = (self.endpoint.clone(), self.relay_mode.clone());
             let ticket = move || EndpointTicket::new(known_addr(&endpoint, &relay_mode)).to_string();
@@ -330,65 +334,42 @@ impl Inner {
         watching.into_iter().map(AbortOnDropHandle::new).collect()
     }
 
-    async fn drain(&self, mut serving: Serving) {
-        self.stop.cancel();
-        // Kept until the links are closed: dropped, it would close them without a reason.
-        let mut incoming = Vec::new();
-        match timeout(self.drain_timeout, finish(&mut serving, &mut incoming)).await {
-            Ok(()) => info!("drained: no call was cut"),
-            Err(_) => warn!(timeout = ?self.drain_timeout, "calls were cut: they took longer than the drain timeout"),
-        }
-        self.close_links();
-        // Whoever was cut hears of it.
-        let _ = timeout(LAST_WORDS, finish(&mut serving, &mut incoming)).await;
-        serving.shutdown().await;
-        endpoint::close_endpoint(&self.endpoint).await;
-        self.end_audit().await;
-    }
-
-    async fn end_audit(&self) {
-        let audit = self.audit.clone();
-        // It cannot fail but with the runtime.
-        let _ = spawn_blocking(move || audit.close()).await;
-    }
-
-    fn close_links(&self) {
-        for tunnel in self.tunnels().values() {
-            tunnel.close();
-        }
-        self.admission.close_links(Code::SHUTDOWN, "the funnel is stopping");
-    }
-
     fn tunnel(&self, peer: EndpointId) -> Tunnel {
         let enrolment = || self.enrolments.lock().unwrap_or_else(PoisonError::into_inner).remove(&peer);
-        let open = || Tunnel::open(self.connector.clone(), peer, self.findings.clone(), enrolment());
+        let open = || Tunnel::open(self.connector.clone(), peer, self.lookup_log.clone(), enrolment());
         self.tunnels().entry(peer).or_insert_with(open).clone()
     }
 
-    fn tunnels(&self) -> std::sync::MutexGuard<'_, HashMap<EndpointId, Tunnel>> {
+    fn tunnels(&self) -> MutexGuard<'_, HashMap<EndpointId, Tunnel>> {
         self.tunnels.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-async fn finish(serving: &mut Serving, incoming: &mut Vec<IrohIncoming>) {
-    while let Some(role) = serving.join_next().await {
-        incoming.extend(role.ok().flatten());
+/// Warns of what the configuration opens to peers.
+fn warn_of(config: &FunnelConfig, access: &AccessList) {
+    if let Some(exposed) = &config.exposed {
+        if access.is_empty() {
+            warn!(
+                "no peer is admitted yet; invite one with: flower-iroh-funnel invite NAME, or list it with: --allow ID"
+            );
+        }
+        if let (Some(target), peers @ 1..) = (&exposed.passthrough, access.passthroughs()) {
+            warn!(
+                peers,
+                %target,
+                "pass-through: these peers have every API that is served there, Control and Runtime too; the funnel \
+                 neither checks nor logs what they call"
+            );
+        }
+        access.trusting_apis().iter().for_each(warn_of_trust);
     }
-}
-
-fn warn_of(access: &AccessList, passthrough: Option<&PassthroughTarget>) {
-    if access.is_empty() {
-        warn!("nobody is let in yet; invite a peer with: flower-iroh-funnel invite NAME, or name it with: --allow ID");
-    }
-    if let (Some(target), peers @ 1..) = (passthrough, access.passthroughs()) {
+    for peer in config.peers.iter().filter(|peer| peer.is_passthrough()) {
         warn!(
-            peers,
-            %target,
-            "pass-through: these peers have every API that is served there, Control and Runtime too; the funnel neither \
-             checks nor logs what they call"
+            peer = %peer.id().fmt_short(),
+            "pass-through: whoever reaches the local port has everything that the other side serves there; the funnel \
+             sees no calls"
         );
     }
-    access.trusting_apis().iter().for_each(warn_of_trust);
 }
 
 impl fmt::Debug for Funnel {

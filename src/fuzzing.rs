@@ -9,7 +9,7 @@ use http_body::Body;
 use crate::{
     admission::roster::{self, Roster},
     call::redelivery,
-    protocol::{BoxError, Failure, Route, Translation},
+    protocol::{BoxError, CallError, Route, Translation},
     tunnel::Hello,
 };
 
@@ -30,7 +30,7 @@ pub fn write_roster(roster: &Roster) -> String {
 ///
 /// # Errors
 /// It is no hello.
-pub fn read_hello(status: StatusCode, body: &[u8]) -> Result<Hello, Failure> {
+pub fn read_hello(status: StatusCode, body: &[u8]) -> Result<Hello, CallError> {
     Hello::parse(status, body)
 }
 
@@ -64,7 +64,7 @@ impl Translator {
     ///
     /// # Errors
     /// It does not say so rightly.
-    pub fn deadline<B>(&self, request: &Request<B>) -> Result<Option<Duration>, Failure> {
+    pub fn deadline<B>(&self, request: &Request<B>) -> Result<Option<Duration>, CallError> {
         self.0.deadline(request)
     }
 
@@ -75,7 +75,7 @@ impl Translator {
     pub async fn request<B>(
         &self,
         request: Request<B>,
-    ) -> Result<Request<impl Body<Data = Bytes, Error = BoxError> + use<B>>, Failure>
+    ) -> Result<Request<impl Body<Data = Bytes, Error = BoxError> + use<B>>, CallError>
     where
         B: Body<Data = Bytes, Error = BoxError> + Unpin,
     {
@@ -89,7 +89,7 @@ impl Translator {
     pub async fn response<B>(
         &self,
         response: Response<B>,
-    ) -> Result<Response<impl Body<Data = Bytes, Error = BoxError> + use<B>>, Failure>
+    ) -> Result<Response<impl Body<Data = Bytes, Error = BoxError> + use<B>>, CallError>
     where
         B: Body<Data = Bytes, Error = BoxError> + Unpin,
     {

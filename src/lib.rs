@@ -11,7 +11,7 @@
 //! an `enrolment` puts who was invited; `audit` notes what was decided. `funnel` puts the rooms together. The same rooms
 //! stand at both ends, and both speak TLS with Flower where they are told to (`tls`). Where the upstream speaks the other
 //! wire, `exchange` carries the call, and `protocol` translates it; `redelivery` keeps answers that a broken link would
-//! swallow. A Rust program may stand at either end without a funnel: as a `node`, or as a service behind `BothWiresLayer`.
+//! swallow. A Rust program may stand at either end without a funnel: as a `node`, or as a service behind `FlowerHttpLayer`.
 //!
 //! ```no_run
 //! use flower_iroh_funnel::{Api, Exposed, Funnel, FunnelConfig, PeerConfig};
@@ -45,6 +45,8 @@
 #[cfg(feature = "funnel")]
 mod funnel;
 #[cfg(feature = "funnel")]
+mod error;
+#[cfg(feature = "funnel")]
 mod grpc_server;
 #[cfg(feature = "funnel")]
 mod call;
@@ -76,8 +78,6 @@ pub mod identity;
 mod atomic_file;
 #[cfg(feature = "funnel")]
 mod report;
-#[cfg(feature = "funnel")]
-mod error;
 
 // Beside the funnel.
 #[cfg(feature = "node")]
@@ -99,19 +99,21 @@ pub const ALPN: &[u8] = b"flower-iroh-funnel/1";
 #[cfg(feature = "funnel")]
 pub use self::{
     address_lookup::{Digest, Invitation},
-    admission::{InvalidTimestamp, Sighting, Sightings, SightingsFile, Timestamp, roster},
-    call::{BothWires, BothWiresCall, BothWiresLayer, InvalidTarget, PassthroughTarget},
+    admission::{FunnelStatus, InvalidTimestamp, PeerStatus, StatusFile, Timestamp, roster},
+    call::{FlowerHttp, FlowerHttpCall, FlowerHttpLayer},
     config::{
         AuditLog, ConfigError, DEFAULT_BIND_ADDR, DEFAULT_DRAIN_TIMEOUT, DEFAULT_FLOWER_GRPC_ADDR, Exposed,
-        FunnelConfig, FunnelConfigBuilder, InvalidRelay, InvalidToken, PeerConfig, Relay, RelayToken,
+        FunnelConfig, FunnelConfigBuilder, InvalidRelay, InvalidRelayToken, PeerConfig, Relay, RelayToken,
     },
     error::Error,
     funnel::Funnel,
     hop::Body,
     protocol::Api,
     tls::LocalTls,
-    tunnel::{ApiReport, Hello, PeerCall, PeerChannel, PeerConn, WireReport},
-    upstream::{InvalidUpstream, Security, Upstream, UpstreamState, Upstreams},
+    tunnel::{ApiReport, DownReason, Hello, PeerCall, PeerChannel, PeerConn, PeerDown, WireReport},
+    upstream::{
+        InvalidPassthroughTarget, InvalidUpstream, PassthroughTarget, Security, Upstream, UpstreamState, Upstreams,
+    },
 };
 #[cfg(feature = "funnel")]
 pub use iroh::{EndpointAddr, EndpointId, RelayMode, SecretKey};

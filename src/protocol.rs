@@ -11,7 +11,7 @@ mod wire;
 
 pub use self::{
     api::{Api, ApiSet, UnknownApi},
-    error::Failure,
+    error::CallError,
     method::Method,
     route::{HELLO_PATH, Refusal, Route},
     status::{Counterpart, Status},
@@ -19,6 +19,9 @@ pub use self::{
 };
 pub(crate) use self::{
     flower_error::{FlowerError, MAX_ERROR_BODY},
-    translate::{Answer, BoxError, GRPC_HEADER, GRPC_TIMEOUT, Translation},
+    translate::{Answer, GRPC_HEADER, GRPC_TIMEOUT, Translation},
     wire::has_grpc_type,
 };
+
+/// An error of any type, as bodies and connectors have it.
+pub(crate) type BoxError = Box<dyn std::error::Error + Send + Sync>;

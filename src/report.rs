@@ -1,5 +1,7 @@
-//! How things are reported: a line with an error's causes, and what is reported once.
+//! How things are reported: an error with its causes in one line, and what is reported once or on a change alone.
 
+mod chain;
+mod on_change;
 mod once_per_peer;
 
-pub(crate) use self::once_per_peer::Strangers;
+pub(crate) use self::{chain::chain, on_change::OnChange, once_per_peer::OncePerPeer};

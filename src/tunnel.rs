@@ -1,9 +1,10 @@
-//! The tie to one peer funnel: a link that is kept open, and calls over it.
+//! A tunnel to one peer funnel: a link that is kept open, and calls over it.
 
 mod hello;
 mod lanes;
 mod liveness;
 mod peer_conn;
+mod peer_down;
 mod supervisor;
 
 use std::{sync::Arc, time::Duration};
@@ -24,32 +25,33 @@ pub(crate) use self::lanes::{LaneGuard, Size};
 pub use self::{
     hello::{ApiReport, Hello, WireReport},
     peer_conn::{PeerCall, PeerChannel, PeerConn},
+    peer_down::{DownReason, PeerDown},
 };
-use self::{lanes::Lanes, supervisor::Keeper};
+use self::{lanes::Lanes, supervisor::Supervisor};
 use crate::{
-    address_lookup::Findings,
+    address_lookup::LookupLog,
     admission::enrolment::Enrolment,
     hop::{self, Body},
-    protocol::Failure,
+    protocol::CallError,
     transport::{IrohConnector, Path},
 };
 
 /// How long after its loss a link may be awaited by calls that were not sent yet.
 ///
-/// A SuperNode's heartbeat has 5 s in all: with 4 s here it still hears the answer.
+/// A SuperNode's heartbeat has 5 s in all: with 4 s here it still gets the answer.
 const HOLD: Duration = Duration::from_secs(4);
 
-/// A link to one peer funnel that is dialled, greeted, and dialled anew when it is lost, until the last clone is
+/// A link to one peer funnel that is dialled, greeted, and dialled again when it is lost, until the last clone is
 /// dropped or [`close`](Self::close)d.
 #[derive(Clone, Debug)]
 pub(crate) struct Tunnel {
     peer: EndpointId,
     authority: Authority,
     state: watch::Sender<State>,
-    keeper: Arc<AbortOnDropHandle<()>>,
+    supervisor: Arc<AbortOnDropHandle<()>>,
 }
 
-/// How the tie stands.
+/// Whether there is a link.
 #[derive(Clone, Debug)]
 enum State {
     /// Nothing is known yet.
@@ -64,16 +66,7 @@ enum State {
 #[derive(Clone, Debug)]
 struct Down {
     since: Instant,
-    failure: Failure,
-    waiting: Waiting,
-}
-
-/// Whether a call may hope for a link to come soon.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Waiting {
-    Worthwhile,
-    /// The peer does not admit us, or this funnel has stopped.
-    Useless,
+    down: PeerDown,
 }
 
 /// The peer answered hello over this link.
@@ -84,21 +77,22 @@ struct Up {
 }
 
 impl Tunnel {
-    /// Begins to dial `peer`. Should it not be reached, the findings say why; should it not admit us, the enrolment is tried.
+    /// Begins to dial `peer`. If it is not reached, the lookup log says why; if it does not admit this funnel, the
+    /// enrolment is tried.
     ///
     /// # Panics
     /// Outside a tokio runtime.
     pub(crate) fn open(
         connector: IrohConnector,
         peer: EndpointId,
-        findings: Findings,
+        lookup_log: LookupLog,
         enrolment: Option<Enrolment>,
     ) -> Self {
         let authority = Authority::try_from(peer.to_string()).expect("64 hexadecimal digits are a host");
         let state = watch::Sender::new(State::Dialling { since: Instant::now() });
-        let keeper = Keeper::new(connector, peer, authority.clone(), state.clone(), findings, enrolment);
-        let keeper = Arc::new(AbortOnDropHandle::new(tokio::spawn(keeper.run())));
-        Self { peer, authority, state, keeper }
+        let supervisor = Supervisor::new(connector, peer, authority.clone(), state.clone(), lookup_log, enrolment);
+        let supervisor = Arc::new(AbortOnDropHandle::new(tokio::spawn(supervisor.run())));
+        Self { peer, authority, state, supervisor }
     }
 
     pub(crate) fn peer(&self) -> EndpointId {
@@ -113,7 +107,7 @@ impl Tunnel {
         &self,
         size: Size,
         request: Request<Body>,
-    ) -> Result<(Response<Incoming>, LaneGuard), Failure> {
+    ) -> Result<(Response<Incoming>, LaneGuard), CallError> {
         let mut request = hop::onward_request(request, Scheme::HTTP, &self.authority);
         let give_up = Instant::now() + HOLD;
         loop {
@@ -154,34 +148,34 @@ impl Tunnel {
     }
 
     /// Why there is no link, `None` while there is one.
-    pub(crate) fn failure(&self) -> Option<Failure> {
-        self.state.borrow().failure()
+    pub(crate) fn down(&self) -> Option<PeerDown> {
+        self.state.borrow().down(self.peer)
     }
 
-    /// Waits for a link, however long it takes, and tells `on_trouble` each new reason why there is none.
-    pub(crate) async fn ready(&self, mut on_trouble: impl FnMut(&Failure)) -> Hello {
+    /// Waits for a link, however long it takes, and calls `on_down` with each new reason why there is none.
+    pub(crate) async fn ready(&self, mut on_down: impl FnMut(&PeerDown)) -> Hello {
         let mut state = self.state.subscribe();
         loop {
-            let failure = match &*state.borrow_and_update() {
+            let down = match &*state.borrow_and_update() {
                 State::Up(up) => return up.hello.clone(),
-                State::Down(down) => Some(down.failure.clone()),
+                State::Down(Down { down, .. }) => Some(down.clone()),
                 State::Dialling { .. } => None,
             };
             // Not while the state is borrowed: it may ask for it.
-            if let Some(failure) = failure {
-                on_trouble(&failure);
+            if let Some(down) = down {
+                on_down(&down);
             }
             changed(&mut state).await;
         }
     }
 
     /// Waits for a link or the first reason why there is none.
-    pub(crate) async fn settled(&self) -> Result<Hello, Failure> {
+    pub(crate) async fn settled(&self) -> Result<Hello, PeerDown> {
         let mut state = self.state.subscribe();
         loop {
             match &*state.borrow_and_update() {
                 State::Up(up) => return Ok(up.hello.clone()),
-                State::Down(down) => return Err(down.failure.clone()),
+                State::Down(Down { down, .. }) => return Err(down.clone()),
                 State::Dialling { .. } => {}
             }
             changed(&mut state).await;
@@ -190,9 +184,10 @@ impl Tunnel {
 
     /// Ends the rebuilding of the link, and all further calls, for all clones.
     pub(crate) fn close(&self) {
-        self.keeper.abort();
-        let failure = Failure::unavailable("this funnel has stopped");
-        self.state.send_replace(State::Down(Down { since: Instant::now(), failure, waiting: Waiting::Useless }));
+        self.supervisor.abort();
+        let error = CallError::unavailable("this funnel has stopped");
+        let down = PeerDown::new(self.peer, DownReason::Stopped, error);
+        self.state.send_replace(State::Down(Down { since: Instant::now(), down }));
     }
 
     fn up(&self) -> Option<Arc<Up>> {
@@ -202,28 +197,30 @@ impl Tunnel {
         }
     }
 
-    async fn wait_for_link(&self, give_up: Instant) -> Result<Arc<Up>, Failure> {
+    async fn wait_for_link(&self, give_up: Instant) -> Result<Arc<Up>, CallError> {
         let mut state = self.state.subscribe();
         loop {
             let deadline = match &*state.borrow_and_update() {
                 State::Up(up) => return Ok(Arc::clone(up)),
-                State::Down(down) if down.waiting == Waiting::Useless => return Err(down.failure.clone()),
+                State::Down(Down { down, .. }) if down.reason() != DownReason::Unreachable => {
+                    return Err(down.call_error().clone());
+                }
                 State::Dialling { since } | State::Down(Down { since, .. }) => give_up.min(*since + HOLD),
             };
             if timeout_at(deadline, changed(&mut state)).await.is_err()
-                && let Some(failure) = self.failure()
+                && let Some(down) = self.down()
             {
-                return Err(failure);
+                return Err(down.call_error().clone());
             }
         }
     }
 
-    /// A lane that cannot be opened means that the link is at its end; its keeper is about to say so.
-    async fn wait_for_loss_of(&self, up: &Arc<Up>, give_up: Instant) -> Result<(), Failure> {
+    /// A lane that cannot be opened means that the link is at its end; its supervisor is about to report it.
+    async fn wait_for_loss_of(&self, up: &Arc<Up>, give_up: Instant) -> Result<(), CallError> {
         let mut state = self.state.subscribe();
         while matches!(&*state.borrow_and_update(), State::Up(now) if Arc::ptr_eq(now, up)) {
             let lost = timeout_at(give_up, changed(&mut state)).await;
-            lost.map_err(|_| Failure::unavailable("the peer is reached and takes no calls; it may be stopping"))?;
+            lost.map_err(|_| CallError::unavailable("the peer is reached and takes no calls; it may be stopping"))?;
         }
         Ok(())
     }
@@ -234,11 +231,13 @@ async fn changed(state: &mut watch::Receiver<State>) {
 }
 
 impl State {
-    /// Why there is no link.
-    fn failure(&self) -> Option<Failure> {
+    /// Why there is no link to `peer`.
+    fn down(&self, peer: EndpointId) -> Option<PeerDown> {
         match self {
-            Self::Dialling { .. } => Some(Failure::unavailable("the peer is being dialled")),
-            Self::Down(down) => Some(down.failure.clone()),
+            Self::Dialling { .. } => {
+                Some(PeerDown::unreachable(peer, CallError::unavailable("the peer is being dialled")))
+            }
+            Self::Down(Down { down, .. }) => Some(down.clone()),
             Self::Up(_) => None,
         }
     }

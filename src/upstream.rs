@@ -2,6 +2,7 @@
 
 mod client;
 mod connector;
+mod passthrough_target;
 mod probe;
 mod security;
 
@@ -11,8 +12,12 @@ use http::{Uri, uri::Authority};
 
 use self::security::scheme;
 pub(crate) use self::{client::UpstreamClient, probe::Probe};
-pub use self::{probe::UpstreamState, security::Security};
-use crate::protocol::{Api, Failure, Wire};
+pub use self::{
+    passthrough_target::{InvalidPassthroughTarget, PassthroughTarget},
+    probe::UpstreamState,
+    security::Security,
+};
+use crate::protocol::{Api, CallError, Wire};
 
 /// Where a SuperLink listens unless it is told otherwise (Flower 1.20 to 1.42).
 const LOCAL_HTTP: &str = "127.0.0.1:8000";
@@ -91,7 +96,7 @@ impl FromStr for Upstream {
 }
 
 /// Whether it is a host and a port that can be connected to, and nothing else.
-pub(crate) fn is_place(authority: &Authority) -> bool {
+fn is_place(authority: &Authority) -> bool {
     let has_port = authority.port_u16().is_some_and(|port| port != 0);
     has_port && !authority.host().is_empty() && !authority.as_str().contains('@')
 }
@@ -170,13 +175,13 @@ impl Upstreams {
     /// The upstream for a call in `wire`: one that answers, if there is one, and one of the same wire, if there is one.
     ///
     /// # Errors
-    /// An unavailable [`Failure`] that says what is missing.
+    /// An unavailable [`CallError`] that says what is missing.
     pub(crate) fn select(
         &self,
         api: Api,
         wire: Wire,
         state: impl Fn(&Upstream) -> UpstreamState,
-    ) -> Result<&Upstream, Failure> {
+    ) -> Result<&Upstream, CallError> {
         let rank = |upstream: &&Upstream| {
             let standing = match state(upstream) {
                 UpstreamState::Up => 0,
@@ -187,19 +192,19 @@ impl Upstreams {
         };
         let best = self.of(api).min_by_key(rank);
         best.ok_or_else(|| {
-            Failure::unavailable(format_args!(
+            CallError::unavailable(format_args!(
                 "no upstream for the {api} API; name it with: --upstream {api}=HOST:PORT"
             ))
         })
     }
 
     /// The upstream that answers `/health`.
-    pub(crate) fn select_health(&self) -> Result<&Upstream, Failure> {
+    pub(crate) fn select_health(&self) -> Result<&Upstream, CallError> {
         self.rows
             .iter()
             .map(|(_, upstream)| upstream)
             .find(|upstream| upstream.wire == Wire::Http)
-            .ok_or_else(|| Failure::unavailable("no upstream speaks HTTP, and gRPC has no /health"))
+            .ok_or_else(|| CallError::unavailable("no upstream speaks HTTP, and gRPC has no /health"))
     }
 
     /// Every API with each of its upstreams.

@@ -13,7 +13,7 @@ use std::{collections::HashMap, error::Error, net::SocketAddr, sync::Mutex, time
 use bytes::Bytes;
 use flower::{SuperNode, Version};
 use flower_iroh_funnel::{
-    ALPN, Api, BothWiresLayer, Funnel, FunnelConfig, PeerConfig, RelayMode,
+    ALPN, Api, FlowerHttpLayer, Funnel, FunnelConfig, PeerConfig, RelayMode,
     proto::{
         fleet_server::{Fleet, FleetServer},
         *,
@@ -40,7 +40,7 @@ async fn reach_a_fleet_service() -> Result<(), Box<dyn Error>> {
     let endpoint = loopback_endpoint().await?;
     let (superlink, mut calls) = SuperLink::new();
     let server = tonic::transport::Server::builder()
-        .layer(BothWiresLayer::new([Api::Fleet]))
+        .layer(FlowerHttpLayer::new([Api::Fleet]))
         .add_service(FleetServer::new(superlink))
         .serve_with_incoming(IrohIncoming::new(endpoint.clone(), ALPN));
     let _server = AbortOnDropHandle::new(tokio::spawn(server));

@@ -1,9 +1,9 @@
-//! `BothWires` before a gRPC service that costs next to nothing.
+//! `FlowerHttp` before a gRPC service that costs next to nothing.
 
 use std::convert::Infallible;
 
 use bytes::Bytes;
-use flower_iroh_funnel::{Api, BothWiresLayer};
+use flower_iroh_funnel::{Api, FlowerHttpLayer};
 use http::{HeaderMap, HeaderValue, Request, Response, Version, header::CONTENT_TYPE};
 use http_body::Body;
 use http_body_util::BodyExt;
@@ -72,7 +72,7 @@ async fn work(calls: u32, request: impl Fn() -> Request<Frames>, reply: &Respons
             Ok::<_, Infallible>(reply)
         }
     });
-    let mut server = BothWiresLayer::new([Api::Fleet, Api::Control]).layer(inner);
+    let mut server = FlowerHttpLayer::new([Api::Fleet, Api::Control]).layer(inner);
     let mut outcome = (0, 0);
     for _ in 0..calls {
         let server = ServiceExt::<Request<Frames>>::ready(&mut server).await.expect("it cannot fail");

@@ -9,7 +9,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq;
 
-use super::WholeTicket;
+use super::StrictTicket;
 
 /// Of the bytes in an invitation's text.
 const VERSION: u8 = 1;
@@ -48,7 +48,7 @@ impl Ticket for Invitation {
     fn encode_bytes(&self) -> Vec<u8> {
         let mut bytes = vec![VERSION];
         bytes.extend_from_slice(self.secret.bytes());
-        bytes.extend(WholeTicket::from(self.addr.clone()).encode_bytes());
+        bytes.extend(StrictTicket::from(self.addr.clone()).encode_bytes());
         bytes
     }
 
@@ -59,7 +59,7 @@ impl Ticket for Invitation {
         }
         let (secret, ticket) =
             rest.split_first_chunk().ok_or_else(|| ParseError::verification_failed("it is cut short"))?;
-        Ok(Self { secret: Secret(*secret), addr: WholeTicket::decode_bytes(ticket)?.into() })
+        Ok(Self { secret: Secret(*secret), addr: StrictTicket::decode_bytes(ticket)?.into() })
     }
 }
 

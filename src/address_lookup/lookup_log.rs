@@ -19,7 +19,7 @@ const TRIED_FOR: Duration = Duration::from_secs(60);
 
 /// What each lookup said last. Clones are one.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Findings {
+pub(crate) struct LookupLog {
     said: Arc<Mutex<HashMap<EndpointId, Said>>>,
     asking: bool,
 }
@@ -29,25 +29,25 @@ type Said = Vec<(Arc<str>, OfLookup)>;
 /// What is known of one lookup and one peer.
 #[derive(Debug, Default)]
 struct OfLookup {
-    last: Option<Finding>,
+    last: Option<LookupResult>,
     /// Addresses that are tried, and when each was last given.
     given: Vec<(TransportAddr, Instant)>,
 }
 
 /// What one lookup said of a peer.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Finding {
+pub(super) enum LookupResult {
     At(Vec<TransportAddr>),
     Nothing(String),
 }
 
-impl Findings {
+impl LookupLog {
     /// Of lookups, if there are any.
     pub(super) fn of(lookups: usize) -> Self {
         Self { asking: lookups > 0, ..Self::default() }
     }
 
-    pub(super) fn note(&self, peer: EndpointId, lookup: &Arc<str>, finding: Finding) {
+    pub(super) fn note(&self, peer: EndpointId, lookup: &Arc<str>, finding: LookupResult) {
         self.with(peer, lookup, |of_lookup| of_lookup.last = Some(finding));
     }
 
@@ -117,7 +117,7 @@ fn list(said: &Said) -> String {
     told.collect::<Vec<_>>().join("; ")
 }
 
-impl fmt::Display for Finding {
+impl fmt::Display for LookupResult {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::At(addrs) => {
@@ -150,7 +150,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_lookup_that_lies_each_time_anew_sends_nobody_to_more_addresses() {
-        let (findings, peer) = (Findings::of(1), SecretKey::generate().public());
+        let (findings, peer) = (LookupLog::of(1), SecretKey::generate().public());
         let (lookup, other) = (Arc::from("dns"), Arc::from("mdns"));
         let given = |lookup, ports| findings.bounded(peer, lookup, addrs(ports)).len();
         assert_eq!(given(&lookup, 1..1000), MAX_ADDRS);

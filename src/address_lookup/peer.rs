@@ -13,39 +13,66 @@ use std::{
 use iroh::{EndpointAddr, EndpointId};
 use iroh_tickets::{ParseError, Ticket, endpoint::EndpointTicket};
 
-use super::{Invitation, WholeTicket};
-use crate::{config::PeerConfig, atomic_file};
+use super::{Invitation, StrictTicket};
+use crate::atomic_file;
 
 /// A ticket with a dozen addresses has under 1 KiB.
 const MAX_TICKET_FILE: u64 = 16 << 10;
 /// In characters: a name or an endpoint id has 64, an invitation over a hundred.
 const MAX_SHOWN: usize = 80;
 
-/// A peer from a ticket, an invitation, an endpoint id, or `@FILE` that holds one of them.
+/// Where a peer is dialled, and the invitation that is presented to it if it does not admit this funnel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PeerAddr {
+    pub(crate) addr: EndpointAddr,
+    pub(crate) invitation: Option<Invitation>,
+}
+
+impl PeerAddr {
+    /// The peer's id, and what is known of its relay and addresses.
+    pub fn addr(&self) -> &EndpointAddr {
+        &self.addr
+    }
+
+    /// The invitation, if the peer made one.
+    pub fn invitation(&self) -> Option<&Invitation> {
+        self.invitation.as_ref()
+    }
+}
+
+impl From<Invitation> for PeerAddr {
+    fn from(invitation: Invitation) -> Self {
+        Self { addr: invitation.addr().clone(), invitation: Some(invitation) }
+    }
+}
+
+/// Reads a peer from a ticket, an invitation, an endpoint id, or `@FILE` that holds one of them.
 ///
 /// An id alone has no addresses: they are looked up when it is dialled.
 ///
 /// # Errors
 /// [`InvalidPeer`] for what is neither, and for a file that cannot be read.
-pub fn parse_peer(text: &str) -> Result<PeerConfig, InvalidPeer> {
+pub fn parse_peer(text: &str) -> Result<PeerAddr, InvalidPeer> {
     match text.strip_prefix('@') {
         Some(path) => parse(read(path)?.trim(), Some(path)),
         None => parse(text.trim(), None),
     }
 }
 
-fn parse(text: &str, file: Option<&str>) -> Result<PeerConfig, InvalidPeer> {
+fn parse(text: &str, file: Option<&str>) -> Result<PeerAddr, InvalidPeer> {
     let invalid = |problem| InvalidPeer { text: shown(text), file: file.map(str::to_owned), problem };
     let damaged = |error: ParseError| invalid(Problem::Ticket(error.to_string()));
     if text.starts_with(EndpointTicket::KIND) {
-        return WholeTicket::decode_string(text).map(PeerConfig::new).map_err(damaged);
+        return StrictTicket::decode_string(text)
+            .map(|ticket| PeerAddr { addr: ticket.into(), invitation: None })
+            .map_err(damaged);
     }
     if text.starts_with(Invitation::KIND) {
         // Such a text is never repeated: whoever reads it may use it.
-        return Invitation::from_str(text).map(PeerConfig::invited).map_err(damaged);
+        return Invitation::from_str(text).map(PeerAddr::from).map_err(damaged);
     }
     match EndpointId::from_str(text) {
-        Ok(id) => Ok(PeerConfig::new(id)),
+        Ok(id) => Ok(PeerAddr { addr: id.into(), invitation: None }),
         Err(_) => Err(invalid(Problem::Neither)),
     }
 }

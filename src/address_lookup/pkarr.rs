@@ -21,7 +21,7 @@ use iroh_dns::pkarr::SignedPacket;
 use tokio::time::timeout;
 use url::Url;
 
-use crate::{hop::chain, protocol::BoxError};
+use crate::{protocol::BoxError, report::chain};
 
 /// For one exchange. A server that takes longer is as good as none: a dial has 10 s.
 const PATIENCE: Duration = Duration::from_secs(5);

@@ -7,23 +7,23 @@ use url::Url;
 
 use super::lookup::pkarr_url;
 
-/// What follows the place where more than the relay is published.
+/// What follows the target where more than the relay is published.
 const ADDRESSES: &str = "addresses";
 
-/// One place where this endpoint says where it is, and how much: `n0`, `pkarr:URL`, with `,addresses` after it for more
+/// One target where this endpoint says where it is, and how much: `n0`, `pkarr:URL`, with `,addresses` after it for more
 /// than the relay, or `mdns`.
 ///
 /// What cannot be published is tried again for as long as the funnel runs, which goes on without.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Publication {
-    pub(super) place: Place,
+    pub(super) target: PublishTarget,
     pub(super) published: Published,
 }
 
 /// Where something is published.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Place {
+pub enum PublishTarget {
     /// n0's public server: whoever knows the id can ask it.
     N0,
     /// The local network, by multicast: everybody on it.
@@ -42,10 +42,10 @@ pub enum Published {
 }
 
 impl Publication {
-    /// Publishes at `place`: the relay alone, but on the local network the addresses too.
-    pub fn new(place: Place) -> Self {
-        let published = if place == Place::Mdns { Published::Addresses } else { Published::Relay };
-        Self { place, published }
+    /// Publishes at `target`: the relay alone, but on the local network the addresses too.
+    pub fn new(target: PublishTarget) -> Self {
+        let published = if target == PublishTarget::Mdns { Published::Addresses } else { Published::Relay };
+        Self { target, published }
     }
 
     /// Publishes the direct addresses too.
@@ -55,8 +55,8 @@ impl Publication {
     }
 
     /// Where it is published.
-    pub fn place(&self) -> &Place {
-        &self.place
+    pub fn target(&self) -> &PublishTarget {
+        &self.target
     }
 
     /// What is published.
@@ -76,19 +76,19 @@ impl FromStr for Publication {
     type Err = InvalidPublication;
 
     fn from_str(text: &str) -> Result<Self, InvalidPublication> {
-        let (place, rest) = match text.split_once(',') {
-            Some((place, rest)) => (place, Some(rest)),
+        let (target, rest) = match text.split_once(',') {
+            Some((target, rest)) => (target, Some(rest)),
             None => (text, None),
         };
-        let place = match place.split_once(':') {
-            None if place == "n0" => Some(Place::N0),
-            None if place == "mdns" => Some(Place::Mdns),
-            Some(("pkarr", url)) => pkarr_url(url).map(Place::Pkarr),
+        let target = match target.split_once(':') {
+            None if target == "n0" => Some(PublishTarget::N0),
+            None if target == "mdns" => Some(PublishTarget::Mdns),
+            Some(("pkarr", url)) => pkarr_url(url).map(PublishTarget::Pkarr),
             _ => None,
         };
-        match (place, rest) {
-            (Some(place), None) => Ok(Self::new(place)),
-            (Some(place), Some(ADDRESSES)) => Ok(Self::new(place).with_addresses()),
+        match (target, rest) {
+            (Some(target), None) => Ok(Self::new(target)),
+            (Some(target), Some(ADDRESSES)) => Ok(Self::new(target).with_addresses()),
             _ => Err(InvalidPublication(text.to_owned())),
         }
     }
@@ -96,15 +96,15 @@ impl FromStr for Publication {
 
 impl fmt::Display for Publication {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (&self.place, self.published) {
-            (Place::Mdns, _) => f.write_str("mdns"),
-            (place, Published::Relay) => write!(f, "{place}"),
-            (place, Published::Addresses) => write!(f, "{place},{ADDRESSES}"),
+        match (&self.target, self.published) {
+            (PublishTarget::Mdns, _) => f.write_str("mdns"),
+            (target, Published::Relay) => write!(f, "{target}"),
+            (target, Published::Addresses) => write!(f, "{target},{ADDRESSES}"),
         }
     }
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for PublishTarget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::N0 => f.write_str("n0"),
@@ -122,7 +122,7 @@ impl fmt::Display for InvalidPublication {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{:?} is no place to publish at: write n0 or pkarr:URL for the relay's URL, {ADDRESSES} after a comma for the \
+            "{:?} is no target to publish at: write n0 or pkarr:URL for the relay's URL, {ADDRESSES} after a comma for the \
              direct addresses too, mdns, or off alone",
             self.0
         )

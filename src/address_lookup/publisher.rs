@@ -96,18 +96,18 @@ impl Publishing {
             Ok(()) => {
                 if before != Standing::Published {
                     let addrs = info.addrs().map(ToString::to_string).collect::<Vec<_>>().join(" ");
-                    info!(at = %self.publication.place(), what = addrs, "published where this funnel is");
+                    info!(at = %self.publication.target(), what = addrs, "published where this funnel is");
                 }
                 Standing::Published
             }
             Err(error) => match before {
                 Standing::Failing { attempts } => {
-                    debug!(at = %self.publication.place(), %error, "not published");
+                    debug!(at = %self.publication.target(), %error, "not published");
                     Standing::Failing { attempts: attempts.saturating_add(1) }
                 }
                 Standing::Unknown | Standing::Published => {
                     warn!(
-                        at = %self.publication.place(),
+                        at = %self.publication.target(),
                         reason = %error,
                         "cannot publish where this funnel is: peers find it by its ticket or elsewhere; it is tried again"
                     );

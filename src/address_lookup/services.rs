@@ -17,7 +17,8 @@ use tracing::info;
 use url::Url;
 
 use super::{
-    Findings, Lookup, Publication, lookup_log::Finding, pkarr::PkarrServer, publication::Place, publisher::Publisher,
+    Lookup, LookupLog, Publication, lookup_log::LookupResult, pkarr::PkarrServer, publication::PublishTarget,
+    publisher::Publisher,
 };
 use crate::protocol::BoxError;
 
@@ -36,8 +37,8 @@ pub(crate) fn attach(
     endpoint: &Endpoint,
     lookups: &[Lookup],
     publications: &[Publication],
-) -> Result<Findings, BoxError> {
-    let findings = Findings::of(lookups.len());
+) -> Result<LookupLog, BoxError> {
+    let findings = LookupLog::of(lookups.len());
     let services = endpoint.address_lookup()?;
     for lookup in lookups {
         for (label, source) in Source::of(lookup, endpoint)? {
@@ -59,10 +60,10 @@ fn attach_mdns(
     services: &AddressLookupServices,
     lookups: &[Lookup],
     publications: &[Publication],
-    findings: &Findings,
+    findings: &LookupLog,
 ) -> Result<(), BoxError> {
     let asks = lookups.contains(&Lookup::Mdns);
-    let announces = publications.iter().any(|publication| *publication.place() == Place::Mdns);
+    let announces = publications.iter().any(|publication| *publication.target() == PublishTarget::Mdns);
     if !asks && !announces {
         return Ok(());
     }
@@ -81,10 +82,10 @@ fn attach_mdns(
 impl Publication {
     /// The pkarr server, if it is published at one.
     fn server(&self) -> Option<Url> {
-        match self.place() {
-            Place::N0 => Some(n0_server()),
-            Place::Pkarr(url) => Some(url.clone()),
-            Place::Mdns => None,
+        match self.target() {
+            PublishTarget::N0 => Some(n0_server()),
+            PublishTarget::Pkarr(url) => Some(url.clone()),
+            PublishTarget::Mdns => None,
         }
     }
 }
@@ -205,7 +206,7 @@ type Items = BoxStream<'static, Result<Item, address_lookup::Error>>;
 struct Asked {
     label: Arc<str>,
     source: Source,
-    findings: Findings,
+    findings: LookupLog,
 }
 
 impl AddressLookup for Asked {
@@ -229,7 +230,7 @@ struct Heard {
     service: MdnsAddressLookup,
     label: Arc<str>,
     /// `None` where nobody is asked, but told.
-    findings: Option<Findings>,
+    findings: Option<LookupLog>,
 }
 
 impl AddressLookup for Heard {
@@ -252,7 +253,7 @@ impl AddressLookup for Heard {
                 None if *has_heard => None,
                 None => {
                     let reason = format!("heard nothing of it in {} s", PATIENCE.as_secs());
-                    findings.note(peer, &label, Finding::Nothing(reason.clone()));
+                    findings.note(peer, &label, LookupResult::Nothing(reason.clone()));
                     Some(Err(address_lookup::Error::from_err_box(MDNS, reason.into())))
                 }
             };
@@ -262,17 +263,17 @@ impl AddressLookup for Heard {
     }
 }
 
-fn bounded(info: &EndpointInfo, findings: &Findings, label: &Arc<str>) -> EndpointInfo {
+fn bounded(info: &EndpointInfo, findings: &LookupLog, label: &Arc<str>) -> EndpointInfo {
     let addrs = findings.bounded(info.endpoint_id, label, info.addrs().cloned());
     EndpointInfo::from_parts(info.endpoint_id, addrs.into_iter().collect())
 }
 
-fn finding(answer: &Result<EndpointInfo, String>) -> Finding {
+fn finding(answer: &Result<EndpointInfo, String>) -> LookupResult {
     match answer {
         Ok(info) if info.addrs().next().is_none() => {
-            Finding::Nothing("says something else each time, and no more of it is tried for a minute".to_owned())
+            LookupResult::Nothing("says something else each time, and no more of it is tried for a minute".to_owned())
         }
-        Ok(info) => Finding::At(info.addrs().cloned().collect()),
-        Err(reason) => Finding::Nothing(reason.clone()),
+        Ok(info) => LookupResult::At(info.addrs().cloned().collect()),
+        Err(reason) => LookupResult::Nothing(reason.clone()),
     }
 }

@@ -4,9 +4,9 @@ use iroh::EndpointAddr;
 use iroh_tickets::{ParseError, Ticket, endpoint::EndpointTicket};
 
 /// iroh's own ticket, without anything after it: iroh 1.4 reads a ticket and does not look at what follows.
-pub(crate) struct WholeTicket(EndpointTicket);
+pub(crate) struct StrictTicket(EndpointTicket);
 
-impl Ticket for WholeTicket {
+impl Ticket for StrictTicket {
     const KIND: &'static str = EndpointTicket::KIND;
 
     fn encode_bytes(&self) -> Vec<u8> {
@@ -23,14 +23,14 @@ impl Ticket for WholeTicket {
     }
 }
 
-impl From<EndpointAddr> for WholeTicket {
+impl From<EndpointAddr> for StrictTicket {
     fn from(addr: EndpointAddr) -> Self {
         Self(addr.into())
     }
 }
 
-impl From<WholeTicket> for EndpointAddr {
-    fn from(ticket: WholeTicket) -> Self {
+impl From<StrictTicket> for EndpointAddr {
+    fn from(ticket: StrictTicket) -> Self {
         ticket.0.into()
     }
 }
@@ -44,10 +44,10 @@ mod tests {
     #[test]
     fn a_ticket_that_goes_on_after_its_end_is_refused() {
         let addr = EndpointAddr::from(SecretKey::generate().public()).with_ip_addr("127.0.0.1:1".parse().unwrap());
-        let bytes = WholeTicket::from(addr.clone()).encode_bytes();
-        assert_eq!(EndpointAddr::from(WholeTicket::decode_bytes(&bytes).unwrap()), addr);
+        let bytes = StrictTicket::from(addr.clone()).encode_bytes();
+        assert_eq!(EndpointAddr::from(StrictTicket::decode_bytes(&bytes).unwrap()), addr);
         for more in [&b"\0"[..], b"two", &bytes] {
-            let error = WholeTicket::decode_bytes(&[&bytes, more].concat()).err().unwrap().to_string();
+            let error = StrictTicket::decode_bytes(&[&bytes, more].concat()).err().unwrap().to_string();
             assert!(error.contains("goes on after its end"), "{error}");
         }
     }

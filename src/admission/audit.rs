@@ -52,8 +52,14 @@ impl Audit {
         Ok(Self { log: Some(Arc::new(log)) })
     }
 
-    /// Tells of an event. Never waits.
-    pub(crate) fn tell(&self, peer: EndpointId, name: impl FnOnce() -> Option<String>, event: Event, outcome: Outcome) {
+    /// Records an event. Never waits.
+    pub(crate) fn record(
+        &self,
+        peer: EndpointId,
+        name: impl FnOnce() -> Option<String>,
+        event: Event,
+        outcome: Outcome,
+    ) {
         let Some(log) = &self.log else { return };
         let entries = log.entries.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(sender) = &*entries else { return };

@@ -14,7 +14,6 @@ use tracing::debug;
 
 use super::Access;
 use crate::{
-    call::inbound,
     protocol::ApiSet,
     transport::{Code, LinkStats, Path, SilenceTimer},
 };
@@ -23,7 +22,7 @@ use crate::{
 const TICK: Duration = Duration::from_secs(1);
 
 #[derive(Clone, Debug, Default)]
-pub(super) struct Links(Arc<Mutex<Open>>);
+pub(super) struct Connections(Arc<Mutex<Open>>);
 
 #[derive(Debug, Default)]
 struct Open {
@@ -58,7 +57,7 @@ pub(crate) struct LinkReport {
     pub(crate) received: u64,
 }
 
-impl Links {
+impl Connections {
     pub(super) fn remember_outgoing(&self, connection: &Connection) {
         self.remember(connection, Direction::Outgoing);
     }
@@ -76,7 +75,7 @@ impl Links {
             let peer = link.remote_id();
             let apis = access.apis(peer);
             let (code, reason) = if apis.is_empty() {
-                (Code::REFUSED, inbound::not_admitted(peer))
+                (Code::REFUSED, super::not_admitted(peer))
             } else if granted.iter().any(|api| !apis.contains(api)) {
                 (Code::RECONNECT, format!("it may now call: {apis}"))
             } else {
@@ -90,7 +89,7 @@ impl Links {
         ended
     }
 
-    /// Closes the incoming links of peers that have fallen silent, for ever. Links that this side dialled have who cares for
+    /// Closes the incoming links of peers that have fallen silent, for ever. Connections that this side dialled have who cares for
     /// them.
     pub(super) async fn give_up_silent(&self) {
         loop {

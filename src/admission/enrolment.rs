@@ -14,8 +14,8 @@ use tokio::{io::AsyncWriteExt, time::timeout};
 
 use crate::{
     address_lookup::{Invitation, Secret},
-    hop::chain,
-    protocol::Failure,
+    protocol::CallError,
+    report::chain,
     transport::{Code, IrohConnector},
 };
 
@@ -29,7 +29,7 @@ pub(crate) fn alpn_of(alpn: &[u8]) -> Vec<u8> {
 }
 
 /// The secret that a peer presents, `None` if it presents none in time.
-pub(crate) async fn presented(connection: &Connection) -> Option<Secret> {
+pub(crate) async fn read_secret(connection: &Connection) -> Option<Secret> {
     let read = async {
         let (_answer, mut secret) = connection.accept_bi().await.ok()?;
         let mut bytes = [0; Secret::LEN];
@@ -49,13 +49,13 @@ pub(crate) struct Enrolment {
 
 /// What became of an invitation that was presented.
 #[derive(Debug)]
-pub(crate) enum Presented {
+pub(crate) enum EnrolmentOutcome {
     /// The peer admits us from now on.
     Enrolled,
     /// It does not, and will not for this invitation.
-    Refused(Failure),
+    Refused(CallError),
     /// It could not be asked, or could not decide.
-    NotNow(Failure),
+    NotNow(CallError),
 }
 
 impl Enrolment {
@@ -64,7 +64,7 @@ impl Enrolment {
         Self { connector, peer: invitation.addr().id, secret: invitation.secret().clone() }
     }
 
-    pub(crate) async fn present(&self) -> Presented {
+    pub(crate) async fn present(&self) -> EnrolmentOutcome {
         let answer = async {
             let link = self.connector.dial(self.peer, PATIENCE).await.map_err(|error| error.to_string())?;
             // A refusal may close the link before the secret is sent: the answer is in the close, whatever failed here.
@@ -80,18 +80,18 @@ impl Enrolment {
         let lost = match answer.await {
             Ok(lost) => lost,
             Err(problem) => {
-                return Presented::NotNow(self.failure("could not be asked about the invitation", &problem));
+                return EnrolmentOutcome::NotNow(self.failure("could not be asked about the invitation", &problem));
             }
         };
         let reason = lost.peer_reason().map_or_else(|| lost.to_string(), |reason| reason.into_owned());
         match lost.code() {
-            Some(Code::RECONNECT) => Presented::Enrolled,
-            Some(Code::REFUSED) => Presented::Refused(self.failure("refuses the invitation", &reason)),
-            _ => Presented::NotNow(self.failure("could not take the invitation", &reason)),
+            Some(Code::RECONNECT) => EnrolmentOutcome::Enrolled,
+            Some(Code::REFUSED) => EnrolmentOutcome::Refused(self.failure("refuses the invitation", &reason)),
+            _ => EnrolmentOutcome::NotNow(self.failure("could not take the invitation", &reason)),
         }
     }
 
-    fn failure(&self, what: &str, why: &str) -> Failure {
-        Failure::unavailable(format_args!("peer {} {what}: {why}", self.peer.fmt_short()))
+    fn failure(&self, what: &str, why: &str) -> CallError {
+        CallError::unavailable(format_args!("peer {} {what}: {why}", self.peer.fmt_short()))
     }
 }

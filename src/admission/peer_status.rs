@@ -23,19 +23,19 @@ const MAX_PEERS: usize = 16_384;
 /// What a funnel has seen of its peers.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
-pub struct Sightings {
+pub struct FunnelStatus {
     /// The ticket under which the funnel was last reached.
     #[serde(default)]
     pub ticket: Option<String>,
     /// By endpoint id.
     #[serde(default)]
-    pub peers: BTreeMap<EndpointId, Sighting>,
+    pub peers: BTreeMap<EndpointId, PeerStatus>,
 }
 
 /// What a funnel has seen of one peer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
-pub struct Sighting {
+pub struct PeerStatus {
     /// When it last had a link.
     pub seen: Timestamp,
     /// The path of its link, `None` when it has none.
@@ -48,30 +48,30 @@ pub struct Sighting {
 
 /// The file with them.
 #[derive(Clone, Debug)]
-pub struct SightingsFile {
+pub struct StatusFile {
     path: PathBuf,
 }
 
-impl SightingsFile {
+impl StatusFile {
     /// The file beside a roster.
     pub fn of_roster(roster: &Path) -> Self {
         Self { path: roster.with_extension("seen.json") }
     }
 
     /// What it holds: nothing, if there is no such file or none that can be read.
-    pub fn load(&self) -> Sightings {
+    pub fn load(&self) -> FunnelStatus {
         let text = atomic_file::read(&self.path, MAX_FILE).ok().flatten();
         text.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default()
     }
 
-    fn store(&self, sightings: &Sightings) -> std::io::Result<()> {
+    fn store(&self, sightings: &FunnelStatus) -> std::io::Result<()> {
         let json = serde_json::to_vec_pretty(sightings).expect("texts and numbers are JSON");
         atomic_file::replace(&self.path, &json)
     }
 }
 
 /// Watches the links of peers and keeps the file, for ever. `ticket` tells where this funnel is.
-pub(crate) async fn watch(file: SightingsFile, admission: Admission, ticket: impl Fn() -> String) {
+pub(crate) async fn watch(file: StatusFile, admission: Admission, ticket: impl Fn() -> String) {
     let (mut stored, mut counted) = (file.load(), BTreeMap::new());
     let mut is_failing = false;
     let mut sightings = stored.clone();
@@ -96,7 +96,7 @@ pub(crate) async fn watch(file: SightingsFile, admission: Admission, ticket: imp
 /// By link, what of its traffic is counted already.
 type Counted = BTreeMap<u64, (u64, u64)>;
 
-impl Sightings {
+impl FunnelStatus {
     fn look(&mut self, links: &[LinkReport], counted: &mut Counted) {
         for sighting in self.peers.values_mut() {
             sighting.path = None;
@@ -104,7 +104,7 @@ impl Sightings {
         let now = Timestamp::now();
         for link in links {
             let (sent, received) = counted.insert(link.number, (link.sent, link.received)).unwrap_or_default();
-            let new = Sighting { seen: now, path: None, sent: 0, received: 0 };
+            let new = PeerStatus { seen: now, path: None, sent: 0, received: 0 };
             let sighting = self.peers.entry(link.peer).or_insert(new);
             sighting.seen = now;
             sighting.path = link.path.clone().or(sighting.path.take());
@@ -140,7 +140,7 @@ mod tests {
         let peer = SecretKey::generate().public();
         let link =
             |number, sent| LinkReport { number, peer, path: Some("direct".to_owned()), sent, received: 2 * sent };
-        let (mut sightings, mut counted) = (Sightings::default(), Counted::new());
+        let (mut sightings, mut counted) = (FunnelStatus::default(), Counted::new());
         sightings.look(&[link(1, 10)], &mut counted);
         sightings.look(&[link(1, 15), link(2, 1)], &mut counted);
         sightings.look(&[link(2, 4)], &mut counted);
@@ -151,8 +151,8 @@ mod tests {
         assert!(counted.is_empty());
 
         let folder = tempfile::tempdir().unwrap();
-        let file = SightingsFile::of_roster(&folder.path().join("peers.toml"));
-        assert_eq!(file.load(), Sightings::default());
+        let file = StatusFile::of_roster(&folder.path().join("peers.toml"));
+        assert_eq!(file.load(), FunnelStatus::default());
         file.store(&sightings).unwrap();
         assert_eq!(file.load(), sightings);
     }
@@ -161,7 +161,7 @@ mod tests {
     fn past_so_many_those_are_forgotten_who_are_not_on_the_roster_and_were_seen_longest_ago() {
         let peers: Vec<_> = (0..6).map(|_| SecretKey::generate().public()).collect();
         let seen = |peer| LinkReport { number: 1, peer, path: None, sent: 0, received: 0 };
-        let (mut sightings, member) = (Sightings::default(), peers[0]);
+        let (mut sightings, member) = (FunnelStatus::default(), peers[0]);
         for (age, peer) in peers.iter().enumerate() {
             sightings.look(&[seen(*peer)], &mut Counted::new());
             let moment = Timestamp::now().plus(Duration::from_secs(60 * age as u64));

@@ -13,7 +13,7 @@ const MAX_PRESENTERS: usize = 64;
 /// Those who are waited for. Past so many the one that has been silent longest gives way: who has an invitation shows it
 /// with its handshake.
 #[derive(Debug, Default)]
-pub(super) struct Presenters(Mutex<Row>);
+pub(super) struct PendingEnrolments(Mutex<Row>);
 
 #[derive(Debug, Default)]
 struct Row {
@@ -21,7 +21,7 @@ struct Row {
     waiting: BTreeMap<u64, CancellationToken>,
 }
 
-impl Presenters {
+impl PendingEnrolments {
     /// What `presented` comes to, `None` if it gives way.
     ///
     /// # Cancel safety
@@ -37,13 +37,13 @@ impl Presenters {
 }
 
 struct Place<'a> {
-    presenters: &'a Presenters,
+    presenters: &'a PendingEnrolments,
     number: u64,
     given_way: CancellationToken,
 }
 
 impl<'a> Place<'a> {
-    fn take(presenters: &'a Presenters) -> Self {
+    fn take(presenters: &'a PendingEnrolments) -> Self {
         let mut row = presenters.row();
         if row.waiting.len() >= MAX_PRESENTERS
             && let Some((_, oldest)) = row.waiting.pop_first()
@@ -73,7 +73,7 @@ mod tests {
 
     #[tokio::test]
     async fn who_has_been_silent_longest_gives_way_to_who_comes() {
-        let presenters = Presenters::default();
+        let presenters = PendingEnrolments::default();
         let mut first = Box::pin(presenters.wait_for(pending::<()>()));
         assert_eq!(first.as_mut().now_or_never(), None);
         let mut others = Box::pin(join_all((1..MAX_PRESENTERS).map(|_| presenters.wait_for(pending::<()>()))));

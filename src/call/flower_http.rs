@@ -14,10 +14,10 @@ use tower_layer::Layer;
 use tower_service::Service;
 use tracing::debug;
 
-use super::translated::exchange;
+use super::translated;
 use crate::{
     hop::{self, Body},
-    protocol::{Api, ApiSet, BoxError, Failure, Route, Translation, Wire},
+    protocol::{Api, ApiSet, BoxError, CallError, Route, Translation, Wire},
     tunnel::{ApiReport, Hello, WireReport},
 };
 
@@ -25,7 +25,7 @@ use crate::{
 /// them: gRPC passes, Flower's HTTP calls are translated, and the funnels' hello is answered.
 ///
 /// ```no_run
-/// use flower_iroh_funnel::{ALPN, Api, BothWiresLayer, transport::IrohIncoming};
+/// use flower_iroh_funnel::{ALPN, Api, FlowerHttpLayer, transport::IrohIncoming};
 /// # use flower_iroh_funnel::Body;
 /// # use std::{convert::Infallible, task::{Context, Poll}};
 /// # #[derive(Clone)] struct FleetServer;
@@ -40,7 +40,7 @@ use crate::{
 ///
 /// # async fn example(endpoint: iroh::Endpoint, fleet: FleetServer) -> Result<(), Box<dyn std::error::Error>> {
 /// tonic::transport::Server::builder()
-///     .layer(BothWiresLayer::new([Api::Fleet]))
+///     .layer(FlowerHttpLayer::new([Api::Fleet]))
 ///     .add_service(fleet) // a `proto::fleet_server::FleetServer`
 ///     .serve_with_incoming(IrohIncoming::new(endpoint, ALPN))
 ///     .await?;
@@ -50,38 +50,38 @@ use crate::{
 /// Who may call is the server's own business: an endpoint hook or an interceptor that reads
 /// [`PeerInfo`](crate::transport::PeerInfo).
 #[derive(Clone, Debug)]
-pub struct BothWiresLayer {
+pub struct FlowerHttpLayer {
     apis: ApiSet,
 }
 
-impl BothWiresLayer {
+impl FlowerHttpLayer {
     /// For a server that serves these APIs.
     pub fn new(apis: impl IntoIterator<Item = Api>) -> Self {
         Self { apis: apis.into_iter().collect() }
     }
 }
 
-impl<S> Layer<S> for BothWiresLayer {
-    type Service = BothWires<S>;
+impl<S> Layer<S> for FlowerHttpLayer {
+    type Service = FlowerHttp<S>;
 
-    fn layer(&self, inner: S) -> BothWires<S> {
+    fn layer(&self, inner: S) -> FlowerHttp<S> {
         let apis = self.apis.iter().map(|api| {
             let grpc = WireReport::new(Wire::Grpc.to_string(), "up".to_owned());
             ApiReport::new(api.to_string(), vec![grpc])
         });
-        BothWires { inner, apis: self.apis, hello: Arc::new(Hello::new(apis.collect())) }
+        FlowerHttp { inner, apis: self.apis, hello: Arc::new(Hello::new(apis.collect())) }
     }
 }
 
-/// The service that a [`BothWiresLayer`] makes.
+/// The service that a [`FlowerHttpLayer`] makes.
 #[derive(Clone, Debug)]
-pub struct BothWires<S> {
+pub struct FlowerHttp<S> {
     inner: S,
     apis: ApiSet,
     hello: Arc<Hello>,
 }
 
-impl<S, Req, Res> Service<Request<Req>> for BothWires<S>
+impl<S, Req, Res> Service<Request<Req>> for FlowerHttp<S>
 where
     S: Service<Request<tonic::body::Body>, Response = Response<Res>> + Clone + Send + 'static,
     S::Error: Into<BoxError>,
@@ -93,7 +93,7 @@ where
 {
     type Response = Response<Body>;
     type Error = S::Error;
-    type Future = BothWiresCall<S::Error>;
+    type Future = FlowerHttpCall<S::Error>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.inner.poll_ready(cx)
@@ -104,11 +104,11 @@ where
         let next = self.inner.clone();
         let inner = std::mem::replace(&mut self.inner, next);
         let this = Self { inner, apis: self.apis, hello: Arc::clone(&self.hello) };
-        BothWiresCall(Box::pin(this.answer(request.map(hop::boxed))))
+        FlowerHttpCall(Box::pin(this.answer(request.map(hop::boxed))))
     }
 }
 
-impl<S, Res> BothWires<S>
+impl<S, Res> FlowerHttp<S>
 where
     S: Service<Request<tonic::body::Body>, Response = Response<Res>> + Send + 'static,
     S::Error: Into<BoxError>,
@@ -119,10 +119,11 @@ where
     async fn answer(mut self, request: Request<Body>) -> Result<Response<Body>, S::Error> {
         match Route::of(&request) {
             Ok(Route::Hello) => Ok(self.hello.response().map(hop::full)),
-            Ok(Route::Call { api, wire: Wire::Http, method }) if self.apis.contains(api) => {
-                let answered = match Translation::of(api, &method, request.uri().path(), Wire::Http) {
+            Ok(Route::Call { api, wire: Wire::Http, method, path }) if self.apis.contains(api) => {
+                let answered = match Translation::of(api, method, path.path(), Wire::Http) {
                     Ok(translation) => {
-                        exchange(translation, "the service", request, move |request| self.send(request)).await
+                        translated::forward(translation, "the service", request, move |request| self.send(request))
+                            .await
                     }
                     Err(failure) => Err(failure),
                 };
@@ -130,31 +131,31 @@ where
             }
             // tonic's answer to them would be gRPC's: status 200, which HTTP's callers take for a success.
             Ok(Route::Call { api, wire: Wire::Http, .. }) => {
-                Ok(refused(&Failure::unavailable(format_args!("this server does not serve the {api} API"))))
+                Ok(refused(&CallError::unavailable(format_args!("this server does not serve the {api} API"))))
             }
-            Ok(Route::Health) => Ok(refused(&Failure::unavailable("this server speaks gRPC, which has no /health"))),
+            Ok(Route::Health) => Ok(refused(&CallError::unavailable("this server speaks gRPC, which has no /health"))),
             Ok(Route::Call { wire: Wire::Grpc, .. } | Route::Passthrough) | Err(_) => {
                 Ok(self.inner.call(request.map(tonic::body::Body::new)).await?.map(hop::boxed))
             }
         }
     }
 
-    async fn send(mut self, request: Request<Body>) -> Result<Response<Body>, Failure> {
+    async fn send(mut self, request: Request<Body>) -> Result<Response<Body>, CallError> {
         let answered = self.inner.call(request.map(tonic::body::Body::new)).await;
-        answered.map(|response| response.map(hop::boxed)).map_err(|error| Failure::unavailable(error.into()))
+        answered.map(|response| response.map(hop::boxed)).map_err(|error| CallError::unavailable(error.into()))
     }
 }
 
-fn refused(failure: &Failure) -> Response<Body> {
+fn refused(failure: &CallError) -> Response<Body> {
     debug!(%failure, "answered instead of the service");
     failure.response(Wire::Http).map(hop::full)
 }
 
-/// A call of a [`BothWires`] service.
+/// A call of a [`FlowerHttp`] service.
 #[must_use = "futures do nothing unless awaited"]
-pub struct BothWiresCall<E>(Pin<Box<dyn Future<Output = Result<Response<Body>, E>> + Send>>);
+pub struct FlowerHttpCall<E>(Pin<Box<dyn Future<Output = Result<Response<Body>, E>> + Send>>);
 
-impl<E> Future for BothWiresCall<E> {
+impl<E> Future for FlowerHttpCall<E> {
     type Output = Result<Response<Body>, E>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
@@ -162,9 +163,9 @@ impl<E> Future for BothWiresCall<E> {
     }
 }
 
-impl<E> fmt::Debug for BothWiresCall<E> {
+impl<E> fmt::Debug for FlowerHttpCall<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("BothWiresCall").finish_non_exhaustive()
+        f.debug_struct("FlowerHttpCall").finish_non_exhaustive()
     }
 }
 
@@ -182,7 +183,7 @@ mod tests {
         let unimplemented = service_fn(async |_: Request<tonic::body::Body>| {
             Ok::<_, Infallible>(tonic::Status::unimplemented("none of mine").into_http::<tonic::body::Body>())
         });
-        let server = BothWiresLayer::new([Api::Fleet]).layer(unimplemented);
+        let server = FlowerHttpLayer::new([Api::Fleet]).layer(unimplemented);
         server.oneshot(request.body(hop::full(Bytes::new())).unwrap()).await.unwrap()
     }
 

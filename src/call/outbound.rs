@@ -2,12 +2,12 @@
 
 use http::{Request, Response, header::ORIGIN};
 use hyper::body::Incoming;
-use tracing::{Instrument, debug, debug_span};
+use tracing::{Instrument, debug, info_span};
 
 use super::redelivery::Redelivery;
 use crate::{
-    hop::{self, Body},
-    protocol::{Failure, Route, Wire},
+    hop::{self, Body, Relayed},
+    protocol::{CallError, Route, Wire},
     tunnel::{Size, Tunnel},
 };
 
@@ -16,50 +16,51 @@ use crate::{
 /// Calls pass as they came; what the peer may call is the inbound end's decision. Only what no funnel would pass is
 /// refused here already.
 pub(crate) async fn answer(tunnel: Tunnel, redelivery: Redelivery, request: Request<Incoming>) -> Response<Body> {
-    let wire = Wire::of_request(&request);
     if request.headers().contains_key(hop::PASSED) {
         // In HTTP's form always: the inbound funnel that took this port for a SuperLink has to see that it is none.
-        let failure =
-            Failure::refused("this port leads to another funnel's SuperLink, and calls pass two funnels, not more");
-        return failure.response(Wire::Http).map(hop::full);
+        let error =
+            CallError::refused("this port leads to another funnel's SuperLink, and calls pass two funnels, not more");
+        return error.response(Wire::Http).map(hop::full);
     }
-    let answered = match Route::of(&request) {
-        _ if request.headers().contains_key(ORIGIN) => Err(Failure::refused("this port is not for web pages")),
-        Ok(route @ (Route::Hello | Route::Passthrough)) => {
-            Err(Failure::refused(format_args!("{route} is spoken between funnels")))
+    let (wire, answered) = match Route::of(&request) {
+        _ if request.headers().contains_key(ORIGIN) => {
+            (Wire::of_request(&request), Err(CallError::refused("this port is not for web pages")))
         }
         Ok(route) => {
-            let span = debug_span!("outbound", peer = %tunnel.peer().fmt_short(), call = %route);
-            carry(tunnel, redelivery, &route, request, wire).instrument(span).await
+            let peer = tunnel.peer().fmt_short();
+            let span = info_span!("outbound", %peer, api = route.api_name(), method = route.method_name());
+            let wire = route.wire();
+            (wire, route_call(tunnel, redelivery, route, request).instrument(span).await)
         }
-        Err(refusal) => Err(Failure::refused(refusal)),
+        Err(refusal) => (Wire::of_request(&request), Err(CallError::refused(refusal))),
     };
-    answered.unwrap_or_else(|failure| {
-        debug!(%failure, "answered by the funnel");
-        failure.response(wire).map(hop::full)
+    answered.unwrap_or_else(|error| {
+        debug!(%error, "answered by the funnel");
+        error.response(wire).map(hop::full)
     })
 }
 
-async fn carry(
+async fn route_call(
     tunnel: Tunnel,
     redelivery: Redelivery,
-    route: &Route,
+    route: Route,
     request: Request<Incoming>,
-    wire: Wire,
-) -> Result<Response<Body>, Failure> {
-    let version = request.version();
-    let request = request.map(|body| hop::received(version, body));
-    let once = match route {
-        Route::Call { api, method, .. } => redelivery.watch(tunnel.peer(), *api, method, wire),
-        Route::Health | Route::Hello | Route::Passthrough => None,
+) -> Result<Response<Body>, CallError> {
+    let (wire, size) = (route.wire(), Size::of(&route));
+    let replayable = match route {
+        Route::Hello | Route::Passthrough => {
+            return Err(CallError::refused(format_args!("{route} is spoken between funnels")));
+        }
+        Route::Health => None,
+        Route::Call { method, .. } => redelivery.watch(tunnel.peer(), method, wire),
     };
-    let size = Size::of(route);
+    let request = hop::received(request);
     let send = move |request| async move {
         let (response, lane) = tunnel.call(size, request).await?;
-        Ok(hop::onward_response(hop::received_response(response), wire, "the tunnel", lane))
+        Ok(Relayed::received(response).to_caller(wire, "the tunnel", lane))
     };
-    match once {
+    match replayable {
         None => send(request).await,
-        Some(once) => once.carry(request, send, ()).await,
+        Some(replayable) => replayable.carry(request, send, ()).await,
     }
 }

@@ -15,37 +15,37 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::{
     hop::{Body, settings::MAX_CALLS_OF_PEER},
-    protocol::{BoxError, Failure, HELLO_PATH},
+    protocol::{BoxError, CallError, HELLO_PATH},
 };
 
-/// The calls of all peers.
+/// The permits of all peers.
 #[derive(Debug, Default)]
-pub(crate) struct Calls(Mutex<HashMap<EndpointId, Weak<Semaphore>>>);
+pub(crate) struct Permits(Mutex<HashMap<EndpointId, Weak<Semaphore>>>);
 
-/// The calls of one peer, over all its sessions.
+/// The permits of one peer, over all its sessions.
 #[derive(Clone, Debug)]
-pub(crate) struct CallsOfPeer {
+pub(crate) struct PeerCalls {
     peer: EndpointId,
     free: Arc<Semaphore>,
 }
 
-/// What a call has of its peer's, until its last clone is gone. It goes with the request, for what outlives the response.
+/// A permit for one call of a peer, returned when its last clone is dropped: a call may outlive its response.
 #[derive(Clone, Debug)]
-pub(crate) struct Place {
+pub(crate) struct CallPermit {
     _permit: Arc<OwnedSemaphorePermit>,
 }
 
 pin_project! {
-    /// A response body that keeps its call's place.
-    pub(crate) struct Counted {
+    /// A response body that holds its call's permit.
+    pub(crate) struct PermitBody {
         #[pin]
         body: Body,
-        place: Option<Place>,
+        permit: Option<CallPermit>,
     }
 }
 
-impl Calls {
-    pub(crate) fn of(&self, peer: EndpointId) -> CallsOfPeer {
+impl Permits {
+    pub(crate) fn of(&self, peer: EndpointId) -> PeerCalls {
         let mut peers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         peers.retain(|_, free| free.strong_count() > 0);
         let free = peers.get(&peer).and_then(Weak::upgrade).unwrap_or_else(|| {
@@ -53,34 +53,37 @@ impl Calls {
             peers.insert(peer, Arc::downgrade(&free));
             free
         });
-        CallsOfPeer { peer, free }
+        PeerCalls { peer, free }
     }
 }
 
-impl CallsOfPeer {
-    /// A place for a call. Hello needs none: it asks nobody, and a new link must not wait for the calls of a dead one.
+impl PeerCalls {
+    /// Takes a permit for a call. Hello needs none: the funnel answers it by itself, and a new link must not wait for the
+    /// calls of a dead one.
     ///
     /// # Errors
-    /// An unavailable [`Failure`] when the peer has too many calls under way.
-    pub(crate) fn take(&self, path: &str) -> Result<Option<Place>, Failure> {
+    /// An unavailable [`CallError`] when the peer has too many calls under way.
+    pub(crate) fn permit(&self, path: &str) -> Result<Option<CallPermit>, CallError> {
         if path == HELLO_PATH {
             return Ok(None);
         }
         let permit = Arc::clone(&self.free).try_acquire_owned().map_err(|_| {
             let peer = self.peer.fmt_short();
-            Failure::unavailable(format_args!("peer {peer} has {MAX_CALLS_OF_PEER} calls under way here, and not more"))
+            CallError::unavailable(format_args!(
+                "peer {peer} has {MAX_CALLS_OF_PEER} calls under way here, and not more"
+            ))
         })?;
-        Ok(Some(Place { _permit: Arc::new(permit) }))
+        Ok(Some(CallPermit { _permit: Arc::new(permit) }))
     }
 }
 
-impl Counted {
-    pub(crate) fn new(body: Body, place: Option<Place>) -> Self {
-        Self { body, place }
+impl PermitBody {
+    pub(crate) fn new(body: Body, permit: Option<CallPermit>) -> Self {
+        Self { body, permit }
     }
 }
 
-impl HttpBody for Counted {
+impl HttpBody for PermitBody {
     type Data = Bytes;
     type Error = BoxError;
 

@@ -45,7 +45,7 @@ use self::{
 };
 use crate::{
     hop::{self, Body},
-    protocol::{Api, BoxError, Failure, GRPC_HEADER, GRPC_TIMEOUT, Method, Wire},
+    protocol::{Api, BoxError, CallError, GRPC_HEADER, GRPC_TIMEOUT, Method, Wire},
 };
 
 /// A larger answer passes as it comes, and is not kept; so does a reply with more than this of names.
@@ -86,8 +86,8 @@ enum Kind {
 }
 
 impl Kind {
-    fn of(end: End, api: Api, method: &str) -> Option<Self> {
-        match (Method::find(api, method).filter(|_| api == Api::Fleet)?.name(), end) {
+    fn of(end: End, method: Option<&Method>) -> Option<Self> {
+        match (method.filter(|method| method.api() == Api::Fleet)?.name(), end) {
             ("PullMessages", End::Inbound) => Some(Self::Pull),
             ("ConfirmMessageReceived", End::Inbound) => Some(Self::Confirmation),
             ("PushMessages", _) => Some(Self::Reply),
@@ -129,8 +129,8 @@ impl Redelivery {
     }
 
     /// A call that goes to `peer` or comes from it, if it is one of those that matter here.
-    pub(crate) fn watch(&self, peer: EndpointId, api: Api, method: &str, wire: Wire) -> Option<Once> {
-        let kind = Kind::of(self.end, api, method)?;
+    pub(crate) fn watch(&self, peer: EndpointId, method: Option<&Method>, wire: Wire) -> Option<Once> {
+        let kind = Kind::of(self.end, method)?;
         let read = if kind == Kind::Reply { Some(self.kept.read_reply(peer)?) } else { None };
         let asked = Arc::new(Mutex::new(Skim::new(header(wire), kind.limits())));
         Some(Once { kept: Arc::clone(&self.kept), peer, kind, wire, asked, _read: read })
@@ -150,9 +150,9 @@ impl Once {
         request: Request<Body>,
         send: impl FnOnce(Request<Body>) -> F + Send + 'static,
         held: T,
-    ) -> Pin<Box<dyn Future<Output = Result<Response<Body>, Failure>> + Send>>
+    ) -> Pin<Box<dyn Future<Output = Result<Response<Body>, CallError>> + Send>>
     where
-        F: Future<Output = Result<Response<Body>, Failure>> + Send + 'static,
+        F: Future<Output = Result<Response<Body>, CallError>> + Send + 'static,
         T: Send + 'static,
     {
         if self.kind == Kind::Pull {
@@ -169,9 +169,9 @@ impl Once {
         request: Request<Body>,
         send: impl FnOnce(Request<Body>) -> F,
         held: T,
-    ) -> Result<Response<Body>, Failure>
+    ) -> Result<Response<Body>, CallError>
     where
-        F: Future<Output = Result<Response<Body>, Failure>> + Send + 'static,
+        F: Future<Output = Result<Response<Body>, CallError>> + Send + 'static,
         T: Send + 'static,
     {
         let request = self.read_whole(request).await?;
@@ -183,7 +183,7 @@ impl Once {
             let deadline = async {
                 let _ = gone.await;
                 sleep(PATIENCE).await;
-                Failure::unavailable("the SuperLink does not answer, and nobody waits for it any more")
+                CallError::unavailable("the SuperLink does not answer, and nobody waits for it any more")
             };
             tokio::pin!(deadline);
             let answer = tokio::select! {
@@ -198,17 +198,17 @@ impl Once {
             }
         };
         let carried = tokio::spawn(carrying.instrument(Span::current())).await;
-        carried.unwrap_or_else(|_| Err(Failure::unavailable("the funnel has stopped")))
+        carried.unwrap_or_else(|_| Err(CallError::unavailable("the funnel has stopped")))
     }
 
     /// A request that is here before it has its turn: nobody else waits for the rest of it.
-    async fn read_whole(&self, request: Request<Body>) -> Result<Request<Body>, Failure> {
+    async fn read_whole(&self, request: Request<Body>) -> Result<Request<Body>, CallError> {
         let (mut parts, body) = request.into_parts();
         // Nor is it to be broken off by its caller's deadline.
         parts.headers.remove(GRPC_TIMEOUT);
         // Boxed, since the compiler does not see otherwise that it is `Send`.
         let reading: Pin<Box<dyn Future<Output = _> + Send>> = Box::pin(Limited::new(body, MAX_QUESTION).collect());
-        let body = reading.await.map_err(|error| Failure::unavailable(format_args!("no whole request: {error}")))?;
+        let body = reading.await.map_err(|error| CallError::unavailable(format_args!("no whole request: {error}")))?;
         let body = body.to_bytes();
         self.asked.lock().unwrap_or_else(PoisonError::into_inner).take_in(&body);
         Ok(Request::from_parts(parts, hop::full(body)))

@@ -6,10 +6,8 @@ use iroh::EndpointId;
 
 use crate::{
     admission::{AccessList, roster::RosterFile},
-    call::passthrough::PassthroughTarget,
     protocol::{Api, ApiSet},
-    tls::Trust,
-    upstream::{Security, Upstream, Upstreams},
+    upstream::{PassthroughTarget, Security, Upstream, Upstreams},
 };
 
 /// What is offered to peers: upstreams, and who may call them. Nobody may until told so.
@@ -19,9 +17,7 @@ pub struct Exposed {
     pub(crate) access: AccessList,
     pub(crate) roster: Option<RosterFile>,
     pub(crate) audit_log: Option<AuditLog>,
-    /// Read from `superlink_ca`.
-    pub(crate) trust: Trust,
-    pub(super) superlink_ca: Option<PathBuf>,
+    pub(crate) superlink_ca: Option<PathBuf>,
     pub(crate) passthrough: Option<PassthroughTarget>,
     pub(super) looks_for_superlink: bool,
 }

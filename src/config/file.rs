@@ -152,7 +152,7 @@ fn peer(mut fields: Fields<'_>) -> Option<Peer> {
     let place = format!("{}peer:", fields.path);
     let peer = fields.required("peer").map(|peer| parse_peer(&peer));
     let peer = match peer? {
-        Ok(peer) => Some(Peer::Known(settings.of(peer))),
+        Ok(peer) => Some(Peer::Known(settings.of(peer.into()))),
         Err(wanted) if wanted.may_be_name() => Some(Peer::Named { place, wanted, settings }),
         Err(error) => {
             fields.mistake("peer", error);
@@ -396,7 +396,7 @@ mod tests {
         ))
         .build()
         .unwrap();
-        assert!(config.local_tls.is_some() && config.peers[0].is_passthrough());
+        assert!(config.local_tls && config.peers[0].is_passthrough());
         let exposed = config.exposed.unwrap();
         let fleet: Vec<_> = exposed.upstreams.of(Api::Fleet).map(ToString::to_string).collect();
         assert_eq!(fleet, ["https://10.0.0.5:8000", "grpcs://10.0.0.5:8000"]);

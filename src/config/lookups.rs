@@ -6,7 +6,7 @@ use iroh::RelayMode;
 
 use super::{FunnelConfig, FunnelConfigBuilder, PeerConfig};
 use crate::{
-    address_lookup::{InvalidPeer, Lookup, Place, Publication, Published},
+    address_lookup::{InvalidPeer, Lookup, Publication, PublishTarget, Published},
     admission::roster::RosterFile,
 };
 
@@ -116,8 +116,8 @@ impl FunnelConfigBuilder {
         let publishes = relays_are_n0s && self.config.exposed.is_some() && self.chosen.lookups.is_none();
         let (lookups, publications) = (self.chosen.lookups.take(), self.chosen.publications.take());
         self.config.lookups = lookups.unwrap_or_else(|| relays_are_n0s.then_some(Lookup::N0).into_iter().collect());
-        self.config.publications =
-            publications.unwrap_or_else(|| publishes.then(|| Publication::new(Place::N0)).into_iter().collect());
+        self.config.publications = publications
+            .unwrap_or_else(|| publishes.then(|| Publication::new(PublishTarget::N0)).into_iter().collect());
         self
     }
 

@@ -1,10 +1,10 @@
-//! Whom local Flower clients reach, and how.
+//! The peers that local Flower clients reach, and how.
 
 use std::net::SocketAddr;
 
 use iroh::{EndpointAddr, EndpointId};
 
-use crate::address_lookup::Invitation;
+use crate::address_lookup::{Invitation, PeerAddr};
 
 /// A peer that local Flower clients reach.
 #[derive(Clone, Debug)]
@@ -13,25 +13,24 @@ pub struct PeerConfig {
     pub(crate) addr: EndpointAddr,
     pub(crate) listen: Option<SocketAddr>,
     pub(crate) invitation: Option<Invitation>,
-    pub(super) carries: Carries,
+    pub(super) is_passthrough: bool,
 }
 
-/// What the local port for a peer takes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Carries {
-    Calls,
-    Bytes,
+impl From<PeerAddr> for PeerConfig {
+    fn from(peer: PeerAddr) -> Self {
+        Self { invitation: peer.invitation, ..Self::new(peer.addr) }
+    }
 }
 
 impl PeerConfig {
     /// The peer at `addr`; an id alone is looked up when it is dialled.
     pub fn new(addr: impl Into<EndpointAddr>) -> Self {
-        Self { name: None, addr: addr.into(), listen: None, invitation: None, carries: Carries::Calls }
+        Self { name: None, addr: addr.into(), listen: None, invitation: None, is_passthrough: false }
     }
 
     /// The peer that made an invitation, which is presented to it if it does not admit this funnel.
     pub fn invited(invitation: Invitation) -> Self {
-        Self { invitation: Some(invitation.clone()), ..Self::new(invitation.addr().clone()) }
+        PeerAddr::from(invitation).into()
     }
 
     /// Its name in the configuration.
@@ -53,13 +52,13 @@ impl PeerConfig {
     /// [`Exposed::allow_passthrough`](super::Exposed::allow_passthrough).
     #[must_use]
     pub fn passthrough(mut self) -> Self {
-        self.carries = Carries::Bytes;
+        self.is_passthrough = true;
         self
     }
 
     /// Whether it carries bytes.
     pub fn is_passthrough(&self) -> bool {
-        self.carries == Carries::Bytes
+        self.is_passthrough
     }
 
     /// The same peer, reached at [`FunnelConfig::flower_grpc_addr`](super::FunnelConfig::flower_grpc_addr).

@@ -4,7 +4,7 @@ use std::{error::Error, fmt, str::FromStr};
 
 use iroh::{RelayConfig, RelayMap, RelayMode, RelayUrl};
 
-use super::relay_token::{InvalidToken, RelayToken};
+use super::relay_token::{InvalidRelayToken, RelayToken};
 
 /// `default`, `off`, or a relay of one's own: its URL and, after a comma, a token or `@FILE` that holds one.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -87,7 +87,7 @@ enum Problem {
     NoRelay,
     /// iroh 1.4 takes the brackets for a part of the name.
     Ipv6,
-    Token(InvalidToken),
+    Token(InvalidRelayToken),
     Beside,
 }
 

@@ -24,17 +24,17 @@ impl RelayToken {
     /// Reads the token from a file that only its owner can read (Unix).
     ///
     /// # Errors
-    /// [`InvalidToken`] for a file that cannot be read, that others can read, or that holds no token.
-    pub fn read(path: impl AsRef<Path>) -> Result<Self, InvalidToken> {
+    /// [`InvalidRelayToken`] for a file that cannot be read, that others can read, or that holds no token.
+    pub fn read(path: impl AsRef<Path>) -> Result<Self, InvalidRelayToken> {
         let path = path.as_ref();
-        let failed = |problem| InvalidToken { file: Some(path.display().to_string()), problem };
+        let failed = |problem| InvalidRelayToken { file: Some(path.display().to_string()), problem };
         let file = File::open(path).map_err(|error| failed(Problem::Io(error)))?;
         if let Readers::Others { mode } = atomic_file::readers(&file).map_err(|error| failed(Problem::Io(error)))? {
             return Err(failed(Problem::Exposed(mode)));
         }
         let mut text = String::new();
         file.take(MAX_TOKEN_FILE).read_to_string(&mut text).map_err(|error| failed(Problem::Io(error)))?;
-        text.trim().parse().map_err(|InvalidToken { problem, .. }| failed(problem))
+        text.trim().parse().map_err(|InvalidRelayToken { problem, .. }| failed(problem))
     }
 
     /// The token itself, for the relay.
@@ -65,12 +65,12 @@ pub(crate) enum Match {
 }
 
 impl FromStr for RelayToken {
-    type Err = InvalidToken;
+    type Err = InvalidRelayToken;
 
-    fn from_str(text: &str) -> Result<Self, InvalidToken> {
+    fn from_str(text: &str) -> Result<Self, InvalidRelayToken> {
         let is_plain = text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b',');
         if text.is_empty() || text.len() > MAX_TOKEN || !is_plain {
-            return Err(InvalidToken { file: None, problem: Problem::NoToken });
+            return Err(InvalidRelayToken { file: None, problem: Problem::NoToken });
         }
         Ok(Self(text.to_owned()))
     }
@@ -84,7 +84,7 @@ impl fmt::Debug for RelayToken {
 
 /// A text or a file that holds no token. It does not say what it holds.
 #[derive(Debug)]
-pub struct InvalidToken {
+pub struct InvalidRelayToken {
     file: Option<String>,
     problem: Problem,
 }
@@ -96,7 +96,7 @@ enum Problem {
     NoToken,
 }
 
-impl fmt::Display for InvalidToken {
+impl fmt::Display for InvalidRelayToken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let file = self.file.as_deref().unwrap_or_default();
         match &self.problem {
@@ -118,7 +118,7 @@ impl fmt::Display for InvalidToken {
     }
 }
 
-impl Error for InvalidToken {}
+impl Error for InvalidRelayToken {}
 
 #[cfg(test)]
 mod tests {

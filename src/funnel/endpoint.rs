@@ -9,8 +9,9 @@ use iroh::{
 };
 use tokio::time::timeout;
 
+use super::loaded::Loaded;
 use crate::{
-    address_lookup::{self, Findings, Lookup},
+    address_lookup::{self, Lookup, LookupLog},
     admission::{Admission, enrolment},
     config::FunnelConfig,
     error::Error,
@@ -22,11 +23,15 @@ use crate::{
 const GOOD_BYE: Duration = Duration::from_secs(3);
 
 /// Binds the endpoint, and lets it look up and publish what the configuration says and nothing else.
-pub(crate) async fn bind_endpoint(config: &FunnelConfig, admission: Admission) -> Result<(Endpoint, Findings), Error> {
+pub(super) async fn bind_endpoint(
+    config: &FunnelConfig,
+    loaded: &Loaded,
+    admission: Admission,
+) -> Result<(Endpoint, LookupLog), Error> {
     let failed = |error: Box<dyn std::error::Error + Send + Sync>| Error::endpoint(config.bind_addr, error);
     let mut builder = Endpoint::builder(presets::Minimal)
         .relay_mode(config.relay_mode.clone())
-        .ca_tls_config(config.relay_authorities.tls_config())
+        .ca_tls_config(loaded.relay_authorities.tls_config())
         .transport_config(transport::untrusted_peer_config(config.congestion_control))
         .hooks(admission);
     if config.relay_mode == RelayMode::Disabled {
@@ -40,7 +45,7 @@ pub(crate) async fn bind_endpoint(config: &FunnelConfig, admission: Admission) -
     if config.exposed.is_some() {
         builder = builder.alpns(vec![config.alpn.clone(), enrolment::alpn_of(&config.alpn)]);
     }
-    if let Some(key) = &config.secret_key {
+    if let Some(key) = &loaded.secret_key {
         builder = builder.secret_key(key.clone());
     }
     // The builder's own sockets, one for each address family on every interface, give way to a narrower choice.
@@ -59,7 +64,7 @@ pub(crate) async fn bind_endpoint(config: &FunnelConfig, admission: Admission) -
 }
 
 /// Closes the endpoint and all its links. Of a peer that does not answer it takes leave in the background.
-pub(crate) async fn close_endpoint(endpoint: &Endpoint) {
+pub(super) async fn close_endpoint(endpoint: &Endpoint) {
     let endpoint = endpoint.clone();
     let closing = tokio::spawn(async move { endpoint.close().await });
     let _ = timeout(GOOD_BYE, closing).await;

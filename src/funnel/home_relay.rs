@@ -24,7 +24,7 @@ enum Look {
 /// Logs each change, until the endpoint is gone.
 ///
 /// By itself iroh 1.4 looks for another home only with its next report of the network, each 20 to 26 s, and the first one
-/// may measure the lost relay alone (48 s were seen). Until then peers that know no direct way find nobody. A change of
+/// may measure the lost relay alone (48 s were seen). DeadlineBody then peers that know no direct way find nobody. A change of
 /// the list of relays, be it none, makes it measure them all at once.
 pub(crate) async fn watch_home_relay(endpoint: Endpoint, relays: RelayMap) {
     let mut statuses = endpoint.home_relay_status();

@@ -1,20 +1,21 @@
-//! File descriptors kept for when there are no others.
+//! File descriptors kept for the moment when there are no others.
 
 use std::io::{PipeReader, PipeWriter, pipe};
 
 use futures_util::FutureExt;
 use tokio::net::TcpListener;
 
-/// With it, a connection is still taken and closed. One that is left waiting is silent, and a SuperNode hangs on it.
-pub(super) struct Reserve(Option<(PipeReader, PipeWriter)>);
+/// Two descriptors with which a connection can still be accepted and closed. One that is left waiting is silent, and a
+/// SuperNode hangs on it.
+pub(super) struct DescriptorReserve(Option<(PipeReader, PipeWriter)>);
 
-impl Reserve {
+impl DescriptorReserve {
     pub(super) fn new() -> Self {
-        // Without it, connections wait until there are descriptors again.
+        // Without a reserve, connections wait until there are descriptors again.
         Self(pipe().ok())
     }
 
-    /// Closes the connections that wait, and tells how many they were.
+    /// Closes the connections that wait, and returns how many they were.
     pub(super) fn turn_away(&mut self, listener: &TcpListener) -> usize {
         self.0 = None;
         // tokio's budget for a task bounds it.

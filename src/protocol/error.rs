@@ -1,34 +1,45 @@
-//! How a funnel says no, in each wire's own form.
+//! The error of a call, as the funnel answers it in each wire's own form.
 
-use std::fmt;
+use std::{error::Error, fmt, sync::Arc};
 
 use bytes::Bytes;
 use http::{HeaderMap, Response};
 
-use super::{Status, Wire, flower_error::FlowerError};
+use super::{BoxError, Status, Wire, flower_error::FlowerError};
 
-/// An answer of the funnel itself, instead of the SuperLink's.
+/// A call that the funnel itself answers, with an error in place of the SuperLink's answer.
+///
+/// Its text is complete: it names the causes too, since a caller in another process reads nothing else.
+/// [`source`](Error::source) has the first cause with its type.
 #[derive(Clone, Debug)]
-pub struct Failure {
+pub struct CallError {
     status: Status,
-    reason: String,
+    reason: Arc<str>,
+    source: Option<Arc<dyn Error + Send + Sync>>,
 }
 
-impl Failure {
-    /// A failure with this status.
+impl CallError {
+    /// Makes an error with this status.
     pub fn new(status: Status, reason: impl fmt::Display) -> Self {
-        Self { status, reason: reason.to_string() }
+        Self { status, reason: reason.to_string().into(), source: None }
     }
 
-    /// The call could not be carried: tunnel or upstream down. Flower's clients retry it for ever.
+    /// Makes the error of a call that could not be carried: tunnel or upstream are down. Flower's clients retry it
+    /// indefinitely.
     pub fn unavailable(reason: impl fmt::Display) -> Self {
         Self::new(Status::UNAVAILABLE, reason)
     }
 
-    /// The call may not be made. A SuperNode takes it for a run that is over and goes on polling; 404, 429 and 500
-    /// would make it stop for good (measured with Flower 1.42).
+    /// Makes the error of a call that is not allowed. A SuperNode takes it for a run that is over and goes on polling;
+    /// 404, 429 and 500 would make it stop for good (measured with Flower 1.42).
     pub fn refused(reason: impl fmt::Display) -> Self {
         Self::new(Status::PERMISSION_DENIED, reason)
+    }
+
+    /// Adds the cause. The reason should name it already.
+    #[must_use]
+    pub fn caused_by(self, source: impl Into<BoxError>) -> Self {
+        Self { source: Some(source.into().into()), ..self }
     }
 
     /// Its status in both wires.
@@ -36,30 +47,34 @@ impl Failure {
         self.status
     }
 
-    /// The answer to a call in this wire: Flower's JSON error, or a gRPC response of trailers alone.
+    /// Makes the answer to a call in this wire: Flower's JSON error, or a gRPC response of trailers alone.
     pub fn response(&self, wire: Wire) -> Response<Bytes> {
         FlowerError::from(self).response(wire)
     }
 
-    /// The trailers that end a gRPC response which had begun.
+    /// Makes the trailers that end a gRPC response which had begun.
     pub fn trailers(&self) -> HeaderMap {
         FlowerError::from(self).trailers()
     }
 }
 
-impl From<&Failure> for FlowerError {
-    fn from(failure: &Failure) -> Self {
-        Self::plain(failure.status, &failure.reason)
+impl From<&CallError> for FlowerError {
+    fn from(error: &CallError) -> Self {
+        Self::plain(error.status, &error.reason)
     }
 }
 
-impl fmt::Display for Failure {
+impl fmt::Display for CallError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.reason)
     }
 }
 
-impl std::error::Error for Failure {}
+impl Error for CallError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.source.as_ref().map(|source| &**source as &(dyn Error + 'static))
+    }
+}
 
 #[cfg(test)]
 mod tests {
@@ -68,7 +83,7 @@ mod tests {
     #[test]
     fn each_kind_has_its_status_in_each_wire() {
         for (failure, http, grpc) in
-            [(Failure::unavailable("down"), 503, "14"), (Failure::refused("not yours"), 403, "7")]
+            [(CallError::unavailable("down"), 503, "14"), (CallError::refused("not yours"), 403, "7")]
         {
             let response = failure.response(Wire::Http);
             assert_eq!(response.status(), http);
@@ -84,7 +99,7 @@ mod tests {
 
     #[test]
     fn a_reason_with_any_character_is_a_valid_grpc_message() {
-        let trailers = Failure::unavailable("100 %\nœuf").trailers();
+        let trailers = CallError::unavailable("100 %\nœuf").trailers();
         assert_eq!(trailers["grpc-message"], "100 %25%0A%C5%93uf");
     }
 }

@@ -12,7 +12,7 @@
 
 use std::{error::Error, fmt};
 
-use http::{Method, Request, Version};
+use http::{Method, Request, Version, uri::PathAndQuery};
 
 use super::{Api, Wire};
 
@@ -28,8 +28,10 @@ pub enum Route {
         api: Api,
         /// The wire it is written in.
         wire: Wire,
-        /// The method as the path writes it: `PullMessages` or `pull-messages`.
-        method: String,
+        /// The method, `None` if no Flower up to 1.42 has it.
+        method: Option<&'static super::Method>,
+        /// The path as it came, which names the method last: `PullMessages` or `pull-messages`.
+        path: PathAndQuery,
     },
     /// A SuperLink's own health check.
     Health,
@@ -68,7 +70,7 @@ impl Route {
             "" if request.version() == Version::HTTP_2 => (Self::Passthrough, &[Method::CONNECT]),
             "/health" => (Self::Health, &[Method::GET, Method::HEAD]),
             HELLO_PATH => (Self::Hello, &[Method::GET]),
-            path => (Self::call(path)?, &[Method::POST]),
+            _ => (Self::call(uri.path_and_query().ok_or(Refusal::Path)?)?, &[Method::POST]),
         };
         if !methods.contains(request.method()) {
             return Err(Refusal::Method(request.method().clone()));
@@ -79,22 +81,50 @@ impl Route {
     /// Whether the call may move megabytes. What is not known may.
     pub(crate) fn is_bulk(&self) -> bool {
         match self {
-            Self::Call { api, method, .. } => super::Method::find(*api, method).is_none_or(super::Method::is_bulk),
+            Self::Call { method, .. } => method.is_none_or(super::Method::is_bulk),
             Self::Passthrough => true,
             Self::Health | Self::Hello => false,
         }
     }
 
-    fn call(path: &str) -> Result<Self, Refusal> {
-        if let Some(rest) = path.strip_prefix("/flwr.proto.") {
+    /// The wire in which its caller reads an error.
+    pub fn wire(&self) -> Wire {
+        match self {
+            Self::Call { wire, .. } => *wire,
+            Self::Health | Self::Hello | Self::Passthrough => Wire::Http,
+        }
+    }
+
+    /// The name of the API, for logs; `-` if the request is no Flower call.
+    pub(crate) fn api_name(&self) -> &'static str {
+        match self {
+            Self::Call { api, .. } => api.name(),
+            Self::Health | Self::Hello | Self::Passthrough => "-",
+        }
+    }
+
+    /// The method as the path writes it, or what the request is in its place.
+    pub(crate) fn method_name(&self) -> &str {
+        match self {
+            Self::Call { path, .. } => path.path().rsplit('/').next().unwrap_or_default(),
+            Self::Health => "health",
+            Self::Hello => "hello",
+            Self::Passthrough => "pass-through",
+        }
+    }
+
+    fn call(path: &PathAndQuery) -> Result<Self, Refusal> {
+        let (api, wire, method) = if let Some(rest) = path.path().strip_prefix("/flwr.proto.") {
             let (service, method) = two_segments(rest, is_identifier)?;
             let api = Api::of_service(service).ok_or_else(|| Refusal::UnknownApi(service.to_owned()))?;
-            return Ok(Self::Call { api, wire: Wire::Grpc, method: method.to_owned() });
-        }
-        let rest = path.strip_prefix("/v1/").ok_or(Refusal::Path)?;
-        let (segment, method) = two_segments(rest, is_kebab)?;
-        let api = Api::of_segment(segment).ok_or_else(|| Refusal::UnknownApi(segment.to_owned()))?;
-        Ok(Self::Call { api, wire: Wire::Http, method: method.to_owned() })
+            (api, Wire::Grpc, method)
+        } else {
+            let rest = path.path().strip_prefix("/v1/").ok_or(Refusal::Path)?;
+            let (segment, method) = two_segments(rest, is_kebab)?;
+            let api = Api::of_segment(segment).ok_or_else(|| Refusal::UnknownApi(segment.to_owned()))?;
+            (api, Wire::Http, method)
+        };
+        Ok(Self::Call { api, wire, method: super::Method::find(api, method), path: path.clone() })
     }
 }
 
@@ -118,10 +148,8 @@ fn is_kebab(text: &str) -> bool {
 impl fmt::Display for Route {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Call { api, method, .. } => write!(f, "{api}/{method}"),
-            Self::Health => f.write_str("health"),
-            Self::Hello => f.write_str("hello"),
-            Self::Passthrough => f.write_str("pass-through"),
+            Self::Call { api, .. } => write!(f, "{api}/{}", self.method_name()),
+            Self::Health | Self::Hello | Self::Passthrough => f.write_str(self.method_name()),
         }
     }
 }
@@ -149,10 +177,16 @@ mod tests {
 
     #[test]
     fn both_wires_lead_to_the_same_api() {
-        let Ok(Route::Call { api, wire, method }) = post("/flwr.proto.Fleet/PullMessages") else { panic!() };
-        assert_eq!((api, wire, &*method), (Api::Fleet, Wire::Grpc, "PullMessages"));
-        let Ok(Route::Call { api, wire, method }) = post("/v1/fleet/pull-messages") else { panic!() };
-        assert_eq!((api, wire, &*method), (Api::Fleet, Wire::Http, "pull-messages"));
+        for (wire, path, spelling) in [
+            (Wire::Grpc, "/flwr.proto.Fleet/PullMessages", "PullMessages"),
+            (Wire::Http, "/v1/fleet/pull-messages", "pull-messages"),
+        ] {
+            let route = post(path).unwrap();
+            assert_eq!((route.wire(), route.method_name()), (wire, spelling));
+            let Route::Call { api, method, .. } = route else { panic!("{path} is a call") };
+            assert_eq!((api, method), (Api::Fleet, super::super::Method::find(Api::Fleet, "PullMessages")));
+        }
+        assert!(matches!(post("/v1/fleet/invent"), Ok(Route::Call { method: None, .. })));
     }
 
     #[test]
@@ -234,12 +268,14 @@ mod properties {
         #[test]
         fn a_path_that_passes_is_written_from_its_route_again(path in path()) {
             let Ok(request) = Request::post(&path).body(()) else { return Ok(()) };
-            let Ok(Route::Call { api, wire, method }) = Route::of(&request) else { return Ok(()) };
+            let Ok(route) = Route::of(&request) else { return Ok(()) };
+            let method = route.method_name().to_owned();
+            let Route::Call { api, wire, .. } = route else { return Ok(()) };
             match wire {
                 Wire::Http => prop_assert_eq!(request.uri().to_string(), format!("/v1/{api}/{method}")),
                 Wire::Grpc => {
                     let sent = request.uri().path();
-                    let service = sent.strip_prefix("/flwr.proto.").and_then(|rest| rest.strip_suffix(&method));
+                    let service = sent.strip_prefix("/flwr.proto.").and_then(|rest| rest.strip_suffix(&*method));
                     let service = service.and_then(|service| service.strip_suffix('/')).unwrap();
                     prop_assert_eq!(Api::of_service(service), Some(api));
                     prop_assert!(request.uri().query().is_none());

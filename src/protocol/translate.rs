@@ -16,11 +16,11 @@ use http_body_util::{BodyExt, Either, Full};
 
 use self::messages::{Direction, Framing};
 pub(crate) use self::{
-    messages::{BoxError, GRPC_HEADER, Messages},
+    messages::{GRPC_HEADER, Messages},
     timeout::GRPC_TIMEOUT,
 };
 use super::{
-    Api, Failure, Method, Status, Wire,
+    Api, BoxError, CallError, Method, Status, Wire,
     flower_error::{FlowerError, MAX_ERROR_BODY},
 };
 
@@ -47,11 +47,11 @@ impl Translation {
     ///
     /// # Errors
     /// The method is not in the table: whether it streams is not known, nor what it is called in the other wire.
-    pub(crate) fn of(api: Api, method: &str, path: &str, from: Wire) -> Result<Self, Failure> {
+    pub(crate) fn of(api: Api, method: Option<&'static Method>, path: &str, from: Wire) -> Result<Self, CallError> {
         // Services of old, as Exec and GrpcAdapter, have the API but not its paths.
-        match Method::find(api, method).filter(|method| method.path(from) == path) {
+        match method.filter(|method| method.path(from) == path) {
             Some(method) => Ok(Self { method, from }),
-            None => Err(Failure::new(
+            None => Err(CallError::new(
                 if api == Api::Fleet { Status::UNAVAILABLE } else { Status::UNIMPLEMENTED },
                 format_args!(
                     "the SuperLink's {api} API is {} here, and this funnel cannot carry {path} to it: it knows no such \
@@ -68,7 +68,7 @@ impl Translation {
     }
 
     /// How long the caller waits for the whole call, `None` if it does not say.
-    pub(crate) fn deadline<B>(&self, request: &Request<B>) -> Result<Option<Duration>, Failure> {
+    pub(crate) fn deadline<B>(&self, request: &Request<B>) -> Result<Option<Duration>, CallError> {
         match self.from {
             Wire::Grpc => timeout::deadline(request.headers()),
             Wire::Http => Ok(None),
@@ -76,7 +76,7 @@ impl Translation {
     }
 
     /// The request in the other wire. Waits for the length of its message.
-    pub(crate) async fn request<B>(&self, request: Request<B>) -> Result<Request<Messages<B>>, Failure>
+    pub(crate) async fn request<B>(&self, request: Request<B>) -> Result<Request<Messages<B>>, CallError>
     where
         B: Body<Data = Bytes, Error = BoxError> + Unpin,
     {
@@ -93,14 +93,14 @@ impl Translation {
         Ok(request)
     }
 
-    async fn request_to_http<B>(&self, metadata: &HeaderMap, body: B) -> Result<(HeaderMap, Messages<B>), Failure>
+    async fn request_to_http<B>(&self, metadata: &HeaderMap, body: B) -> Result<(HeaderMap, Messages<B>), CallError>
     where
         B: Body<Data = Bytes, Error = BoxError> + Unpin,
     {
         let mut headers = headers::to_http(metadata)?;
         let mut message = Messages::new(body, Direction::Request, Framing::Grpc, Framing::Bare(0), true);
         let Some(length) = message.first().await.map_err(failure)? else {
-            return Err(Failure::new(Status::UNIMPLEMENTED, "the request has no message"));
+            return Err(CallError::new(Status::UNIMPLEMENTED, "the request has no message"));
         };
         headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
         headers.insert(CONTENT_TYPE, PROTOBUF);
@@ -118,7 +118,7 @@ impl Translation {
     }
 
     /// The SuperLink's response in the wire of the caller. Waits for its first message or its error.
-    pub(crate) async fn response<B>(&self, response: Response<B>) -> Result<Answer<B>, Failure>
+    pub(crate) async fn response<B>(&self, response: Response<B>) -> Result<Answer<B>, CallError>
     where
         B: Body<Data = Bytes, Error = BoxError> + Unpin,
     {
@@ -128,7 +128,7 @@ impl Translation {
         }
     }
 
-    async fn response_to_grpc<B>(&self, response: Response<B>) -> Result<Answer<B>, Failure>
+    async fn response_to_grpc<B>(&self, response: Response<B>) -> Result<Answer<B>, CallError>
     where
         B: Body<Data = Bytes, Error = BoxError> + Unpin,
     {
@@ -139,22 +139,22 @@ impl Translation {
             return Ok(self.error(&error, exact, || format!("HTTP status {}", parts.status)));
         }
         if is_encoded(&parts.headers) {
-            return Err(Failure::unavailable("the SuperLink's answer has a Content-Encoding that nobody asked for"));
+            return Err(CallError::unavailable("the SuperLink's answer has a Content-Encoding that nobody asked for"));
         }
         let single = !is(&parts.headers, &PROTOBUF_STREAM);
         let from = match (single, body.size_hint().exact()) {
             (false, _) => Framing::Stream,
             (true, Some(length)) => Framing::Bare(length),
-            (true, None) => return Err(Failure::unavailable("the SuperLink's answer has no Content-Length")),
+            (true, None) => return Err(CallError::unavailable("the SuperLink's answer has no Content-Length")),
         };
         let messages = Messages::new(body, Direction::Response(self.method.api()), from, Framing::Grpc, single);
         let mut response = Response::new(Either::Left(messages));
-        *response.headers_mut() = headers::to_grpc(&parts.headers).map_err(Failure::unavailable)?;
+        *response.headers_mut() = headers::to_grpc(&parts.headers).map_err(CallError::unavailable)?;
         response.headers_mut().insert(CONTENT_TYPE, GRPC);
         Ok(Answer { response, unmatched: None })
     }
 
-    async fn response_to_http<B>(&self, response: Response<B>) -> Result<Answer<B>, Failure>
+    async fn response_to_http<B>(&self, response: Response<B>) -> Result<Answer<B>, CallError>
     where
         B: Body<Data = Bytes, Error = BoxError> + Unpin,
     {
@@ -165,7 +165,7 @@ impl Translation {
         let first = messages.first().await.map_err(failure)?;
         // With no message at all, the status may stand in the headers.
         let ended = messages.trailers().unwrap_or(&parts.headers);
-        let headers = headers::to_http(&parts.headers).map_err(Failure::unavailable)?;
+        let headers = headers::to_http(&parts.headers).map_err(CallError::unavailable)?;
         let mut response = match first {
             None if ended.get("grpc-status").is_none_or(|status| status != "0") => {
                 let (error, exact) = FlowerError::of_grpc(ended, self.method.api());
@@ -173,7 +173,7 @@ impl Translation {
                     format!("gRPC status {}", ended.get("grpc-status").map_or("missing", |s| s.to_str().unwrap_or("?")))
                 }));
             }
-            None if single => return Err(Failure::unavailable("the SuperLink's answer has no message")),
+            None if single => return Err(CallError::unavailable("the SuperLink's answer has no message")),
             None => Response::new(Either::Right(Full::default())),
             Some(length) if single => {
                 messages.write_as(Framing::Bare(length));
@@ -194,21 +194,21 @@ impl Translation {
     }
 }
 
-fn request_to_grpc<B>(headers: &HeaderMap, body: B) -> Result<(HeaderMap, Messages<B>), Failure>
+fn request_to_grpc<B>(headers: &HeaderMap, body: B) -> Result<(HeaderMap, Messages<B>), CallError>
 where
     B: Body<Data = Bytes, Error = BoxError> + Unpin,
 {
     if !is(headers, &PROTOBUF) {
-        return Err(Failure::new(Status::UNSUPPORTED_TYPE, "the request's Content-Type is not application/protobuf"));
+        return Err(CallError::new(Status::UNSUPPORTED_TYPE, "the request's Content-Type is not application/protobuf"));
     }
     if is_encoded(headers) {
-        return Err(Failure::new(
+        return Err(CallError::new(
             Status::UNSUPPORTED_TYPE,
             "the request has a Content-Encoding, and none is understood",
         ));
     }
     let Some(length) = body.size_hint().exact() else {
-        return Err(Failure::new(Status::LENGTH_REQUIRED, "the request has no Content-Length"));
+        return Err(CallError::new(Status::LENGTH_REQUIRED, "the request has no Content-Length"));
     };
     let mut metadata = headers::to_grpc(headers)?;
     metadata.insert(CONTENT_TYPE, GRPC);
@@ -243,9 +243,9 @@ fn is(headers: &HeaderMap, media_type: &HeaderValue) -> bool {
 }
 
 /// What a broken body says of itself; of what is no failure of ours, the connection's end is all that is known.
-fn failure(error: BoxError) -> Failure {
-    match error.downcast::<Failure>() {
+fn failure(error: BoxError) -> CallError {
+    match error.downcast::<CallError>() {
         Ok(failure) => *failure,
-        Err(error) => Failure::unavailable(format_args!("the body broke off: {error}")),
+        Err(error) => CallError::unavailable(format_args!("the body broke off: {error}")),
     }
 }

@@ -17,7 +17,7 @@ use crate::{
         roster::{Roster, RosterFile, Standing},
     },
     config::{Match, RelayToken},
-    report::Strangers,
+    report::OncePerPeer,
     transport::RateLimit,
 };
 
@@ -132,7 +132,7 @@ pub(super) struct Door {
     access: RelayAccess,
     max_clients: NonZeroUsize,
     room: Mutex<Room>,
-    strangers: Strangers,
+    strangers: OncePerPeer,
     full: RateLimit,
 }
 
@@ -155,7 +155,7 @@ struct Client {
 impl Door {
     pub(super) fn new(access: RelayAccess, roster: Roster, max_clients: NonZeroUsize) -> Self {
         let room = Mutex::new(Room { roster, ..Room::default() });
-        Self { access, max_clients, room, strangers: Strangers::default(), full: RateLimit::default() }
+        Self { access, max_clients, room, strangers: OncePerPeer::default(), full: RateLimit::default() }
     }
 
     /// Puts another roster in force. Who is inside and not let in by it is to be [`cut`](Self::cut).
@@ -234,7 +234,7 @@ impl AccessControl for Door {
             }
             Entry::Refused(reason) => {
                 let remedy = || self.access.remedy(peer);
-                self.strangers.notice(peer, || warn!(%peer, reason, "refused; to let it use this relay, {}", remedy()));
+                self.strangers.run(peer, || warn!(%peer, reason, "refused; to let it use this relay, {}", remedy()));
                 reason
             }
         };

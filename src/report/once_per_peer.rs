@@ -1,4 +1,4 @@
-//! Strangers, each told of once.
+//! Reports that are made once for each peer.
 
 use std::{
     collections::HashSet,
@@ -7,18 +7,19 @@ use std::{
 
 use iroh::EndpointId;
 
-/// One who comes with many names ends the logging, not the disk.
-const MAX_STRANGERS: usize = 256;
+/// Peers that are reported on: a peer that comes under many keys ends the reports, and fills no disk.
+const MAX_PEERS: usize = 256;
 
+/// The peers that were reported on. Clones share them.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Strangers(Arc<Mutex<HashSet<EndpointId>>>);
+pub(crate) struct OncePerPeer(Arc<Mutex<HashSet<EndpointId>>>);
 
-impl Strangers {
-    /// Lets `tell` tell of `peer`, unless it was told of before or there are too many.
-    pub(crate) fn notice(&self, peer: EndpointId, tell: impl FnOnce()) {
+impl OncePerPeer {
+    /// Runs `report`, unless it ran for `peer` before or there are too many peers.
+    pub(crate) fn run(&self, peer: EndpointId, report: impl FnOnce()) {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if known.len() < MAX_STRANGERS && known.insert(peer) {
-            tell();
+        if known.len() < MAX_PEERS && known.insert(peer) {
+            report();
         }
     }
 }

@@ -12,8 +12,8 @@ use hyper::body::Incoming;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    hop::chain,
-    protocol::{BoxError, Failure},
+    protocol::{BoxError, CallError},
+    report::chain,
 };
 
 /// Hello is a list of five APIs at most; what is longer is none.
@@ -85,14 +85,14 @@ impl Hello {
         response
     }
 
-    pub(super) async fn read(response: http::Response<Incoming>) -> Result<Self, Failure> {
+    pub(super) async fn read(response: http::Response<Incoming>) -> Result<Self, CallError> {
         let status = response.status();
         let body = Limited::new(response.into_body(), MAX_HELLO).collect().await;
         let body = body.map_err(|error: BoxError| failed(&format!("broke off: {}", chain(&*error))))?.to_bytes();
         Self::parse(status, &body)
     }
 
-    pub(crate) fn parse(status: StatusCode, body: &[u8]) -> Result<Self, Failure> {
+    pub(crate) fn parse(status: StatusCode, body: &[u8]) -> Result<Self, CallError> {
         if status != StatusCode::OK {
             return Err(failed(&format!("has status {status}: {}", beginning(&String::from_utf8_lossy(body)))));
         }
@@ -117,8 +117,8 @@ fn beginning(text: &str) -> &str {
     &text[..text.floor_char_boundary(MAX_SHOWN)]
 }
 
-fn failed(problem: &str) -> Failure {
-    Failure::unavailable(format_args!("the peer's hello {problem}"))
+fn failed(problem: &str) -> CallError {
+    CallError::unavailable(format_args!("the peer's hello {problem}"))
 }
 
 impl ApiReport {

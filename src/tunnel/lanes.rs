@@ -19,8 +19,9 @@ use tokio_util::task::AbortOnDropHandle;
 use tracing::debug;
 
 use crate::{
-    hop::{Body, chain, settings},
-    protocol::{Failure, Route},
+    hop::{Body, settings},
+    protocol::{CallError, Route},
+    report::chain,
     transport::{IrohStream, Link},
 };
 
@@ -86,7 +87,7 @@ pub(super) enum SendError {
     /// Nothing of it was sent: it may be sent again.
     NotSent(Box<Request<Body>>),
     /// It may have been seen by the peer.
-    Failed(Failure),
+    Failed(CallError),
 }
 
 impl Lanes {
@@ -117,7 +118,7 @@ impl Lanes {
             match error.take_message() {
                 // The lane ended before the request was taken; it is not chosen again.
                 Some(unsent) => request = unsent,
-                None => return Err(SendError::Failed(Failure::unavailable(self.reason(error.error())))),
+                None => return Err(SendError::Failed(CallError::unavailable(self.reason(error.error())))),
             }
         }
         Err(SendError::NotSent(Box::new(request)))

@@ -1,4 +1,4 @@
-//! Whether anything is heard from the peer.
+//! Whether the peer still answers.
 
 use std::time::Duration;
 
@@ -6,50 +6,54 @@ use tokio::time::sleep;
 
 use crate::transport::{Link, SilenceTimer};
 
-/// Between two looks.
+/// Between two samples.
 const TICK: Duration = Duration::from_millis(250);
-/// What was sent is acknowledged after a round trip and 25 ms. A peer that says nothing for so long is busy, or gone.
-const PATIENCE: Duration = Duration::from_secs(1);
-/// Three round trips of the slowest link there is, however long one is thought to take.
-const MAX_PATIENCE: Duration = Duration::from_secs(3);
+/// The least silence that is suspicious. What was sent is acknowledged after a round trip and 25 ms: a peer that is silent
+/// for longer is busy, or gone.
+const MIN_SILENCE: Duration = Duration::from_secs(1);
+/// The longest silence that is not suspicious: three round trips of the slowest link there is, whatever was measured.
+const MAX_SILENCE: Duration = Duration::from_secs(3);
 
-pub(super) struct Hearing {
+pub(super) struct Liveness {
     link: Link,
     silence: SilenceTimer,
 }
 
 /// The peer has owed an acknowledgement for so long that the link is of no use.
 #[derive(Debug)]
-pub(super) struct Lost;
+pub(super) struct Dead;
 
-impl Hearing {
+impl Liveness {
     pub(super) fn of(link: Link) -> Self {
         Self { silence: SilenceTimer::new(link.stats(), TICK), link }
     }
 
     /// Waits until the peer has owed an acknowledgement for too long.
-    pub(super) async fn silence(&mut self) {
+    pub(super) async fn suspected(&mut self) {
         loop {
-            self.look().await;
+            self.sample().await;
             let round_trip = self.link.path().map_or(Duration::ZERO, |path| path.rtt);
-            if self.silence.elapsed() > (3 * round_trip).clamp(PATIENCE, MAX_PATIENCE) {
+            if self.silence.elapsed() > (3 * round_trip).clamp(MIN_SILENCE, MAX_SILENCE) {
                 return;
             }
         }
     }
 
-    /// Waits until anything is heard, or until it is too late.
-    pub(super) async fn sound(&mut self) -> Result<(), Lost> {
+    /// Waits until the peer acknowledges anything.
+    ///
+    /// # Errors
+    /// [`Dead`] when it has owed an acknowledgement for so long that the link is of no use.
+    pub(super) async fn recovered(&mut self) -> Result<(), Dead> {
         while self.silence.elapsed() > Duration::ZERO {
             if self.silence.is_expired() {
-                return Err(Lost);
+                return Err(Dead);
             }
-            self.look().await;
+            self.sample().await;
         }
         Ok(())
     }
 
-    async fn look(&mut self) {
+    async fn sample(&mut self) {
         sleep(TICK).await;
         self.silence.sample(self.link.stats());
     }
@@ -99,18 +103,18 @@ mod tests {
         let connector = IrohConnector::new(endpoint().await, ALPN);
         connector.add_peer(addr.clone());
         let link = connector.dial(addr.id, Duration::from_secs(60)).await.unwrap();
-        let mut hearing = Hearing::of(link.clone());
+        let mut liveness = Liveness::of(link.clone());
         let mut stream = link.open().await.unwrap();
-        let (silence, writing) = (hearing.silence(), async {
+        let (suspected, writing) = (liveness.suspected(), async {
             while stream.write_all(b"is anybody there?").await.is_ok() && stream.flush().await.is_ok() {
                 sleep(TICK).await;
             }
         });
         tokio::select! {
-            () = silence => {}
+            () = suspected => {}
             () = writing => panic!("the link has ended"),
         }
-        hearing.sound().await.unwrap_err();
+        liveness.recovered().await.unwrap_err();
         assert!(link.close_reason().is_none());
         let lost = link.give_up().to_string();
         assert!(lost.ends_with("the peer fell silent"), "{lost}");

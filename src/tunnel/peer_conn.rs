@@ -11,10 +11,10 @@ use http::{Request, Response};
 use iroh::EndpointId;
 use tower_service::Service;
 
-use super::{Hello, Size, Tunnel};
+use super::{Hello, PeerDown, Size, Tunnel};
 use crate::{
-    hop::{self, Body},
-    protocol::{BoxError, Failure, Route, Wire},
+    hop::{self, Body, Relayed},
+    protocol::{BoxError, CallError, Route, Wire},
     transport::Path,
 };
 
@@ -34,7 +34,7 @@ impl PeerConn {
         self.tunnel.peer()
     }
 
-    /// What the peer said of itself, `None` while there is no link.
+    /// What the peer reported of itself, `None` while there is no link.
     pub fn hello(&self) -> Option<Hello> {
         self.tunnel.hello()
     }
@@ -54,16 +54,16 @@ impl PeerConn {
     }
 
     /// Why there is no link, `None` while there is one.
-    pub fn failure(&self) -> Option<Failure> {
-        self.tunnel.failure()
+    pub fn down(&self) -> Option<PeerDown> {
+        self.tunnel.down()
     }
 
-    /// Waits for a link, however long it takes; `on_trouble` hears each new reason why there is none.
+    /// Waits for a link, however long it takes; `on_down` is called with each new reason why there is none.
     ///
     /// # Cancel safety
     /// Dropping the future changes nothing.
-    pub async fn ready(&self, on_trouble: impl FnMut(&Failure)) -> Hello {
-        self.tunnel.ready(on_trouble).await
+    pub async fn ready(&self, on_down: impl FnMut(&PeerDown)) -> Hello {
+        self.tunnel.ready(on_down).await
     }
 
     /// A channel for a tonic client, for instance `FleetClient::new(peer.channel())`.
@@ -100,7 +100,7 @@ where
         PeerCall(Box::pin(async move {
             let (response, lane) =
                 tunnel.call(size, request).await.map_err(|failure| tonic::Status::unavailable(failure.to_string()))?;
-            Ok(hop::onward_response(hop::received_response(response), Wire::Grpc, "the tunnel", lane))
+            Ok(Relayed::received(response).to_caller(Wire::Grpc, "the tunnel", lane))
         }))
     }
 }

@@ -15,70 +15,75 @@ use tokio::{
 use tracing::{Instrument, debug, info, info_span, warn};
 
 use super::{
-    Down, Hello, State, Up, Waiting,
+    Down, DownReason, Hello, PeerDown, State, Up,
     lanes::{Lanes, SendError, Size},
-    liveness::Hearing,
+    liveness::Liveness,
 };
 use crate::{
-    address_lookup::Findings,
-    admission::enrolment::{Enrolment, Presented},
+    address_lookup::LookupLog,
+    admission::enrolment::{Enrolment, EnrolmentOutcome},
     hop,
-    protocol::{Failure, HELLO_PATH},
+    protocol::{CallError, HELLO_PATH},
+    report::OnChange,
     transport::{Code, ConnectError, IrohConnector, Link, LinkLost},
 };
 
-/// Before the second attempt, doubling with each.
+/// The pause before the second attempt, doubling with each.
 const RETRY_FIRST: Duration = Duration::from_millis(100);
-/// Between the first attempts: a network that comes back is to be used within a second.
+/// The longest pause between the first attempts: a network that comes back is to be used within a second.
 const RETRY_SOON: Duration = Duration::from_millis(400);
-/// How many these are: minutes where nobody answers, seconds where there is nothing to ask.
+/// How many these are: minutes where nothing answers, seconds where there is nothing to ask.
 const SOON: u32 = 30;
-/// Between attempts in the end, and where a peer does not admit us. A link that lived longer was a good one, and the
+/// The longest pause in the end, and where a peer does not admit us. A link that lived longer was a good one, and the
 /// next is dialled at once.
 const RETRY_MAX: Duration = Duration::from_secs(2);
-/// For one dial: enough for a relay at the far side of the world.
-const DIAL: Duration = Duration::from_secs(10);
+/// The wait for one dial: enough for a relay at the far side of the world.
+const DIAL_TIMEOUT: Duration = Duration::from_secs(10);
 /// After this long another dial is begun beside the one that goes on. A handshake is sent again after 0.3 and 0.9 s, then
 /// less and less often: a new one finds a network that came back sooner.
-const ANEW: Duration = Duration::from_millis(1250);
-/// For the answer to hello, which asks nobody else.
+const REDIAL_INTERVAL: Duration = Duration::from_millis(1250);
+/// The wait for the answer to hello, which asks nobody else.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(5);
 
-pub(super) struct Keeper {
+/// The task that dials a peer, greets it, and dials it again when the link is lost.
+pub(super) struct Supervisor {
     connector: IrohConnector,
     peer: EndpointId,
     authority: Authority,
     state: watch::Sender<State>,
-    findings: Findings,
+    lookup_log: LookupLog,
     /// Until the peer has decided on it.
     enrolment: Option<Enrolment>,
+    /// The last reason that was logged.
+    reported: OnChange<String>,
 }
 
-impl Keeper {
+impl Supervisor {
     pub(super) fn new(
         connector: IrohConnector,
         peer: EndpointId,
         authority: Authority,
         state: watch::Sender<State>,
-        findings: Findings,
+        lookup_log: LookupLog,
         enrolment: Option<Enrolment>,
     ) -> Self {
-        Self { connector, peer, authority, state, findings, enrolment }
+        Self { connector, peer, authority, state, lookup_log, enrolment, reported: OnChange::default() }
     }
 
     pub(super) async fn run(self) {
         let span = info_span!("link", peer = %self.peer.fmt_short());
-        self.keep().instrument(span).await;
+        self.supervise().instrument(span).await;
     }
 
-    async fn keep(mut self) {
+    async fn supervise(mut self) {
         let (mut since, mut failures) = (Instant::now(), 0);
         loop {
-            let mut waiting = Waiting::Worthwhile;
-            match self.greet().await {
+            let mut reason = DownReason::Unreachable;
+            match self.connect().await {
                 Ok(up) => {
+                    self.reported.clear();
                     let began = Instant::now();
-                    since = self.hold(up).await;
+                    since = self.serve_link(up).await;
                     if began.elapsed() > RETRY_MAX {
                         failures = 0;
                         continue;
@@ -86,19 +91,20 @@ impl Keeper {
                 }
                 Err(down) => match self.enrol(&down).await {
                     Ok(()) => continue,
-                    Err(failure) => {
-                        waiting = down.waiting;
-                        self.note(Down { since, failure: failure.unwrap_or(down.failure), waiting });
+                    Err(error) => {
+                        reason = down.reason();
+                        let down = error.map_or(down.clone(), |error| down.with_error(error));
+                        self.publish(Down { since, down });
                     }
                 },
             }
-            sleep(pause(failures, waiting)).await;
+            sleep(pause(failures, reason)).await;
             failures += 1;
         }
     }
 
-    /// Publishes the link and those that replace it, waits for the end of the last, and tells when that was.
-    async fn hold(&self, up: Up) -> Instant {
+    /// Publishes the link and those that replace it, waits for the end of the last, and returns when that was.
+    async fn serve_link(&self, up: Up) -> Instant {
         let mut up = Arc::new(up);
         loop {
             let link = up.lanes.link().clone();
@@ -108,21 +114,21 @@ impl Keeper {
             }
             self.connector.adopt(link.clone());
             self.state.send_replace(State::Up(Arc::clone(&up)));
-            let mut hearing = Hearing::of(link.clone());
-            match self.replaced(&link, &mut hearing).await {
+            let mut liveness = Liveness::of(link.clone());
+            match self.replacement(&link, &mut liveness).await {
                 Ok(next) if next.hello.is_of_another_start(&up.hello) => {
                     warn!("the peer was restarted");
                     link.close(Code::DONE, "replaced by another link");
                     up = Arc::new(next);
                 }
                 Ok(next) => {
-                    warn!("the link is silent, another was found: the network of one end may have changed");
-                    tokio::spawn(give_a_last_chance(link, hearing));
+                    warn!("the link is silent, and another was made: the network of one end may have changed");
+                    tokio::spawn(await_recovery(link, liveness));
                     up = Arc::new(next);
                 }
                 Err(lost) => {
                     warn!("{lost}");
-                    let down = Down::of_lost(&lost);
+                    let down = Down { since: Instant::now(), down: PeerDown::of_lost(lost) };
                     let since = down.since;
                     self.state.send_replace(State::Down(down));
                     return since;
@@ -134,78 +140,71 @@ impl Keeper {
     /// Waits for the end of `link`, or for another one that answers while it is silent.
     ///
     /// A peer that was killed and started again does not know the link, and cannot say so.
-    async fn replaced(&self, link: &Link, hearing: &mut Hearing) -> Result<Up, LinkLost> {
+    async fn replacement(&self, link: &Link, liveness: &mut Liveness) -> Result<Up, LinkLost> {
         loop {
             tokio::select! {
                 lost = link.closed() => return Err(lost),
-                () = hearing.silence() => debug!("the peer is silent: it is dialled beside the link"),
+                () = liveness.suspected() => debug!("the peer is silent: it is dialled beside the link"),
             }
             tokio::select! {
                 lost = link.closed() => return Err(lost),
-                heard = hearing.sound() => if heard.is_err() {
+                recovered = liveness.recovered() => if recovered.is_err() {
                     return Err(link.give_up());
                 },
-                up = self.greet_at_last() => return Ok(up),
+                up = self.connect_with_retry() => return Ok(up),
             }
         }
     }
 
-    async fn greet_at_last(&self) -> Up {
+    async fn connect_with_retry(&self) -> Up {
         let mut failures = 0;
         loop {
-            match self.greet().await {
+            match self.connect().await {
                 Ok(up) => return up,
-                Err(down) => debug!("{}", down.failure),
+                Err(down) => debug!("{down}"),
             }
-            sleep(pause(failures, Waiting::Worthwhile)).await;
+            sleep(pause(failures, DownReason::Unreachable)).await;
             failures += 1;
         }
     }
 
-    /// Presents the invitation, if there is one, to a peer that does not admit us. Otherwise, and where it was of no use,
-    /// the failure says more than the refusal.
-    async fn enrol(&mut self, down: &Down) -> Result<(), Option<Failure>> {
-        let enrolment = match down.waiting {
-            Waiting::Useless => self.enrolment.take().ok_or(None)?,
-            Waiting::Worthwhile => return Err(None),
+    /// Presents the invitation, if there is one, to a peer that does not admit this funnel.
+    ///
+    /// # Errors
+    /// The error that says more than the refusal, if there is one.
+    async fn enrol(&mut self, down: &PeerDown) -> Result<(), Option<CallError>> {
+        let enrolment = match down.reason() {
+            DownReason::NotAdmitted => self.enrolment.take().ok_or(None)?,
+            DownReason::Unreachable | DownReason::Stopped => return Err(None),
         };
         match enrolment.present().await {
-            Presented::Enrolled => {
+            EnrolmentOutcome::Enrolled => {
                 info!("the peer has taken the invitation");
                 Ok(())
             }
-            Presented::Refused(failure) => Err(Some(failure)),
-            Presented::NotNow(failure) => {
+            EnrolmentOutcome::Refused(error) => Err(Some(error)),
+            EnrolmentOutcome::NotNow(error) => {
                 self.enrolment = Some(enrolment);
-                Err(Some(failure))
+                Err(Some(error))
             }
         }
     }
 
-    /// Publishes why there is no link, and logs it when it is news.
-    fn note(&self, down: Down) {
-        let failure = down.failure.to_string();
-        let is_news = self.state.send_if_modified(|state| {
-            let is_news = !matches!(state, State::Down(before) if before.failure.to_string() == failure);
-            if is_news {
-                *state = State::Down(down);
-            }
-            is_news
+    /// Publishes why there is no link, and logs it when it changes.
+    fn publish(&mut self, down: Down) {
+        self.reported.run(down.down.to_string(), |text| {
+            warn!("{text}");
+            self.state.send_replace(State::Down(down));
         });
-        if is_news {
-            warn!("{failure}");
-        }
     }
 
-    async fn greet(&self) -> Result<Up, Down> {
-        let link = self.dial().await.map_err(|error| match error.link_lost() {
-            Some(lost) => Down::of_lost(lost),
-            None => Down::now(Failure::unavailable(self.findings.explain(self.peer, &error))),
-        })?;
+    /// Dials the peer and waits for its hello.
+    async fn connect(&self) -> Result<Up, PeerDown> {
+        let link = self.dial().await.map_err(|error| self.not_reached(error))?;
         let lanes = Lanes::new(link.clone());
         let hello = tokio::select! {
-            hello = self.hello(&lanes) => hello.map_err(Down::now),
-            lost = link.closed() => Err(Down::of_lost(&lost)),
+            hello = self.hello(&lanes) => hello.map_err(|error| PeerDown::unreachable(self.peer, error)),
+            lost = link.closed() => Err(PeerDown::of_lost(lost)),
         };
         match hello {
             Ok(hello) => Ok(Up { lanes, hello }),
@@ -213,56 +212,66 @@ impl Keeper {
         }
     }
 
-    /// Dials, and when that takes long, begins anew beside it, again and again.
+    fn not_reached(&self, error: ConnectError) -> PeerDown {
+        match error.link_lost() {
+            Some(lost) => PeerDown::of_lost(lost.clone()),
+            None => {
+                let text = self.lookup_log.explain(self.peer, &error);
+                PeerDown::unreachable(self.peer, CallError::unavailable(text).caused_by(error))
+            }
+        }
+    }
+
+    /// Dials, and when that takes long, begins again beside it, repeatedly.
     async fn dial(&self) -> Result<Link, ConnectError> {
-        let anew = async {
-            let mut begin = interval(ANEW);
+        let again = async {
+            let mut begin = interval(REDIAL_INTERVAL);
             begin.tick().await;
             loop {
                 begin.tick().await;
-                if let Ok(link) = self.connector.dial(self.peer, ANEW).await {
+                if let Ok(link) = self.connector.dial(self.peer, REDIAL_INTERVAL).await {
                     return link;
                 }
             }
         };
         tokio::select! {
-            dialled = self.connector.dial(self.peer, DIAL) => dialled,
-            link = anew => Ok(link),
+            dialled = self.connector.dial(self.peer, DIAL_TIMEOUT) => dialled,
+            link = again => Ok(link),
         }
     }
 
-    async fn hello(&self, lanes: &Lanes) -> Result<Hello, Failure> {
+    async fn hello(&self, lanes: &Lanes) -> Result<Hello, CallError> {
         let mut request = Request::new(hop::full(Bytes::new()));
         *request.uri_mut() = http::Uri::from_static(HELLO_PATH);
         let request = hop::onward_request(request, Scheme::HTTP, &self.authority);
-        let exchange = async {
+        let answer = async {
             match lanes.send(Size::Small, request).await {
                 Ok((response, _lane)) => Hello::read(response).await,
-                Err(SendError::Failed(failure)) => Err(failure),
-                Err(SendError::NotSent(_)) => Err(Failure::unavailable("the peer takes no session")),
+                Err(SendError::Failed(error)) => Err(error),
+                Err(SendError::NotSent(_)) => Err(CallError::unavailable("the peer takes no session")),
             }
         };
-        match timeout(HELLO_TIMEOUT, exchange).await {
+        match timeout(HELLO_TIMEOUT, answer).await {
             Ok(hello) => hello,
-            Err(_) => Err(Failure::unavailable("the peer was reached and does not answer hello; is it a funnel?")),
+            Err(_) => Err(CallError::unavailable("the peer was reached and does not answer hello; is it a funnel?")),
         }
     }
 }
 
-/// Leaves a silent link to the calls on it: it may be heard again once the network has settled.
-async fn give_a_last_chance(link: Link, mut hearing: Hearing) {
+/// Leaves a silent link to the calls on it: the peer may answer again once the network has settled.
+async fn await_recovery(link: Link, mut liveness: Liveness) {
     tokio::select! {
         _ = link.closed() => {}
-        heard = hearing.sound() => if heard.is_err() {
+        recovered = liveness.recovered() => if recovered.is_err() {
             link.give_up();
         },
     }
 }
 
-/// A refusal may close the link just after a session on it failed: its reason is the better one.
-fn give_up(link: &Link, down: Down) -> Down {
+/// Closes a link without hello. A refusal may have closed it just after a session on it failed: its reason says more.
+fn give_up(link: &Link, down: PeerDown) -> PeerDown {
     match link.close_reason() {
-        Some(lost) => Down::of_lost(&lost),
+        Some(lost) => PeerDown::of_lost(lost),
         None => {
             debug!("closing a link without hello");
             link.close(Code::CANCELLED, "no hello");
@@ -272,30 +281,11 @@ fn give_up(link: &Link, down: Down) -> Down {
 }
 
 /// A random half keeps the peers of a funnel that restarts from coming back in step.
-fn pause(failures: u32, waiting: Waiting) -> Duration {
-    let max = match waiting {
-        Waiting::Worthwhile if failures < SOON => RETRY_SOON,
-        Waiting::Worthwhile | Waiting::Useless => RETRY_MAX,
+fn pause(failures: u32, reason: DownReason) -> Duration {
+    let max = match reason {
+        DownReason::Unreachable if failures < SOON => RETRY_SOON,
+        DownReason::Unreachable | DownReason::NotAdmitted | DownReason::Stopped => RETRY_MAX,
     };
     let full = RETRY_FIRST.saturating_mul(1 << failures.min(10)).min(max);
     full.mul_f32(0.5 + fastrand::f32() / 2.0)
-}
-
-impl Down {
-    fn now(failure: Failure) -> Self {
-        Self { since: Instant::now(), failure, waiting: Waiting::Worthwhile }
-    }
-
-    fn of_lost(lost: &LinkLost) -> Self {
-        match (lost.code(), lost.peer_reason()) {
-            (Some(Code::REFUSED), Some(reason)) => Self {
-                waiting: Waiting::Useless,
-                ..Self::now(Failure::unavailable(format_args!(
-                    "peer {} does not admit this funnel: {reason}",
-                    lost.peer().fmt_short()
-                )))
-            },
-            _ => Self::now(Failure::unavailable(lost)),
-        }
-    }
 }

@@ -11,8 +11,9 @@ use hyper_util::{
 
 use super::{Upstream, connector::Connector};
 use crate::{
-    hop::{self, Body, PASSED, chain, settings},
-    protocol::{Failure, Wire, has_grpc_type},
+    hop::{self, Body, PASSED, settings},
+    protocol::{CallError, Wire, has_grpc_type},
+    report::chain,
     tls::Trust,
 };
 
@@ -46,10 +47,10 @@ impl UpstreamClient {
         &self,
         upstream: &Upstream,
         request: Request<Body>,
-    ) -> Result<Response<Incoming>, Failure> {
+    ) -> Result<Response<Incoming>, CallError> {
         let response = self.send(upstream, request).await?;
         if !is_flower(upstream.wire(), &response) {
-            return Err(Failure::unavailable(format_args!(
+            return Err(CallError::unavailable(format_args!(
                 "what answers at {upstream} is no Flower SuperLink (status {})",
                 response.status()
             )));
@@ -62,7 +63,7 @@ impl UpstreamClient {
         &self,
         upstream: &Upstream,
         request: Request<Body>,
-    ) -> Result<Response<Incoming>, Failure> {
+    ) -> Result<Response<Incoming>, CallError> {
         let mut request = hop::onward_request(request, upstream.security().scheme(), upstream.authority());
         request.headers_mut().insert(PASSED, HeaderValue::from_static("inbound"));
         let client = match upstream.wire() {
@@ -73,21 +74,22 @@ impl UpstreamClient {
             }
         };
         client.request(request).await.map_err(|error| {
-            if let Some(failure) = own_failure(&error) {
-                return failure.clone();
+            if let Some(own) = own_error(&error) {
+                return own.clone();
             }
-            if let Some(explained) = Trust::explain(&error) {
-                return Failure::unavailable(format_args!("no TLS with the upstream at {upstream}: {explained}"));
-            }
-            let problem = if error.is_connect() { "is not reachable" } else { "broke off the call" };
-            Failure::unavailable(format_args!("the upstream at {upstream} {problem}: {}", chain(&error)))
+            let reason = match Trust::explain(&error) {
+                Some(explained) => format!("no TLS with the upstream at {upstream}: {explained}"),
+                None if error.is_connect() => format!("the upstream at {upstream} is not reachable: {}", chain(&error)),
+                None => format!("the upstream at {upstream} broke off the call: {}", chain(&error)),
+            };
+            CallError::unavailable(reason).caused_by(error)
         })
     }
 }
 
-/// The failure of ours that broke the request's body, if that is what went wrong.
-fn own_failure<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a Failure> {
-    error.downcast_ref().or_else(|| own_failure(error.source()?))
+/// The error of ours that broke the request's body, if that is what went wrong.
+fn own_error<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a CallError> {
+    error.downcast_ref().or_else(|| own_error(error.source()?))
 }
 
 fn builder() -> client::Builder {

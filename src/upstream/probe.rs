@@ -15,7 +15,7 @@ use super::{Upstream, UpstreamClient, Upstreams};
 use crate::{
     admission::Access,
     hop,
-    protocol::{Api, Failure, Wire, has_grpc_type},
+    protocol::{Api, CallError, Wire, has_grpc_type},
 };
 
 /// Between two looks for an API that nobody serves. A SuperLink takes about 5 s to start; an operator who watches
@@ -80,7 +80,7 @@ impl Probe {
     }
 
     /// The upstream for a call: see [`Upstreams::select`].
-    pub(crate) fn select(&self, api: Api, wire: Wire) -> Result<&Upstream, Failure> {
+    pub(crate) fn select(&self, api: Api, wire: Wire) -> Result<&Upstream, CallError> {
         self.upstreams.select(api, wire, |upstream| self.state(api, upstream))
     }
 
@@ -161,7 +161,7 @@ impl Probe {
 async fn look(client: &UpstreamClient, api: Api, upstream: &Upstream) -> (UpstreamState, Option<String>) {
     let answer = match timeout(PATIENCE, client.send(upstream, question(api, upstream.wire()))).await {
         Ok(answer) => answer,
-        Err(_) => Err(Failure::unavailable(format_args!("no answer from {upstream} within {PATIENCE:?}"))),
+        Err(_) => Err(CallError::unavailable(format_args!("no answer from {upstream} within {PATIENCE:?}"))),
     };
     match answer {
         Ok(response) if is_served(upstream.wire(), &response) => (UpstreamState::Up, None),

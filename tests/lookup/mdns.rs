@@ -3,7 +3,7 @@
 
 use flower_iroh_funnel::{
     Api, FunnelConfig, FunnelConfigBuilder, PeerConfig, SecretKey,
-    address_lookup::{Lookup, Place, Publication},
+    address_lookup::{Lookup, Publication, PublishTarget},
 };
 use http_body_util::BodyExt;
 use patchbay::{Device, Lab};
@@ -73,7 +73,7 @@ async fn on_a_local_network_the_id_is_enough_where_it_is_announced() {
         for announced in [false, true] {
             let (upstream, inbound) = on(superlink, async move {
                 let upstream = Upstream::echo().await;
-                let publications = announced.then(|| Publication::new(Place::Mdns));
+                let publications = announced.then(|| Publication::new(PublishTarget::Mdns));
                 // Who asks there is not announced by that.
                 let config = config().lookups([Lookup::Mdns]).publications(publications);
                 let config = config.expose(upstream.both_wires().allow_any([Api::Fleet]));

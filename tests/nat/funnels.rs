@@ -8,7 +8,7 @@ use std::{
 
 use bytes::Bytes;
 use flower_iroh_funnel::{
-    Api, EndpointAddr, EndpointId, FunnelConfig, FunnelConfigBuilder, PeerConfig, PeerConn, RelayMode, SightingsFile,
+    Api, EndpointAddr, EndpointId, FunnelConfig, FunnelConfigBuilder, PeerConfig, PeerConn, RelayMode, StatusFile,
     roster::RosterFile, transport::Path,
 };
 use http_body_util::BodyExt;
@@ -78,7 +78,7 @@ impl SuperLink {
 
     /// Waits until the SuperNode's link comes directly from this address.
     pub(crate) async fn direct_from(&self, node: &SuperNode, addr: Ipv4Addr) {
-        let (file, path) = (SightingsFile::of_roster(&roster(&self.folder)), format!("direct {addr}:"));
+        let (file, path) = (StatusFile::of_roster(&roster(&self.folder)), format!("direct {addr}:"));
         while !file.load().peers.get(&node.id).is_some_and(|seen| seen.path.iter().any(|seen| seen.starts_with(&path)))
         {
             tokio::task::yield_now().await;

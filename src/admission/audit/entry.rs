@@ -47,8 +47,8 @@ impl From<Verdict> for Outcome {
 }
 
 impl Event {
-    pub(crate) fn call(api: Api, method: &str) -> Self {
-        Self::Call { api: api.name(), method: Method::find(api, method).map_or(UNKNOWN, Method::name) }
+    pub(crate) fn call(api: Api, method: Option<&Method>) -> Self {
+        Self::Call { api: api.name(), method: method.map_or(UNKNOWN, Method::name) }
     }
 }
 

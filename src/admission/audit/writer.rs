@@ -165,11 +165,11 @@ mod tests {
         let (site, stranger) = (SecretKey::generate().public(), SecretKey::generate().public());
         for _ in 0..5 {
             let event = Event::call(Api::Fleet, "PullMessages");
-            audit.tell(site, || Some("st-mary".to_owned()), event, Outcome::Allowed);
+            audit.record(site, || Some("st-mary".to_owned()), event, Outcome::Allowed);
         }
-        audit.tell(stranger, || None, Event::Link, Outcome::Denied);
+        audit.record(stranger, || None, Event::Link, Outcome::Denied);
         audit.close();
-        audit.tell(stranger, || None, Event::Link, Outcome::Denied);
+        audit.record(stranger, || None, Event::Link, Outcome::Denied);
         let lines = lines(&path);
         assert_eq!(lines.len(), 3, "{lines:?}");
         let calls: u64 = lines

@@ -9,7 +9,7 @@ use tokio::{sync::watch, task::spawn_blocking, time::timeout};
 use tracing::{error, info};
 
 use super::{Roster, RosterFile};
-use crate::hop::chain;
+use crate::report::chain;
 
 /// Between two looks: an operator who removes a peer should not have to wait.
 const INTERVAL: Duration = Duration::from_millis(500);

@@ -21,7 +21,7 @@ const CHUNK: usize = 32 << 10;
 
 /// Carries bytes until each side has ended, either has failed, or nothing moves any more. An end of one side is passed on,
 /// and the other direction goes on.
-pub(super) async fn exchange<A, B>(one: A, other: B, stop: &CancellationToken) -> io::Result<()>
+pub(super) async fn both_ways<A, B>(one: A, other: B, stop: &CancellationToken) -> io::Result<()>
 where
     A: AsyncRead + AsyncWrite,
     B: AsyncRead + AsyncWrite,

@@ -23,7 +23,7 @@ use http::{
     },
 };
 
-use super::super::{Failure, Status};
+use super::super::{CallError, Status};
 
 /// What describes the body or the connection is written anew in the other wire.
 static OF_THE_WIRE: [HeaderName; 8] =
@@ -50,7 +50,7 @@ const ANY_BASE64: GeneralPurpose = GeneralPurpose::new(
 );
 
 /// gRPC metadata as HTTP headers.
-pub(super) fn to_http(metadata: &HeaderMap) -> Result<HeaderMap, Failure> {
+pub(super) fn to_http(metadata: &HeaderMap) -> Result<HeaderMap, CallError> {
     let mut headers = HeaderMap::with_capacity(metadata.len());
     for (name, value) in passing(metadata) {
         if !name.as_str().ends_with(BINARY_SUFFIX) {
@@ -74,7 +74,7 @@ pub(super) fn to_http(metadata: &HeaderMap) -> Result<HeaderMap, Failure> {
 }
 
 /// HTTP headers as gRPC metadata.
-pub(super) fn to_grpc(headers: &HeaderMap) -> Result<HeaderMap, Failure> {
+pub(super) fn to_grpc(headers: &HeaderMap) -> Result<HeaderMap, CallError> {
     let mut metadata = HeaderMap::with_capacity(headers.len() + 2);
     for (name, value) in passing(headers) {
         if let Some((_, grpc)) = BINARY.iter().find(|(http, _)| http == name) {
@@ -99,13 +99,13 @@ fn passing(headers: &HeaderMap) -> impl Iterator<Item = (&HeaderName, &HeaderVal
     headers.iter().filter(|(name, _)| !OF_THE_WIRE.contains(name) && !name.as_str().starts_with(OF_GRPC))
 }
 
-fn recoded(name: &HeaderName, value: &[u8], to: &GeneralPurpose) -> Result<HeaderValue, Failure> {
+fn recoded(name: &HeaderName, value: &[u8], to: &GeneralPurpose) -> Result<HeaderValue, CallError> {
     let bytes = ANY_BASE64.decode(value).map_err(|_| malformed(name, "it must be base64"))?;
     Ok(HeaderValue::try_from(to.encode(bytes)).expect("base64 is a header value"))
 }
 
-fn malformed(name: &HeaderName, problem: impl fmt::Display) -> Failure {
-    Failure::new(Status::MALFORMED, format_args!("the header {name} cannot be translated: {problem}"))
+fn malformed(name: &HeaderName, problem: impl fmt::Display) -> CallError {
+    CallError::new(Status::MALFORMED, format_args!("the header {name} cannot be translated: {problem}"))
 }
 
 #[cfg(test)]

@@ -20,10 +20,7 @@ use bytes::{Buf, Bytes};
 use http::{HeaderMap, HeaderValue};
 use http_body::{Body, Frame, SizeHint};
 
-use super::super::{Api, Failure, Status, flower_error::FlowerError};
-
-/// Any error of a body.
-pub(crate) type BoxError = Box<dyn Error + Send + Sync>;
+use super::super::{Api, BoxError, CallError, Status, flower_error::FlowerError};
 
 /// Protobuf's own limit, and Flower's.
 const MAX_MESSAGE: u64 = i32::MAX as u64;
@@ -58,7 +55,7 @@ pub(crate) struct Messages<B> {
     to: Framing,
     single: bool,
     state: State,
-    /// Received and not looked at.
+    /// ReceivedBody and not looked at.
     input: Bytes,
     trailers: Option<HeaderMap>,
 }
@@ -278,8 +275,8 @@ where
     /// A request is its sender's mistake; a response that is wrong was not received.
     fn broken(&self, status: Status, problem: impl fmt::Display) -> BoxError {
         Box::new(match self.direction {
-            Direction::Request => Failure::new(status, format_args!("the request {problem}")),
-            Direction::Response(_) => Failure::unavailable(format_args!("the SuperLink's answer {problem}")),
+            Direction::Request => CallError::new(status, format_args!("the request {problem}")),
+            Direction::Response(_) => CallError::unavailable(format_args!("the SuperLink's answer {problem}")),
         })
     }
 }

@@ -4,17 +4,17 @@ use std::time::Duration;
 
 use http::{HeaderMap, HeaderValue};
 
-use super::super::{Failure, Status};
+use super::super::{CallError, Status};
 
 /// The header of gRPC's deadline.
 pub(crate) const GRPC_TIMEOUT: &str = "grpc-timeout";
 const MAX_DIGITS: usize = 8;
 
 /// How long the caller waits for the whole call, `None` if for ever.
-pub(super) fn deadline(headers: &HeaderMap) -> Result<Option<Duration>, Failure> {
+pub(super) fn deadline(headers: &HeaderMap) -> Result<Option<Duration>, CallError> {
     let Some(value) = headers.get(GRPC_TIMEOUT) else { return Ok(None) };
     parse(value).map(Some).ok_or_else(|| {
-        Failure::new(
+        CallError::new(
             Status::MALFORMED,
             format_args!("{GRPC_TIMEOUT} {value:?} is not up to 8 digits and one of HMSmun"),
         )

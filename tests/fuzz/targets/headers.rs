@@ -1,7 +1,7 @@
 //! Headers of both wires, and the timeout: what passes is what the other wire may carry, and passes back.
 #![no_main]
 
-use flower_iroh_funnel::{fuzzing::Translator, protocol::Failure};
+use flower_iroh_funnel::{fuzzing::Translator, protocol::CallError};
 use fuzz::{Cut, Pieces, headers, now};
 use http::{
     HeaderMap, HeaderValue, Request,

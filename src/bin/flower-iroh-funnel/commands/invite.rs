@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use flower_iroh_funnel::{EndpointAddr, EndpointId, Invitation, SightingsFile, Timestamp, roster::Name};
+use flower_iroh_funnel::{EndpointAddr, EndpointId, Invitation, StatusFile, Timestamp, roster::Name};
 use iroh_tickets::endpoint::EndpointTicket;
 
 use super::{Failure, about, id::own_id, parse_apis, roster, say};
@@ -18,7 +18,7 @@ pub(crate) fn invite(common: &Common, args: args::Invite) -> Result<(), Failure>
     let apis = parse_apis(args.apis.iter().map(String::as_str)).map_err(Failure::usage)?;
     let about = about(common, &args.configuration)?;
     let file = roster(&about, &args.roster)?;
-    let invitation = Invitation::new(own_addr(own_id(&about)?, &SightingsFile::of_roster(file.path())));
+    let invitation = Invitation::new(own_addr(own_id(&about)?, &StatusFile::of_roster(file.path())));
     let expires = Timestamp::now().plus(HOUR * args.hours);
     let invited = file.update(|roster| {
         roster.forget_expired(Timestamp::now());
@@ -32,7 +32,7 @@ pub(crate) fn invite(common: &Common, args: args::Invite) -> Result<(), Failure>
 }
 
 /// Where the funnel with this key was last, as it wrote beside its roster.
-fn own_addr(id: EndpointId, seen: &SightingsFile) -> EndpointAddr {
+fn own_addr(id: EndpointId, seen: &StatusFile) -> EndpointAddr {
     let ticket = seen.load().ticket.and_then(|ticket| ticket.parse::<EndpointTicket>().ok());
     let addr = ticket.map(EndpointAddr::from).filter(|addr| addr.id == id);
     addr.unwrap_or_else(|| {

@@ -1,7 +1,7 @@
 //! The roster with what the funnel has seen of its peers.
 
 use flower_iroh_funnel::{
-    Sighting, SightingsFile, Timestamp,
+    PeerStatus, StatusFile, Timestamp,
     protocol::ApiSet,
     roster::{Member, Pending, RosterFile},
 };
@@ -39,7 +39,7 @@ struct Row {
 
 pub(super) fn list(file: &RosterFile, form: Form) -> Result<(), Failure> {
     let roster = file.load()?;
-    let seen = SightingsFile::of_roster(file.path()).load();
+    let seen = StatusFile::of_roster(file.path()).load();
     let peers = roster.peers().iter().map(|member| Row::of_peer(member, seen.peers.get(&member.id)));
     let rows: Vec<_> = peers.chain(roster.invitations().iter().map(Row::of_invitation)).collect();
     match form {
@@ -50,7 +50,7 @@ pub(super) fn list(file: &RosterFile, form: Form) -> Result<(), Failure> {
 }
 
 impl Row {
-    fn of_peer(member: &Member, seen: Option<&Sighting>) -> Self {
+    fn of_peer(member: &Member, seen: Option<&PeerStatus>) -> Self {
         Self {
             name: member.name.as_ref().map(ToString::to_string),
             id: Some(member.id.to_string()),

@@ -1,0 +1,93 @@
+//! What the files of a configuration hold. They are read once, when the funnel is made.
+
+use std::net::SocketAddr;
+
+use iroh::SecretKey;
+
+use crate::{
+    admission::roster::{Roster, RosterFile},
+    config::{ConfigError, Exposed, FunnelConfig, RelayAuthorities},
+    identity,
+    report::chain,
+    tls::{LocalTls, Trust},
+};
+
+pub(super) struct Loaded {
+    pub(super) secret_key: Option<SecretKey>,
+    pub(super) local_tls: Option<LocalTls>,
+    pub(super) trust: Trust,
+    pub(super) relay_authorities: RelayAuthorities,
+    pub(super) roster: Roster,
+}
+
+impl Loaded {
+    /// Reads the files, and creates the key and the local certificate where they are missing.
+    ///
+    /// # Errors
+    /// [`ConfigError`] with every file that cannot be used.
+    pub(super) fn read(config: &FunnelConfig) -> Result<Self, ConfigError> {
+        let mut mistakes = Vec::new();
+        let secret_key = secret_key(config, &mut mistakes);
+        let local_tls = local_tls(config, &mut mistakes);
+        let trust = trust(config.exposed.as_ref(), &mut mistakes);
+        let relay_authorities = relay_authorities(config, &mut mistakes);
+        let roster = roster(config.exposed.as_ref(), &mut mistakes);
+        if let Some(key) = &secret_key {
+            mistakes.extend(config.peers_with_key(key));
+        }
+        ConfigError::check(mistakes)?;
+        Ok(Self { secret_key, local_tls, trust, relay_authorities, roster })
+    }
+}
+
+fn secret_key(config: &FunnelConfig, mistakes: &mut Vec<String>) -> Option<SecretKey> {
+    match config.key_file.as_deref().map(identity::load_or_create) {
+        Some(Ok(key)) => Some(key),
+        Some(Err(error)) => {
+            mistakes.push(format!("key file: {}", chain(&error)));
+            None
+        }
+        None => config.secret_key.clone(),
+    }
+}
+
+fn local_tls(config: &FunnelConfig, mistakes: &mut Vec<String>) -> Option<LocalTls> {
+    if !config.local_tls {
+        return None;
+    }
+    let listening = config.peers.iter().map(|peer| config.listen_addr(peer)).map(|addr: SocketAddr| addr.ip());
+    match LocalTls::load_or_issue(config.key_file.as_deref()?, listening.collect::<Vec<_>>()) {
+        Ok(local_tls) => Some(local_tls),
+        Err(error) => {
+            mistakes.push(format!("local_tls: {}", chain(&error)));
+            None
+        }
+    }
+}
+
+fn trust(exposed: Option<&Exposed>, mistakes: &mut Vec<String>) -> Trust {
+    let path = exposed.and_then(|exposed| exposed.superlink_ca.as_deref());
+    path.map_or_else(|| Ok(Trust::default()), Trust::read).unwrap_or_else(|error| {
+        mistakes.push(format!("superlink_ca: {}", chain(&error)));
+        Trust::default()
+    })
+}
+
+fn relay_authorities(config: &FunnelConfig, mistakes: &mut Vec<String>) -> RelayAuthorities {
+    let mut all = RelayAuthorities::default();
+    for path in &config.relay_ca_files {
+        match RelayAuthorities::read(path) {
+            Ok(authorities) => all.extend(authorities),
+            Err(error) => mistakes.push(format!("relay CA: {}", chain(&error))),
+        }
+    }
+    all
+}
+
+fn roster(exposed: Option<&Exposed>, mistakes: &mut Vec<String>) -> Roster {
+    let file = exposed.and_then(|exposed| exposed.roster.as_ref());
+    file.map_or_else(|| Ok(Roster::default()), RosterFile::load).unwrap_or_else(|error| {
+        mistakes.push(chain(&error));
+        Roster::default()
+    })
+}

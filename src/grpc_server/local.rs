@@ -1,0 +1,190 @@
+//! The local port, on which Flower clients of this machine reach a peer.
+
+use std::{convert::Infallible, fmt, io::ErrorKind, net::SocketAddr, sync::Arc, time::Duration};
+
+use hyper::service::service_fn;
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo, TokioTimer},
+    server::{
+        conn::auto,
+        graceful::{GracefulShutdown, Watcher},
+    },
+};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpListener, TcpStream},
+    sync::Semaphore,
+    task::JoinSet,
+    time::sleep,
+};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, warn};
+
+use super::{FirstCall, descriptor_reserve::DescriptorReserve, finish};
+use crate::{
+    call::{outbound, passthrough, redelivery::Redelivery},
+    hop::settings,
+    report::chain,
+    tls::LocalTls,
+    transport::RateLimit,
+    tunnel::Tunnel,
+};
+
+/// Local connections at once: SuperNodes of this machine, about ten each.
+const MAX_LOCAL_CONNECTIONS: usize = 1024;
+/// The pause before the next accept when this one failed, as it does when file descriptors run out.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// The wait for the head of a further request over HTTP/1.1; an idle connection is closed after this.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
+/// Between two warnings of clients that cannot be served: they come back every few seconds.
+const WARNING_INTERVAL: Duration = Duration::from_secs(60);
+
+/// What local clients speak on the port for a peer.
+#[derive(Clone, Debug)]
+pub(crate) enum LocalProtocol {
+    /// HTTP, which carries calls.
+    Plain,
+    /// The same over TLS.
+    Tls(LocalTls),
+    /// Anything: the bytes go to the upstream at the other end.
+    Passthrough,
+}
+
+/// Serves local Flower clients until `stop`, then lets the calls under way finish.
+///
+/// # Cancel safety
+/// Dropping the future ends every connection.
+pub(crate) async fn serve_local(
+    listener: TcpListener,
+    protocol: LocalProtocol,
+    tunnel: Tunnel,
+    stop: CancellationToken,
+) {
+    let port = LocalPort {
+        server: server(),
+        tunnel,
+        redelivery: Redelivery::outbound(),
+        protocol,
+        stop: stop.clone(),
+        warnings: Arc::new(RateLimit::every(WARNING_INTERVAL)),
+    };
+    let graceful = GracefulShutdown::new();
+    let free = Arc::new(Semaphore::new(MAX_LOCAL_CONNECTIONS));
+    let mut connections = JoinSet::new();
+    let (crowded, starved) = (RateLimit::every(WARNING_INTERVAL), RateLimit::default());
+    let mut reserve = DescriptorReserve::new();
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            Some(_) = connections.join_next() => continue,
+            () = stop.cancelled() => break,
+        };
+        match accepted {
+            Ok((socket, from)) => {
+                // Closed at once rather than kept waiting: a silent socket makes a SuperNode hang.
+                let Ok(permit) = Arc::clone(&free).try_acquire_owned() else {
+                    crowded.run(|| warn!(%from, limit = MAX_LOCAL_CONNECTIONS, "local connection refused: too many"));
+                    continue;
+                };
+                let connection = port.clone().serve_socket(socket, from, graceful.watcher());
+                connections.spawn(async move {
+                    connection.await;
+                    drop(permit);
+                });
+            }
+            // Its client has gone.
+            Err(error) if error.kind() == ErrorKind::ConnectionAborted => {}
+            Err(error) => {
+                let closed = reserve.turn_away(&listener);
+                starved.run(|| warn!(%error, closed, "cannot accept local connections"));
+                sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+    drop(listener);
+    finish(graceful, connections).await;
+}
+
+/// What the connections of one local port share.
+#[derive(Clone)]
+struct LocalPort {
+    server: auto::Builder<TokioExecutor>,
+    tunnel: Tunnel,
+    redelivery: Redelivery,
+    protocol: LocalProtocol,
+    stop: CancellationToken,
+    warnings: Arc<RateLimit>,
+}
+
+impl LocalPort {
+    async fn serve_socket(self, socket: TcpStream, from: SocketAddr, watcher: Watcher) {
+        // Small answers must not wait for the client's acknowledgement. It fails only on a dead socket.
+        let _ = socket.set_nodelay(true);
+        let tls = match &self.protocol {
+            LocalProtocol::Plain => return self.serve_stream(socket, from, watcher).await,
+            LocalProtocol::Passthrough => return self.pass_through(socket, from).await,
+            LocalProtocol::Tls(tls) => tls,
+        };
+        let accepted = tokio::select! {
+            accepted = tls.accept(socket) => accepted,
+            () = self.stop.cancelled() => return,
+        };
+        match accepted {
+            Ok(stream) => self.serve_stream(stream, from, watcher).await,
+            Err(problem) => self.warn_of(from, format_args!("no TLS with a local client: {problem}")),
+        }
+    }
+
+    async fn pass_through(&self, socket: TcpStream, from: SocketAddr) {
+        if let Err(error) = passthrough::carry(socket, &self.tunnel, &self.stop).await {
+            self.warn_of(from, format_args!("no pass-through for a local client: {error}"));
+        }
+    }
+
+    async fn serve_stream<S>(self, stream: S, from: SocketAddr, watcher: Watcher)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let first_call = FirstCall::default();
+        let missed = first_call.clone().missed(self.stop);
+        let (tunnel, redelivery) = (self.tunnel, self.redelivery);
+        let service = service_fn(move |request| {
+            first_call.record();
+            let (tunnel, redelivery) = (tunnel.clone(), redelivery.clone());
+            async move { Ok::<_, Infallible>(outbound::answer(tunnel, redelivery, request).await) }
+        });
+        let connection = self.server.serve_connection(TokioIo::new(stream), service).into_owned();
+        tokio::select! {
+            ended = watcher.watch(connection) => {
+                if let Err(error) = ended {
+                    debug!(%from, "local connection ended: {}", chain(&*error));
+                }
+            }
+            () = missed => debug!(%from, "local connection ended: it carried no call"),
+        }
+    }
+
+    fn warn_of(&self, from: SocketAddr, problem: impl fmt::Display) {
+        if self.warnings.allow() {
+            warn!(%from, "{problem}");
+        } else {
+            debug!(%from, "{problem}");
+        }
+    }
+}
+
+fn server() -> auto::Builder<TokioExecutor> {
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .initial_stream_window_size(settings::LOCAL_STREAM_WINDOW)
+        .initial_connection_window_size(settings::LOCAL_CONNECTION_WINDOW)
+        .max_frame_size(settings::FRAME_SIZE)
+        .max_header_list_size(settings::MAX_HEADER_LIST)
+        .max_concurrent_streams(settings::MAX_CALLS)
+        .max_pending_accept_reset_streams(settings::MAX_EARLY_RESETS)
+        .max_local_error_reset_streams(settings::MAX_BROKEN_CALLS);
+    builder
+}

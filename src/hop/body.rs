@@ -1,0 +1,168 @@
+//! Bodies between two connections: how they end, and how they break.
+
+use std::{
+    pin::Pin,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http::Version;
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use hyper::body::Incoming;
+use pin_project_lite::pin_project;
+use tokio::time::{Instant, Sleep, sleep_until};
+use tracing::{Span, debug, warn};
+
+use crate::{
+    protocol::{BoxError, CallError, Status, Wire},
+    report::chain,
+    transport::RateLimit,
+};
+
+pin_project! {
+    /// A body that came over HTTP, whose end is believed only if it was sent: hyper takes HTTP/2's reset with NO_ERROR
+    /// for an end.
+    pub(crate) struct ReceivedBody {
+        #[pin]
+        inner: Incoming,
+        version: Version,
+    }
+}
+
+impl ReceivedBody {
+    pub(super) fn new(inner: Incoming, version: Version) -> Self {
+        Self { inner, version }
+    }
+}
+
+impl HttpBody for ReceivedBody {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let mut this = self.project();
+        let frame = ready!(this.inner.as_mut().poll_frame(cx));
+        if frame.is_none() && *this.version == Version::HTTP_2 && !this.inner.is_end_stream() {
+            return Poll::Ready(Some(Err("the stream was reset before its end".into())));
+        }
+        Poll::Ready(frame.map(|frame| frame.map_err(Into::into)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}
+
+/// Makes a body that breaks with `error` if it has not ended at `deadline`.
+pub(crate) fn with_deadline<B>(body: B, deadline: Instant, error: CallError) -> DeadlineBody<B> {
+    DeadlineBody { body, deadline: sleep_until(deadline), error: Some(error) }
+}
+
+pin_project! {
+    /// A body with a deadline.
+    pub(crate) struct DeadlineBody<B> {
+        #[pin]
+        body: B,
+        #[pin]
+        deadline: Sleep,
+        error: Option<CallError>,
+    }
+}
+
+impl<B: HttpBody<Data = Bytes, Error = BoxError>> HttpBody for DeadlineBody<B> {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let this = self.project();
+        if this.error.is_none() {
+            return Poll::Ready(None);
+        }
+        if this.deadline.poll(cx).is_ready() {
+            return Poll::Ready(this.error.take().map(|error| Err(error.into())));
+        }
+        this.body.poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.error.is_none() || self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+pin_project! {
+    /// A response body whose break the caller understands: gRPC gets `UNAVAILABLE` in its trailers, HTTP gets a
+    /// connection that is closed before the promised end.
+    pub(super) struct RelayedBody<B, T> {
+        #[pin]
+        inner: B,
+        wire: Wire,
+        from: &'static str,
+        guard: Option<T>,
+        // The call's, for the warning of a break.
+        span: Span,
+    }
+}
+
+impl<B, T> RelayedBody<B, T> {
+    pub(super) fn new(inner: B, wire: Wire, from: &'static str, guard: T, span: Span) -> Self {
+        Self { inner, wire, from, guard: Some(guard), span }
+    }
+}
+
+impl<B: HttpBody<Data = Bytes, Error = BoxError>, T> HttpBody for RelayedBody<B, T> {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let this = self.project();
+        if this.guard.is_none() {
+            return Poll::Ready(None);
+        }
+        let frame = ready!(this.inner.poll_frame(cx));
+        let Some(Err(error)) = frame else {
+            if frame.is_none() {
+                *this.guard = None;
+            }
+            return Poll::Ready(frame);
+        };
+        *this.guard = None;
+        let error = error.downcast::<CallError>().map_or_else(|error| broken(this.from, error), |error| *error);
+        this.span.in_scope(|| report(&error));
+        Poll::Ready(Some(match this.wire {
+            Wire::Grpc => Ok(Frame::trailers(error.trailers())),
+            Wire::Http => Err(error.into()),
+        }))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.guard.is_none() || self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}
+
+fn broken(from: &str, error: BoxError) -> CallError {
+    CallError::unavailable(format_args!("{from} broke off the response: {}", chain(&*error))).caused_by(error)
+}
+
+/// Warns of a response that broke, once a second at most: whoever breaks one after the other fills no disk. A caller's
+/// own deadline is no reason for a warning.
+fn report(error: &CallError) {
+    static BROKEN: RateLimit = RateLimit::every(Duration::from_secs(1));
+    if error.status() != Status::DEADLINE_EXCEEDED && BROKEN.allow() {
+        warn!("{error}");
+    } else {
+        debug!("{error}");
+    }
+}

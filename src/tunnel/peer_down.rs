@@ -1,0 +1,87 @@
+//! Why there is no link to a peer.
+
+use std::{error::Error, fmt};
+
+use iroh::EndpointId;
+
+use crate::{
+    protocol::CallError,
+    transport::{Code, LinkLost},
+};
+
+/// The kind of reason why there is no link to a peer, and whether waiting for one helps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum DownReason {
+    /// The peer was not reached, or the link to it was lost. It is dialled again within seconds.
+    Unreachable,
+    /// The peer was reached and does not admit this funnel. It is asked again every few seconds.
+    NotAdmitted,
+    /// This funnel has stopped.
+    Stopped,
+}
+
+/// Why there is no link to a peer.
+///
+/// Its text names the causes; [`source`](Error::source) has the first one with its type, which is
+/// [`ConnectError`](crate::transport::ConnectError) or [`LinkLost`] where the transport failed.
+#[derive(Clone, Debug)]
+pub struct PeerDown {
+    peer: EndpointId,
+    reason: DownReason,
+    error: CallError,
+}
+
+impl PeerDown {
+    pub(super) fn new(peer: EndpointId, reason: DownReason, error: CallError) -> Self {
+        Self { peer, reason, error }
+    }
+
+    pub(super) fn unreachable(peer: EndpointId, error: CallError) -> Self {
+        Self::new(peer, DownReason::Unreachable, error)
+    }
+
+    /// Tells a refusal from a loss by the code of the link's close.
+    pub(super) fn of_lost(lost: LinkLost) -> Self {
+        let peer = lost.peer();
+        match (lost.code(), lost.peer_reason()) {
+            (Some(Code::REFUSED), Some(reason)) => {
+                let text = format!("peer {} does not admit this funnel: {reason}", peer.fmt_short());
+                Self::new(peer, DownReason::NotAdmitted, CallError::unavailable(text).caused_by(lost))
+            }
+            _ => Self::unreachable(peer, CallError::unavailable(&lost).caused_by(lost)),
+        }
+    }
+
+    /// The peer.
+    pub fn peer(&self) -> EndpointId {
+        self.peer
+    }
+
+    /// The kind of reason.
+    pub fn reason(&self) -> DownReason {
+        self.reason
+    }
+
+    /// The error that calls to the peer end with.
+    pub fn call_error(&self) -> &CallError {
+        &self.error
+    }
+
+    /// Replaces the error by one that says more.
+    pub(super) fn with_error(self, error: CallError) -> Self {
+        Self { error, ..self }
+    }
+}
+
+impl fmt::Display for PeerDown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.error.fmt(f)
+    }
+}
+
+impl Error for PeerDown {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.error.source()
+    }
+}
