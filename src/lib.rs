@@ -85,6 +85,8 @@ mod inbound;
 mod invitation;
 #[cfg(feature = "node")]
 pub mod node;
+#[cfg(feature = "node")]
+mod object;
 #[cfg(feature = "funnel")]
 mod outbound;
 #[cfg(feature = "funnel")]

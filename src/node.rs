@@ -47,30 +47,26 @@
 //! # Ok(()) }
 //! ```
 
-mod array;
-mod deflate;
 mod error;
 mod fleet;
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub mod fuzzing;
 mod heartbeat;
-mod inflate;
-mod json;
 mod key;
 mod message;
-mod object;
-mod record;
 mod retry;
 mod session;
 mod transfer;
 
 pub use self::{
-    array::{Array, Element},
     error::NodeError,
     fleet::Channel,
     key::NodeKey,
     message::{Message, Reply},
-    record::{ArrayRecord, ConfigRecord, ConfigValue, MetricRecord, MetricValue, Record, RecordDict, TypedDict},
     session::{Node, NodeBuilder},
+};
+pub use crate::object::{
+    array::{Array, Element},
+    record::{ArrayRecord, ConfigRecord, ConfigValue, MetricRecord, MetricValue, Record, RecordDict, TypedDict},
 };

@@ -2,8 +2,11 @@
 
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use super::{deflate, error::NodeError, record::RecordDict};
-use crate::proto::{self, Metadata};
+use super::error::NodeError;
+use crate::{
+    object::{record::RecordDict, split},
+    proto::{self, Metadata},
+};
 
 /// Flower's code for an app that failed.
 const CLIENT_APP_RAISED_EXCEPTION: i64 = 2;
@@ -115,7 +118,7 @@ enum Outcome {
 pub(super) struct Deflated {
     /// Without its content, as the SuperLink wants it.
     pub(super) message: proto::Message,
-    pub(super) objects: deflate::Deflated,
+    pub(super) objects: split::Deflated,
     /// How long the app took, in seconds.
     pub(super) runtime: f64,
 }
@@ -133,7 +136,7 @@ impl Reply {
             Outcome::Error(error) => (None, Some(error)),
         };
         let mut message = proto::Message { metadata: Some(self.metadata.clone()), content: None, error };
-        let objects = deflate::message(&message, content.as_ref());
+        let objects = split::message(&message, content.as_ref());
         let message_id = objects.tree.object_id.clone();
         message.metadata = Some(Metadata { message_id, ..self.metadata });
         message.content = content.map(|_| proto::RecordDict::default());

@@ -11,15 +11,15 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use super::{
     error::NodeError,
     fleet::Channel,
-    inflate,
     message::{Message, Reply},
-    object::{self, Object, Received},
-    record::RecordDict,
     session::{Node, Session},
 };
-use crate::proto::{
-    ConfirmMessageReceivedRequest, Metadata, ObjectTree, PullMessagesRequest, PullObjectRequest, PushMessagesRequest,
-    PushObjectRequest,
+use crate::{
+    object::{self, Object, Received, assemble, record::RecordDict},
+    proto::{
+        ConfirmMessageReceivedRequest, Metadata, ObjectTree, PullMessagesRequest, PullObjectRequest,
+        PushMessagesRequest, PushObjectRequest,
+    },
 };
 
 /// As many as Flower transfers at a time.
@@ -149,7 +149,7 @@ impl<S: Channel> Session<S> {
         }
         drop(pulled);
         self.confirm(metadata).await?;
-        match inflate::content(&tree.object_id, objects, max_size)? {
+        match assemble::content(&tree.object_id, objects, max_size)? {
             Some(content) => Ok(content),
             None => Err(NodeError::content("message", "it carries no records")),
         }

@@ -6,25 +6,25 @@ use prost::Message as _;
 use serde::Serialize;
 
 use super::{
+    Kind, Object,
     array::Array,
-    json,
-    object::{Kind, Object},
+    python_json,
     record::{ArrayRecord, ConfigRecord, MetricRecord, Record, RecordDict},
 };
 use crate::proto::{self, ObjectTree, config_record, metric_record};
 
 /// Flower's size of a chunk.
-pub(super) const CHUNK_SIZE: usize = 5 << 20;
+pub(crate) const CHUNK_SIZE: usize = 5 << 20;
 
 /// The objects of a message, each once and children first, and how they hang together.
 #[derive(Debug)]
-pub(super) struct Deflated {
-    pub(super) tree: ObjectTree,
-    pub(super) objects: IndexMap<String, Object>,
+pub(crate) struct Deflated {
+    pub(crate) tree: ObjectTree,
+    pub(crate) objects: IndexMap<String, Object>,
 }
 
 /// Cuts a message without its content, and the content, into objects.
-pub(super) fn message(message: &proto::Message, content: Option<&RecordDict>) -> Deflated {
+pub(crate) fn message(message: &proto::Message, content: Option<&RecordDict>) -> Deflated {
     let mut objects = Objects::default();
     let content = content.map(|content| objects.record_dict(content));
     let tree = objects.add(Kind::Message, content.into_iter().collect(), message.encode_to_vec());
@@ -81,14 +81,14 @@ impl Objects {
             entry.or_insert(chunk);
         }
         let Array { dtype, shape, stype, .. } = array;
-        let body = json::to_vec(&ArrayBody { dtype, shape, stype, arraychunk_ids });
+        let body = python_json::to_vec(&ArrayBody { dtype, shape, stype, arraychunk_ids });
         self.add(Kind::Array, children.into_values().collect(), body)
     }
 
     /// An object whose body says which child has which name. Equal children are one.
     fn named(&mut self, kind: Kind, children: IndexMap<&str, ObjectTree>) -> ObjectTree {
         let names: IndexMap<_, _> = children.iter().map(|(name, child)| (name, &child.object_id)).collect();
-        let body = json::to_vec(&names);
+        let body = python_json::to_vec(&names);
         let children = children.into_values().map(|child| (child.object_id.clone(), child));
         let children: IndexMap<_, _> = children.collect();
         self.add(kind, children.into_values().collect(), body)
@@ -116,7 +116,7 @@ mod tests {
     use std::collections::HashMap;
 
     use super::*;
-    use crate::node::{inflate, object::Received};
+    use crate::object::{Received, assemble};
 
     /// What a group of `flower_objects.tsv` holds: id and content, children first.
     fn golden(group: &str) -> Vec<(String, Bytes)> {
@@ -135,7 +135,7 @@ mod tests {
         let received: HashMap<_, _> = received.collect();
         let root = &objects.last().unwrap().0;
         let body = received[root].body.clone();
-        let content = inflate::content(root, received, u64::MAX).unwrap();
+        let content = assemble::content(root, received, u64::MAX).unwrap();
         message(&proto::Message::decode(body).unwrap(), content.as_ref())
     }
 
@@ -165,7 +165,7 @@ mod tests {
         let objects = golden("full");
         let root = objects.last().unwrap().0.clone();
         let received = objects.into_iter().map(|(id, content)| (id.clone(), Received::parse(&id, content).unwrap()));
-        let content = inflate::content(&root, received.collect(), u64::MAX).unwrap().unwrap();
+        let content = assemble::content(&root, received.collect(), u64::MAX).unwrap().unwrap();
         let weight = content.arrays("arrays").unwrap().array("layer.weight").unwrap();
         assert_eq!(weight.to_ndarray::<f32>().unwrap(), ndarray::arr2(&[[0.0, 1.0, 2.0], [3.0, 4.0, 5.0]]).into_dyn());
         let fortran = content.arrays("arrays").unwrap().array("gewicht-ä😀\u{7f}\"").unwrap();

@@ -2,8 +2,8 @@
 
 use indexmap::IndexMap;
 
-use super::{array::Array, error::NodeError};
-use crate::proto;
+use super::array::Array;
+use crate::{node::NodeError, proto};
 
 pub use crate::proto::{config_record_value::Value as ConfigValue, metric_record_value::Value as MetricValue};
 

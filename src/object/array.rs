@@ -4,7 +4,7 @@ use bytes::Bytes;
 use ndarray::{ArrayBase, ArrayD, ArrayViewD, Data, Dimension};
 use ndarray_npy::{ReadNpyExt, ReadableElement, ViewElement, ViewNpyError, ViewNpyExt, WritableElement, WriteNpyExt};
 
-use super::error::NodeError;
+use crate::node::NodeError;
 
 /// How Flower names NumPy's format.
 const NUMPY: &str = "numpy.ndarray";

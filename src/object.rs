@@ -2,13 +2,18 @@
 //!
 //! An object's content is `TYPE ID,ID,... LENGTH`, a zero byte and a body of that length; the ids are its children's.
 
+pub(crate) mod array;
+pub(crate) mod assemble;
+mod python_json;
+pub(crate) mod record;
+pub(crate) mod split;
+
 use std::{fmt::Write as _, str::FromStr};
 
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
 
-use super::error::NodeError;
-use crate::proto::ObjectTree;
+use crate::{node::NodeError, proto::ObjectTree};
 
 /// More than Flower needs (message, record dict, array record, array, chunk).
 const MAX_TREE_DEPTH: usize = 8;
@@ -17,7 +22,7 @@ const MAX_TREE_OBJECTS: usize = 100_000;
 
 /// What an object is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     Message,
     RecordDict,
     ArrayRecord,
@@ -38,7 +43,7 @@ impl Kind {
         Self::ArrayChunk,
     ];
 
-    pub(super) fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Message => "Message",
             Self::RecordDict => "RecordDict",
@@ -61,36 +66,36 @@ impl FromStr for Kind {
 
 /// An object on its way out. Its content is put together only when it is sent: a chunk shares the array's memory.
 #[derive(Clone, Debug)]
-pub(super) struct Object {
-    pub(super) id: String,
+pub(crate) struct Object {
+    pub(crate) id: String,
     head: String,
     body: Bytes,
 }
 
 impl Object {
-    pub(super) fn new(kind: Kind, children: &[ObjectTree], body: Bytes) -> Self {
+    pub(crate) fn new(kind: Kind, children: &[ObjectTree], body: Bytes) -> Self {
         let ids: Vec<_> = children.iter().map(|child| child.object_id.as_str()).collect();
         let head = format!("{} {} {}\0", kind.name(), ids.join(","), body.len());
         let hash = Sha256::new().chain_update(&head).chain_update(&body).finalize();
         Self { id: hex(&hash), head, body }
     }
 
-    pub(super) fn content(&self) -> Bytes {
+    pub(crate) fn content(&self) -> Bytes {
         [self.head.as_bytes(), &self.body].concat().into()
     }
 }
 
 /// An object that came in whole.
 #[derive(Clone, Debug)]
-pub(super) struct Received {
-    pub(super) kind: Kind,
-    pub(super) children: Vec<String>,
-    pub(super) body: Bytes,
+pub(crate) struct Received {
+    pub(crate) kind: Kind,
+    pub(crate) children: Vec<String>,
+    pub(crate) body: Bytes,
 }
 
 impl Received {
     /// Checks the content against the id, and takes it apart.
-    pub(super) fn parse(id: &str, content: Bytes) -> Result<Self, NodeError> {
+    pub(crate) fn parse(id: &str, content: Bytes) -> Result<Self, NodeError> {
         let found = hex(&Sha256::digest(&content));
         if found != id {
             let len = content.len();
@@ -118,7 +123,7 @@ impl Received {
 }
 
 /// The ids of a tree's objects, each once, children before parents.
-pub(super) fn object_ids(tree: &ObjectTree) -> Result<Vec<String>, NodeError> {
+pub(crate) fn object_ids(tree: &ObjectTree) -> Result<Vec<String>, NodeError> {
     let mut ids = indexmap::IndexSet::new();
     let mut visits = 0;
     collect(tree, MAX_TREE_DEPTH, &mut visits, &mut ids)?;

@@ -7,12 +7,11 @@ use indexmap::IndexMap;
 use serde::{Deserialize, de::DeserializeOwned};
 
 use super::{
+    Kind, Received,
     array::Array,
-    error::NodeError,
-    object::{Kind, Received},
     record::{ArrayRecord, Record, RecordDict, TypedDict},
 };
-use crate::proto;
+use crate::{node::NodeError, proto};
 
 /// Names of records and arrays in a message.
 const MAX_NAMES: usize = 1_000_000;
@@ -20,7 +19,7 @@ const MAX_NAMES: usize = 1_000_000;
 /// The content of the message whose object has the id `root`; `None` if it carries an error instead.
 ///
 /// `max_bytes` bounds the memory it takes: a few objects can name each other very often.
-pub(super) fn content(
+pub(crate) fn content(
     root: &str,
     objects: HashMap<String, Received>,
     max_bytes: u64,
@@ -186,8 +185,10 @@ mod tests {
     use prost::Message as _;
 
     use super::*;
-    use crate::node::{deflate, object::Object};
-    use crate::proto::ObjectTree;
+    use crate::{
+        object::{Object, split},
+        proto::ObjectTree,
+    };
 
     /// A message made of bare objects, which may contradict each other.
     #[derive(Default)]
@@ -285,7 +286,7 @@ mod tests {
 
     #[test]
     fn a_message_with_an_error_has_no_content() {
-        let deflated = deflate::message(&proto::Message::default(), None);
+        let deflated = split::message(&proto::Message::default(), None);
         let object = &deflated.objects[&deflated.tree.object_id];
         let received = Received::parse(&object.id, object.content()).unwrap();
         let objects = HashMap::from([(object.id.clone(), received)]);
@@ -298,7 +299,10 @@ mod properties {
     use proptest::{collection::vec, prelude::*};
 
     use super::*;
-    use crate::node::{ConfigValue, MetricValue, deflate};
+    use crate::{
+        node::{ConfigValue, MetricValue},
+        object::split,
+    };
 
     /// Contents as apps make them.
     fn content() -> impl Strategy<Value = RecordDict> {
@@ -314,7 +318,7 @@ mod properties {
     }
 
     fn objects(content: &RecordDict) -> (String, Vec<(String, Bytes)>) {
-        let deflated = deflate::message(&proto::Message::default(), Some(content));
+        let deflated = split::message(&proto::Message::default(), Some(content));
         let objects = deflated.objects.into_values().map(|object| (object.id.clone(), object.content())).collect();
         (deflated.tree.object_id, objects)
     }
