@@ -87,7 +87,7 @@ impl Object {
 
 /// An object that came in whole.
 #[derive(Clone, Debug)]
-pub(crate) struct ReceivedBody {
+pub(crate) struct Received {
     pub(crate) kind: Kind,
     pub(crate) children: Vec<String>,
     pub(crate) body: Bytes,

@@ -73,11 +73,11 @@ impl NodeError {
         Self(Arc::new(Problem::NotStored { object: short(object).to_owned() }))
     }
 
-    pub(super) fn content(what: impl fmt::Display, reason: impl fmt::Display) -> Self {
+    pub(crate) fn content(what: impl fmt::Display, reason: impl fmt::Display) -> Self {
         Self(Arc::new(Problem::Content { what: what.to_string(), reason: reason.to_string() }))
     }
 
-    pub(super) fn object(id: &str, reason: impl fmt::Display) -> Self {
+    pub(crate) fn object(id: &str, reason: impl fmt::Display) -> Self {
         Self::content(format_args!("object {}", short(id)), reason)
     }
 

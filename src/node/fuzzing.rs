@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::error::NodeError;
 use crate::{
-    object::{ReceivedBody, assemble, record::RecordDict, split},
+    object::{Received, assemble, record::RecordDict, split},
     proto,
 };
 
@@ -13,7 +13,7 @@ use crate::{
 /// # Errors
 /// They are none, or do not belong together.
 pub fn inflated(root: &str, objects: &[(String, Bytes)], max_bytes: u64) -> Result<Option<RecordDict>, NodeError> {
-    let parse = |(id, content): &(String, Bytes)| Ok((id.clone(), ReceivedBody::parse(id, content.clone())?));
+    let parse = |(id, content): &(String, Bytes)| Ok((id.clone(), Received::parse(id, content.clone())?));
     assemble::content(root, objects.iter().map(parse).collect::<Result<_, NodeError>>()?, max_bytes)
 }
 

@@ -15,7 +15,7 @@ use super::{
     session::{Node, Session},
 };
 use crate::{
-    object::{self, Object, ReceivedBody, assemble, record::RecordDict},
+    object::{self, Object, Received, assemble, record::RecordDict},
     proto::{
         ConfirmMessageReceivedRequest, Metadata, ObjectTree, PullMessagesRequest, PullObjectRequest,
         PushMessagesRequest, PushObjectRequest,

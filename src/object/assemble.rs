@@ -7,7 +7,7 @@ use indexmap::IndexMap;
 use serde::{Deserialize, de::DeserializeOwned};
 
 use super::{
-    Kind, ReceivedBody,
+    Kind, Received,
     array::Array,
     record::{ArrayRecord, Record, RecordDict, TypedDict},
 };

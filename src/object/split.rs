@@ -116,7 +116,7 @@ mod tests {
     use std::collections::HashMap;
 
     use super::*;
-    use crate::object::{ReceivedBody, assemble};
+    use crate::object::{Received, assemble};
 
     /// What a group of `flower_objects.tsv` holds: id and content, children first.
     fn golden(group: &str) -> Vec<(String, Bytes)> {
@@ -165,8 +165,7 @@ mod tests {
     fn what_is_inflated_holds_flowers_values() {
         let objects = golden("full");
         let root = objects.last().unwrap().0.clone();
-        let received =
-            objects.into_iter().map(|(id, content)| (id.clone(), ReceivedBody::parse(&id, content).unwrap()));
+        let received = objects.into_iter().map(|(id, content)| (id.clone(), Received::parse(&id, content).unwrap()));
         let content = assemble::content(&root, received.collect(), u64::MAX).unwrap().unwrap();
         let weight = content.arrays("arrays").unwrap().array("layer.weight").unwrap();
         assert_eq!(weight.to_ndarray::<f32>().unwrap(), ndarray::arr2(&[[0.0, 1.0, 2.0], [3.0, 4.0, 5.0]]).into_dyn());
