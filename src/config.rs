@@ -32,9 +32,6 @@ use crate::{
     ALPN,
     address_lookup::{Lookup, Publication},
     admission::enrolment::ALPN_SUFFIX,
-    identity,
-    report::chain,
-    tls::{LocalTls, Trust},
     transport::{CongestionControl, IncomingLimits},
 };
 

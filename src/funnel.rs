@@ -27,7 +27,7 @@ use crate::{
         audit::Audit,
         enrolment::{self, Enrolment},
         peer_status,
-        roster::{Roster, RosterFile},
+        roster::RosterFile,
         warn_of_trust,
     },
     call::inbound::Inbound,
@@ -38,7 +38,7 @@ use crate::{
     tls::LocalTls,
     transport::{IncomingLimits, IrohConnector, IrohIncoming},
     tunnel::{PeerConn, Tunnel},
-    upstream::{PassthroughTarget, Upstream, UpstreamState},
+    upstream::{Upstream, UpstreamState},
 };
 
 /// How long a ticket waits for a relay and for addresses, so that a machine without internet starts all the same.

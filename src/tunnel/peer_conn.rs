@@ -14,7 +14,7 @@ use tower_service::Service;
 use super::{Hello, PeerDown, Size, Tunnel};
 use crate::{
     hop::{self, Body, Relayed},
-    protocol::{BoxError, CallError, Route, Wire},
+    protocol::{BoxError, Route, Wire},
     transport::Path,
 };
 

@@ -9,7 +9,6 @@
 //! more: what is not whole is never taken for it at the other end.
 
 use std::{
-    error::Error,
     fmt,
     future::poll_fn,
     pin::Pin,
