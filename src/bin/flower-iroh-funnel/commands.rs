@@ -1,7 +1,7 @@
 //! What the subcommands have in common.
 
+mod exit_error;
 mod expose;
-mod failure;
 mod id;
 mod invite;
 mod join;
@@ -20,8 +20,8 @@ use flower_iroh_funnel::{
 };
 
 pub(crate) use self::{
+    exit_error::{Failure, USAGE},
     expose::expose,
-    failure::{Failure, USAGE},
     id::id,
     invite::invite,
     join::join,
