@@ -101,7 +101,7 @@ async fn an_operator_invites_lists_shuts_out_lets_in_and_removes_without_a_resta
         while call(&site).await != "503" {
             tokio::task::yield_now().await;
         }
-        assert!(office.type_in(&["peers"]).await.contains("nobody is on the roster"));
+        assert!(office.type_in(&["peers"]).await.contains("the roster is empty"));
 
         let secret = &invitation["invite".len() + 2..][..48];
         for log in [inbound.stderr(), site.stderr()] {
@@ -168,7 +168,7 @@ async fn a_configuration_file_names_the_key_and_the_roster_that_a_command_is_abo
 
         let other = file("other.toml");
         let (_, listed, _) = type_in(&["peers", "--roster", other.to_str().unwrap()]).await;
-        assert!(listed.contains("nobody is on the roster"), "{listed}");
+        assert!(listed.contains("the roster is empty"), "{listed}");
 
         std::fs::write(&config, text.replace("roster", "rooster")).unwrap();
         let (status, _, stderr) = type_in(&["peers", "remove", "site"]).await;

@@ -45,7 +45,7 @@ async fn a_relay_with_a_local_ca_serves_who_trusts_it_and_nobody_else() {
     guarded(async {
         let lab = Lab::new();
         let relay = lab.relay("--tls-local 127.0.0.1 --listen 127.0.0.1:0 --quic-port 0 --open").await;
-        let told = relay.stdout_line("with every funnel: ").unwrap();
+        let told = relay.stdout_line("on every funnel, use: ").unwrap();
         assert!(told.starts_with("--relay https://127.0.0.1:") && told.contains(" --relay-ca "), "{told}");
         let apart = lab.apart(superlink().await, &told).await;
         assert_eq!(apart.call().await, "200");

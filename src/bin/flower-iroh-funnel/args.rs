@@ -1,4 +1,4 @@
-//! The command line. Values stay text here, so that all mistakes in them are reported together.
+//! The command line. Values stay text here so that all mistakes in them are reported together.
 
 use std::{
     num::{NonZeroU32, NonZeroUsize},
@@ -7,7 +7,7 @@ use std::{
 
 use clap::{Parser, Subcommand, ValueEnum};
 
-/// Runs Flower federated learning where nobody can open a port: a sidecar for SuperLink and SuperNode.
+/// Connects Flower SuperNodes to a SuperLink across NAT, without open ports.
 #[derive(Debug, Parser)]
 #[command(version, max_term_width = 100)]
 pub(crate) struct Args {
@@ -19,30 +19,30 @@ pub(crate) struct Args {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Common {
-    /// The secret key; created if absent [default: in the platform's folder for application data]
+    /// File with this funnel's secret key, created if missing [default: secret.key in the platform's data directory]
     #[arg(long, global = true, value_name = "F")]
     pub(crate) key_file: Option<PathBuf>,
-    /// The UDP address for peers [default: every interface, any port]
+    /// UDP address to bind for connections between peers [default: every interface, any port]
     #[arg(long, global = true, value_name = "ADDR")]
     pub(crate) bind: Option<String>,
-    /// A relay for peers without a direct path: default, off, or one's own, with its token; may be repeated [default:
-    /// default]
+    /// Relay for peers without a direct path: default, off, or the URL of your own relay with its token; may be
+    /// repeated [default: default]
     #[arg(long, global = true, value_name = "default|off|URL[,@FILE|,TOKEN]")]
     pub(crate) relay: Vec<String>,
-    /// Who is asked where a peer is; may be repeated [default: n0 with n0's relays, else off]
+    /// Address lookup services; may be repeated [default: n0 with n0's relays, otherwise off]
     #[arg(long, global = true, value_name = "off|n0|mdns|dns:ORIGIN[@NAMESERVER]|pkarr:URL")]
     pub(crate) lookup: Vec<String>,
-    /// Where it is published where this funnel is: its relay's URL, with ,addresses after it its direct addresses too; may be
-    /// repeated [default: n0 for expose with n0's relays and no --lookup, else off]
+    /// Where to publish this funnel's address: its relay URL, and with ,addresses its direct addresses too; may be
+    /// repeated [default: n0 for expose with n0's relays and no --lookup, otherwise off]
     #[arg(long, global = true, value_name = "off|n0|mdns|pkarr:URL[,addresses]")]
     pub(crate) publish: Vec<String>,
-    /// Who vouches for relays and pkarr servers of one's own, if no public authority does: a PEM file
+    /// CA certificate (PEM) for your own relays and pkarr servers, if no public CA signed theirs; may be repeated
     #[arg(long, global = true, value_name = "F")]
     pub(crate) relay_ca: Vec<PathBuf>,
-    /// How logs are written to stderr
+    /// Log format on stderr
     #[arg(long, global = true, value_enum, default_value_t = LogFormat::Text)]
     pub(crate) log: LogFormat,
-    /// Log calls too; twice, everything
+    /// Log each call; repeat for more detail
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     pub(crate) verbose: u8,
 }
@@ -55,19 +55,19 @@ pub(crate) enum LogFormat {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Print this machine's endpoint id, to be allowed by the other side
+    /// Print this funnel's endpoint id, for the other side to allow
     Id(Id),
-    /// Beside a SuperLink: let peers reach it
+    /// Expose a SuperLink to admitted peers
     Expose(Expose),
-    /// Beside SuperNodes and the flwr command: reach a peer's SuperLink
+    /// Connect local SuperNodes and the flwr command to a peer's SuperLink
     Join(Join),
-    /// Both, any number of peers, from a file
+    /// Run both roles, with any number of peers, from a configuration file
     Run(Run),
-    /// Beside a SuperLink: invite a peer, which is let in when it joins with the invitation
+    /// Create an invitation: the peer that joins with it is admitted
     Invite(Invite),
-    /// Beside a SuperLink: who is let in; lists, allows, denies, renames, removes
+    /// List, allow, deny, rename or remove peers
     Peers(Peers),
-    /// A relay of one's own, for peers without a direct path
+    /// Run a relay for peers without a direct path
     Relay(Relay),
 }
 
@@ -79,61 +79,61 @@ pub(crate) struct Id {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Expose {
-    /// The SuperLink: HOST:PORT; http:// or grpc:// before it pins its wire, https:// or grpcs:// with TLS [default: look
+    /// SuperLink address, HOST:PORT; http:// or grpc:// pins its protocol, https:// or grpcs:// adds TLS [default: look
     /// for one on this machine]
     #[arg(long, value_name = "ADDR")]
     pub(crate) superlink: Option<String>,
-    /// The CA (PEM) of a SuperLink with TLS: its --ssl-ca-certfile
+    /// CA certificate (PEM) of a SuperLink with TLS: its --ssl-ca-certfile
     #[arg(long, value_name = "F")]
     pub(crate) superlink_ca: Option<PathBuf>,
-    /// The upstream of one API, if it is elsewhere: fleet=127.0.0.1:9092
+    /// Upstream address of a single API, such as fleet=127.0.0.1:9092; may be repeated
     #[arg(long, value_name = "API=ADDR")]
     pub(crate) upstream: Vec<String>,
-    /// Let a peer in: to the Fleet API, or to the APIs named
+    /// Admit a peer, to the Fleet API or to the listed APIs; may be repeated
     #[arg(long, value_name = "ID[=api,api..]")]
     pub(crate) allow: Vec<String>,
-    /// Where the bytes of peers go that may pass them through (--allow ID=passthrough): a SuperLink with TLS, and every
-    /// API that it serves there
+    /// Target for pass-through connections of peers with --allow ID=passthrough: a SuperLink with TLS; such a peer
+    /// reaches every API served there
     #[arg(long, value_name = "HOST:PORT")]
     pub(crate) passthrough: Option<String>,
-    /// Let every peer in, to the Fleet API
+    /// Admit every peer, to the Fleet API
     #[arg(long)]
     pub(crate) allow_any: bool,
-    /// Write the ticket to a file, too
+    /// Also write the ticket to this file
     #[arg(long, value_name = "F")]
     pub(crate) ticket_file: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) roster: Roster,
-    /// Who was let in to what, and who was not, as JSON lines [default: audit.jsonl beside the key file]
+    /// Audit log, as JSON lines: what each peer was allowed or denied [default: audit.jsonl beside the key file]
     #[arg(long, value_name = "F|off")]
     pub(crate) audit_log: Option<PathBuf>,
 }
 
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Roster {
-    /// The roster: peers and open invitations [default: peers.toml beside the key file]
+    /// Roster file: peers and open invitations [default: peers.toml beside the key file]
     #[arg(long = "roster", global = true, value_name = "F")]
     pub(crate) file: Option<PathBuf>,
 }
 
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Configuration {
-    /// The configuration file of the funnel that this is about, for its key file and roster
+    /// Configuration file of the funnel to manage: names its key file and roster
     #[arg(long = "config", global = true, value_name = "F")]
     pub(crate) path: Option<PathBuf>,
 }
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Invite {
-    /// What the peer will be called here
+    /// Name for the peer in this roster
     pub(crate) name: String,
-    /// What it will be allowed to call
+    /// APIs that the peer may call
     #[arg(long, value_name = "api,api..", value_delimiter = ',', default_value = "fleet")]
     pub(crate) apis: Vec<String>,
-    /// How many peers may use the invitation
+    /// Number of peers that may use the invitation
     #[arg(long, value_name = "N", default_value_t = NonZeroU32::MIN)]
     pub(crate) uses: NonZeroU32,
-    /// How long it may be used
+    /// Hours until the invitation expires
     #[arg(long, value_name = "N", default_value_t = 24)]
     pub(crate) hours: u32,
     #[command(flatten)]
@@ -154,41 +154,41 @@ pub(crate) struct Peers {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum PeersAction {
-    /// Print the roster, when each peer was last seen, by which path, and its traffic
+    /// Print the roster with each peer's last contact, path and traffic
     List {
-        /// As JSON
+        /// Print JSON
         #[arg(long)]
         json: bool,
     },
-    /// Let a peer in to exactly these APIs
+    /// Admit a peer to exactly these APIs
     Allow {
-        /// Its endpoint id, or its name here
+        /// The peer's endpoint id or roster name
         #[arg(value_name = "ID|NAME")]
         peer: String,
-        /// What it is called here
+        /// Name for the peer in this roster
         #[arg(long)]
         name: Option<String>,
-        /// What it may call
+        /// APIs that the peer may call
         #[arg(long, value_name = "api,api..", value_delimiter = ',', default_value = "fleet")]
         apis: Vec<String>,
     },
-    /// Shut a peer out at once, whatever else lets it in
+    /// Deny a peer and close its links; overrides everything that would admit it
     Deny {
-        /// Its endpoint id, or its name here
+        /// The peer's endpoint id or roster name
         #[arg(value_name = "ID|NAME")]
         peer: String,
     },
-    /// Give a peer another name
+    /// Rename a peer
     Rename {
-        /// Its endpoint id, or its name here
+        /// The peer's endpoint id or roster name
         #[arg(value_name = "ID|NAME")]
         peer: String,
         /// The new name
         name: String,
     },
-    /// Take a peer off the roster at once, or withdraw an invitation
+    /// Remove a peer from the roster, or revoke an invitation
     Remove {
-        /// Its endpoint id, or its name here, or the invitation's
+        /// The peer's endpoint id or roster name, or the name of an invitation
         #[arg(value_name = "ID|NAME")]
         peer: String,
     },
@@ -196,20 +196,20 @@ pub(crate) enum PeersAction {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Join {
-    /// The other side: its invitation, ticket or endpoint id, a name from the configuration file or the roster, or @FILE with
-    /// one of the first three
+    /// The peer: an invitation, a ticket, an endpoint id, a name from the configuration file or the roster, or @FILE
+    /// containing one of the first three
     #[arg(value_name = "INVITATION|TICKET|ENDPOINT_ID|NAME|@FILE")]
     pub(crate) peer: String,
-    /// Where local Flower clients dial
+    /// TCP address for local Flower clients
     #[arg(long, value_name = "ADDR", default_value = flower_iroh_funnel::DEFAULT_FLOWER_GRPC_ADDR)]
     pub(crate) listen: String,
-    /// Speak TLS with local Flower clients, by a certificate that is made and kept beside the key
+    /// Serve TLS to local Flower clients, with a certificate created beside the key file
     #[arg(long)]
     pub(crate) tls: bool,
-    /// Carry bytes that only the SuperLink can read, for TLS from end to end; the other side has to grant it
+    /// Pass bytes through unread, for TLS from Flower to Flower; the other side must grant it
     #[arg(long, conflicts_with = "tls")]
     pub(crate) passthrough: bool,
-    /// The file that NAME is looked up in [default: funnel.toml in the platform's folder for configuration]
+    /// Configuration file to look NAME up in [default: funnel.toml in the platform's configuration directory]
     #[arg(long, value_name = "F")]
     pub(crate) config: Option<PathBuf>,
     #[command(flatten)]
@@ -218,7 +218,7 @@ pub(crate) struct Join {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Run {
-    /// The configuration file
+    /// Configuration file
     #[arg(long, value_name = "F")]
     pub(crate) config: PathBuf,
 }
@@ -226,49 +226,49 @@ pub(crate) struct Run {
 #[derive(Debug, clap::Args)]
 #[command(group = clap::ArgGroup::new("transport").required(true).args(["tls_cert", "tls_local", "http"]))]
 pub(crate) struct Relay {
-    /// The TCP address for funnels [default: 0.0.0.0:443, with --http 0.0.0.0:80]
+    /// TCP address to listen on [default: 0.0.0.0:443, with --http 0.0.0.0:80]
     #[arg(long, value_name = "ADDR")]
     pub(crate) listen: Option<String>,
-    /// The name or address by which funnels know this relay [default: the address it listens on]
+    /// Host name or address in this relay's URL [default: the listen address]
     #[arg(long, value_name = "HOST")]
     pub(crate) host: Option<String>,
-    /// Its certificate chain, a PEM file
+    /// Certificate chain (PEM)
     #[arg(long, value_name = "F", requires = "tls_key")]
     pub(crate) tls_cert: Option<PathBuf>,
-    /// The key of its certificate, a PEM file
+    /// Private key of the certificate (PEM)
     #[arg(long, value_name = "F", requires = "tls_cert")]
     pub(crate) tls_key: Option<PathBuf>,
-    /// A certificate of a local CA, made if it is missing, for this name or address; funnels need the CA: --relay-ca
+    /// Use a certificate from a local CA for this name or address, created if missing; funnels need --relay-ca
     #[arg(long, value_name = "HOST")]
     pub(crate) tls_local: Option<String>,
-    /// No TLS: for a trusted network
+    /// Serve without TLS, for trusted networks
     #[arg(long)]
     pub(crate) http: bool,
-    /// The UDP port by which funnels learn their public address; they look for it at the default
+    /// UDP port for QUIC address discovery; funnels expect the default
     #[arg(long, value_name = "PORT", default_value_t = flower_iroh_funnel::relay::DEFAULT_QUIC_PORT)]
     pub(crate) quic_port: u16,
-    /// Let in who has the token in this file; others than its owner must not be able to read it
+    /// Admit clients with the token in this file, which only its owner may be able to read
     #[arg(long, value_name = "F", conflicts_with = "token")]
     pub(crate) token_file: Option<PathBuf>,
-    /// Let in who has this token; every user of this machine can see it here
+    /// Admit clients with this token; every user of this machine can see it here
     #[arg(long, value_name = "TOKEN")]
     pub(crate) token: Option<String>,
-    /// Let a peer in by its id
+    /// Admit a client by its endpoint id; may be repeated
     #[arg(long, value_name = "ID")]
     pub(crate) allow: Vec<String>,
-    /// Let in whom this roster lets in, and follow it
+    /// Admit the peers that this roster allows, and follow its changes
     #[arg(long = "roster", value_name = "F")]
     pub(crate) roster: Option<PathBuf>,
-    /// Let everybody in
+    /// Admit every client
     #[arg(long)]
     pub(crate) open: bool,
-    /// The most connections of funnels at once [default: 1024]
+    /// Maximum number of client connections [default: 1024]
     #[arg(long, value_name = "N")]
     pub(crate) max_clients: Option<NonZeroUsize>,
-    /// The most that one funnel may send, in MiB a second [default: as much as it can]
+    /// Maximum send rate of one client, in MiB/s [default: unlimited]
     #[arg(long, value_name = "MIB")]
     pub(crate) client_rate: Option<f64>,
-    /// Serve metrics for Prometheus: PORT on this machine, or ADDR:PORT
-    #[arg(long, value_name = "PORT|ADDR")]
+    /// Serve Prometheus metrics on this address, or on this port of 127.0.0.1
+    #[arg(long, value_name = "[ADDR:]PORT")]
     pub(crate) metrics: Option<String>,
 }

@@ -1,7 +1,7 @@
-//! What the subcommands have in common.
+//! The subcommands, and what they share.
 
+mod exit_error;
 mod expose;
-mod failure;
 mod id;
 mod invite;
 mod join;
@@ -20,8 +20,8 @@ use flower_iroh_funnel::{
 };
 
 pub(crate) use self::{
+    exit_error::{ExitError, USAGE},
     expose::expose,
-    failure::{Failure, USAGE},
     id::id,
     invite::invite,
     join::join,
@@ -31,23 +31,23 @@ pub(crate) use self::{
 };
 use crate::args::{self, Common};
 
-/// The roster, unless it is told otherwise, and the audit log: beside the key file, which says whose they are.
+/// Default file names of the roster and the audit log, in the key file's folder.
 const ROSTER: &str = "peers.toml";
 const AUDIT_LOG: &str = "audit.jsonl";
 
-/// Prints a line for whoever reads stdout. When nobody does, the funnel goes on.
-fn say(line: impl fmt::Display) {
+/// Prints a line to stdout. A closed stdout is ignored: the funnel keeps running.
+fn print(line: impl fmt::Display) {
     let mut stdout = io::stdout().lock();
     let _ = writeln!(stdout, "{line}").and_then(|()| stdout.flush());
 }
 
-/// What the common options say, above what the builder has.
+/// Applies the common options, which override what the builder already has.
 fn with_options(mut builder: FunnelConfigBuilder, common: &Common) -> FunnelConfigBuilder {
     builder = with_key(builder, common);
     if let Some(bind) = &common.bind {
         builder = match bind.parse() {
             Ok(bind) => builder.bind_addr(bind),
-            Err(error) => builder.mistake(format_args!("--bind {bind}: {error}; write ADDRESS:PORT")),
+            Err(error) => builder.mistake(format_args!("--bind {bind}: {error}; expected ADDRESS:PORT")),
         };
     }
     if !common.relay.is_empty() {
@@ -62,7 +62,7 @@ fn with_options(mut builder: FunnelConfigBuilder, common: &Common) -> FunnelConf
     common.relay_ca.iter().fold(builder, FunnelConfigBuilder::relay_ca_file)
 }
 
-/// What is exposed, with the roster and the audit log that stand beside the key unless something else was said.
+/// Adds the default roster and audit log, beside the key file, where none are configured.
 fn with_state(mut exposed: Exposed, key_file: &Path) -> Exposed {
     if exposed.roster_file().is_none() {
         exposed = exposed.roster(RosterFile::new(key_file.with_file_name(ROSTER)));
@@ -73,34 +73,35 @@ fn with_state(mut exposed: Exposed, key_file: &Path) -> Exposed {
     exposed
 }
 
-/// What is said of the funnel that a command is about, by its configuration file if one is named: where its files are.
-fn about(common: &Common, configuration: &args::Configuration) -> Result<FunnelConfigBuilder, Failure> {
-    let said = match &configuration.path {
+/// Returns the configuration of the funnel that a command manages: from its file, if one is given, and the options.
+fn managed_config(common: &Common, configuration: &args::Configuration) -> Result<FunnelConfigBuilder, ExitError> {
+    let builder = match &configuration.path {
         None => FunnelConfig::builder(),
         Some(path) => {
-            let said = FunnelConfig::from_toml(&read_config(path)?).without_mistakes();
-            said.map_err(|error| Failure::usage(format_args!("{}: {error}", path.display())))?
+            let builder = FunnelConfig::from_toml(&read_config(path)?).without_mistakes();
+            builder.map_err(|error| ExitError::usage(format_args!("{}: {error}", path.display())))?
         }
     };
-    Ok(with_key(said, common))
+    Ok(with_key(builder, common))
 }
 
-fn read_config(path: &Path) -> Result<String, Failure> {
+fn read_config(path: &Path) -> Result<String, ExitError> {
     fs::read_to_string(path)
-        .map_err(|error| Failure::usage(format_args!("cannot read --config {}: {error}", path.display())))
+        .map_err(|error| ExitError::usage(format_args!("cannot read --config {}: {error}", path.display())))
 }
 
-/// The roster that a command is about: the one that is named, or that the funnel's configuration names, or beside its key.
-fn roster(about: &FunnelConfigBuilder, named: &args::Roster) -> Result<RosterFile, Failure> {
+/// Finds the roster to use: from the option, the funnel's configuration, or beside its key file, in this order.
+fn roster(config: &FunnelConfigBuilder, named: &args::Roster) -> Result<RosterFile, ExitError> {
     let named = named.file.as_ref().map(RosterFile::new);
-    let configured = || about.exposed().and_then(Exposed::roster_file).cloned();
-    let beside_key = || Some(RosterFile::new(about.key_file_path()?.with_file_name(ROSTER)));
+    let configured = || config.exposed().and_then(Exposed::roster_file).cloned();
+    let beside_key = || Some(RosterFile::new(config.key_file_path()?.with_file_name(ROSTER)));
     let file = named.or_else(configured).or_else(beside_key);
-    file.ok_or_else(|| Failure::usage(no_home_for("the roster", "--roster")))
+    file.ok_or_else(|| ExitError::usage(no_home_directory("the roster", "--roster")))
 }
 
-fn no_home_for(what: &str, option: &str) -> String {
-    format!("no home folder is known for {what}; name it with {option}")
+/// The error text for a file whose default location is unknown.
+fn no_home_directory(file: &str, option: &str) -> String {
+    format!("cannot find a home directory for {file}; set its path with {option}")
 }
 
 fn parse_apis<'a>(names: impl IntoIterator<Item = &'a str>) -> Result<Vec<Api>, String> {
@@ -116,6 +117,6 @@ fn with_key(builder: FunnelConfigBuilder, common: &Common) -> FunnelConfigBuilde
     }
     match identity::default_key_file() {
         Some(key_file) => builder.key_file(key_file),
-        None => builder.mistake(no_home_for("the key", "--key-file")),
+        None => builder.mistake(no_home_directory("the key", "--key-file")),
     }
 }

@@ -1,4 +1,4 @@
-//! `flower-iroh-funnel`: what an operator runs beside a Flower process.
+//! `flower-iroh-funnel`: the command that runs beside a Flower process.
 #![cfg_attr(not(test), warn(clippy::unwrap_used))]
 
 mod args;
@@ -16,17 +16,17 @@ use clap::Parser;
 
 use self::{
     args::{Args, Command},
-    commands::{Failure, USAGE},
+    commands::{ExitError, USAGE},
 };
 
-/// A lookup of a name cannot be cancelled; nobody waits for it at the end.
-const NAME_LOOKUPS: Duration = Duration::from_secs(1);
+/// How long shutdown waits for blocking tasks: a running DNS lookup cannot be cancelled.
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(1);
 
 fn main() -> ExitCode {
     let args = match Args::try_parse() {
         Ok(args) => args,
         Err(error) => {
-            // Nobody is left to tell when the terminal is gone.
+            // Fails only if the terminal is gone.
             let _ = error.print();
             return if error.use_stderr() { ExitCode::from(USAGE) } else { ExitCode::SUCCESS };
         }
@@ -34,16 +34,16 @@ fn main() -> ExitCode {
     telemetry::init(args.common.log, args.common.verbose);
     match run(args) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => {
-            let _ = writeln!(io::stderr(), "{failure}");
-            failure.exit_code()
+        Err(error) => {
+            let _ = writeln!(io::stderr(), "{error}");
+            error.exit_code()
         }
     }
 }
 
-fn run(args: Args) -> Result<(), Failure> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Failure::of)?;
-    let ended = runtime.block_on(async {
+fn run(args: Args) -> Result<(), ExitError> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(ExitError::of)?;
+    let result = runtime.block_on(async {
         match args.command {
             Command::Id(id) => commands::id(&args.common, id),
             Command::Expose(expose) => commands::expose(&args.common, expose).await,
@@ -54,6 +54,6 @@ fn run(args: Args) -> Result<(), Failure> {
             Command::Relay(relay) => commands::relay(&args.common, relay).await,
         }
     });
-    runtime.shutdown_timeout(NAME_LOOKUPS);
-    ended
+    runtime.shutdown_timeout(SHUTDOWN_TIMEOUT);
+    result
 }

@@ -1,33 +1,33 @@
-//! When the operator or the system wants the funnel to end.
+//! Signals that stop the process.
 
 use std::process;
 
 use flower_iroh_funnel::Funnel;
 use tracing::{info, warn};
 
-/// As shells report a process that Ctrl-C ended.
+/// The exit status that shells report for a process ended by Ctrl-C.
 const INTERRUPTED: i32 = 130;
 
-/// The first signal drains the funnel, the second ends the process.
+/// Drains the funnel at the first signal and ends the process at the second.
 pub(crate) fn drain_on_signal(funnel: Funnel) {
     on_signal(move || {
-        info!("stopping: calls under way are finished; signal again to stop at once");
+        info!("stopping: waiting for calls in progress; send the signal again to stop immediately");
         funnel.shutdown();
     });
 }
 
-/// The first signal calls `stop`, the second ends the process.
+/// Calls `stop` at the first signal and ends the process at the second.
 pub(crate) fn on_signal(stop: impl FnOnce() + Send + 'static) {
     let signals = Signals::listen();
     tokio::spawn(async move {
         let mut signals = match signals {
             Ok(signals) => signals,
-            Err(error) => return warn!(%error, "cannot listen for signals: they end the process at once"),
+            Err(error) => return warn!(%error, "cannot handle signals: the first one ends the process immediately"),
         };
         signals.next().await;
         stop();
         signals.next().await;
-        warn!("stopped at once");
+        warn!("stopped immediately");
         process::exit(INTERRUPTED);
     });
 }

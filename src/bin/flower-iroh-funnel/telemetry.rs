@@ -1,4 +1,4 @@
-//! Logs, on stderr: stdout belongs to what scripts read.
+//! Logs to stderr; stdout is for scripts.
 
 use std::io::{self, IsTerminal};
 
@@ -8,8 +8,10 @@ use crate::args::LogFormat;
 
 const QUIET: &str = "warn,iroh_relay::server=error,iroh_mdns_address_lookup=off,swarm_discovery=off";
 
-/// `RUST_LOG` overrides the verbosity. A relay's library warns of every attempt of a refused client, where a line of our own
-/// comes once for each; those for mDNS warn of whatever a stranger on the network says, and of every packet not sent.
+/// Sets up logging; `RUST_LOG` overrides `verbose`.
+///
+/// Some libraries are silenced: the relay server warns at every attempt of a refused client, where our own log has one line
+/// per client; the mDNS crates warn of anything a stranger on the network sends, and of every packet that is not sent.
 pub(crate) fn init(format: LogFormat, verbose: u8) {
     let level = match verbose {
         0 => format!("{QUIET},flower_iroh_funnel=info"),

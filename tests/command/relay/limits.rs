@@ -156,7 +156,7 @@ async fn a_relay_with_an_ipv6_address_is_used_by_it() {
             relay.stop().await.unwrap();
         }
         let relay = lab.relay("--tls-local localhost --listen [::1]:0 --quic-port 0 --open").await;
-        let apart = lab.apart(superlink().await, &relay.stdout_line("with every funnel: ").unwrap()).await;
+        let apart = lab.apart(superlink().await, &relay.stdout_line("on every funnel, use: ").unwrap()).await;
         assert_eq!(apart.call().await, "200");
         apart.stop().await;
         relay.stop().await.unwrap();

@@ -1,4 +1,4 @@
-//! `expose`: beside a SuperLink.
+//! `expose`: makes a SuperLink reachable for admitted peers.
 
 use std::{path::Path, pin::pin};
 
@@ -8,16 +8,16 @@ use flower_iroh_funnel::{
 };
 use iroh_tickets::endpoint::EndpointTicket;
 
-use super::{Failure, parse_apis, say, with_options, with_state};
+use super::{ExitError, parse_apis, print, with_options, with_state};
 use crate::{
     args::{self, Common},
     signals,
 };
 
-/// Stands beside the APIs in `--allow`, and is none.
+/// A grant in `--allow`, listed like an API.
 const PASSTHROUGH: &str = "passthrough";
 
-pub(crate) async fn expose(common: &Common, args: args::Expose) -> Result<(), Failure> {
+pub(crate) async fn expose(common: &Common, args: args::Expose) -> Result<(), ExitError> {
     let mut builder = with_options(FunnelConfig::builder(), common);
     let mut exposed = match &args.superlink_ca {
         Some(path) => Exposed::new().superlink_ca(path),
@@ -97,7 +97,7 @@ fn state(mut exposed: Exposed, args: &args::Expose, key_file: Option<&Path>) -> 
 }
 
 fn parse_upstream(text: &str, default: Security) -> Result<(Api, Vec<Upstream>), String> {
-    let (api, url) = text.split_once('=').ok_or("write API=ADDR, for instance fleet=127.0.0.1:9092")?;
+    let (api, url) = text.split_once('=').ok_or("expected API=ADDR, for example fleet=127.0.0.1:9092")?;
     let api = api.parse::<Api>().map_err(|error| error.to_string())?;
     let upstreams = Upstream::candidates(url, default).map_err(|error| error.to_string())?;
     Ok((api, upstreams))
@@ -115,21 +115,23 @@ fn parse_allow(text: &str) -> Result<(EndpointId, Vec<Api>, Passes), String> {
     let (passthrough, names): (Vec<_>, Vec<_>) = names.split(',').partition(|name| *name == PASSTHROUGH);
     let passes = if passthrough.is_empty() { Passes::Calls } else { Passes::BytesToo };
     let apis = parse_apis(names);
-    let id =
-        id.parse().map_err(|_| "write the id that the other side prints with: flower-iroh-funnel id".to_owned())?;
+    let id = id.parse().map_err(|_| {
+        "not an endpoint id; use the one that `flower-iroh-funnel id` prints on the other side".to_owned()
+    })?;
     Ok((id, apis?, passes))
 }
 
-async fn announce(funnel: &Funnel, ticket_file: Option<&Path>) -> Result<(), Failure> {
+async fn announce(funnel: &Funnel, ticket_file: Option<&Path>) -> Result<(), ExitError> {
     let addr = funnel.endpoint_addr().await;
     let ticket = EndpointTicket::new(addr.clone());
     if let Some(path) = ticket_file {
-        write_ticket(path, addr)
-            .map_err(|error| Failure::usage(format_args!("cannot write --ticket-file {}: {error}", path.display())))?;
+        write_ticket(path, addr).map_err(|error| {
+            ExitError::usage(format_args!("cannot write --ticket-file {}: {error}", path.display()))
+        })?;
     }
-    say(format_args!("ticket {ticket}"));
-    say(format_args!("on the other side run: flower-iroh-funnel join {ticket}"));
-    say(format_args!("ready {}: {}", funnel.endpoint_id(), found(&funnel.upstreams().await)));
+    print(format_args!("ticket {ticket}"));
+    print(format_args!("on the other side, run: flower-iroh-funnel join {ticket}"));
+    print(format_args!("ready {}: {}", funnel.endpoint_id(), found(&funnel.upstreams().await)));
     Ok(())
 }
 
@@ -140,7 +142,10 @@ fn found(upstreams: &[(Api, Upstream, UpstreamState)]) -> String {
         upstreams.map(one).collect::<Vec<_>>().join(", ")
     };
     if up.is_empty() {
-        return format!("no SuperLink answers yet ({}); it is used as soon as it does", list(&mut upstreams.iter()));
+        return format!(
+            "no SuperLink answers yet ({}); calls go through as soon as one does",
+            list(&mut upstreams.iter())
+        );
     }
     list(&mut up.into_iter())
 }

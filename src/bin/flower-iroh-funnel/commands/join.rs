@@ -1,4 +1,4 @@
-//! `join`: beside SuperNodes and the flwr command.
+//! `join`: connects local SuperNodes and the flwr command to a peer's SuperLink.
 
 use std::{fs, net::SocketAddr, path::PathBuf, pin::pin};
 
@@ -9,13 +9,13 @@ use flower_iroh_funnel::{
     roster::{RosterFile, names},
 };
 
-use super::{Failure, roster, say, with_key, with_options};
+use super::{ExitError, print, roster, with_key, with_options};
 use crate::{
     args::{self, Common},
     signals,
 };
 
-pub(crate) async fn join(common: &Common, args: args::Join) -> Result<(), Failure> {
+pub(crate) async fn join(common: &Common, args: args::Join) -> Result<(), ExitError> {
     let mut builder = with_options(FunnelConfig::builder(), common);
     match find_peer(common, &args) {
         Ok(peer) if args.passthrough => builder = builder.peer(peer.passthrough()),
@@ -24,7 +24,9 @@ pub(crate) async fn join(common: &Common, args: args::Join) -> Result<(), Failur
     }
     match args.listen.parse() {
         Ok(listen) => builder = builder.flower_grpc_addr(listen),
-        Err(error) => builder = builder.mistake(format_args!("--listen {}: {error}; write ADDRESS:PORT", args.listen)),
+        Err(error) => {
+            builder = builder.mistake(format_args!("--listen {}: {error}; expected ADDRESS:PORT", args.listen))
+        }
     }
     if args.tls {
         builder = builder.local_tls();
@@ -53,9 +55,9 @@ fn find_peer(common: &Common, args: &args::Join) -> Result<PeerConfig, String> {
 /// Looks in the configuration file first, then in the roster.
 fn find_name(common: &Common, args: &args::Join) -> Result<PeerConfig, String> {
     let own = with_key(FunnelConfig::builder(), common);
-    let roster = roster(&own, &args.roster).map_err(|failure| failure.to_string())?;
+    let roster = roster(&own, &args.roster).map_err(|error| error.to_string())?;
     let nowhere = match args.config.clone().or_else(default_config) {
-        None => "and no home folder is known for the configuration file".to_owned(),
+        None => "and no home directory is known for the configuration file".to_owned(),
         Some(path) => match fs::read_to_string(&path) {
             Ok(text) => match find_in_file(&text, &args.peer, &roster) {
                 Ok(peer) => return Ok(peer),
@@ -73,11 +75,11 @@ fn find_name(common: &Common, args: &args::Join) -> Result<PeerConfig, String> {
     }
 }
 
-/// The peer of that name, or else the names that there are.
+/// Finds the peer of that name, or returns a list of the names in the file.
 fn find_in_file(text: &str, name: &str, roster: &RosterFile) -> Result<PeerConfig, String> {
     let file = FunnelConfig::from_toml(text).peer_names(roster);
     let named = file.peers().iter().find(|peer| peer.has_name(name));
-    // Where it listens there is for `run`; here the command line says it.
+    // Its `listen` applies to `run`; here the command line sets the address.
     named.map(PeerConfig::without_listen).ok_or_else(|| names(file.peers().iter().filter_map(PeerConfig::given_name)))
 }
 
@@ -86,18 +88,18 @@ fn default_config() -> Option<PathBuf> {
 }
 
 async fn announce(peer: PeerConn, listen: SocketAddr, next: &Next) {
-    say(format_args!("waiting: dialling {}", peer.peer().fmt_short()));
-    let hello = peer.ready(|failure| say(format_args!("waiting: {failure}"))).await;
-    say(next_steps(&hello, listen, next));
-    say(format_args!("ready listening on {listen} for {}: {hello}", peer.peer().fmt_short()));
+    print(format_args!("waiting: dialling {}", peer.peer().fmt_short()));
+    let hello = peer.ready(|error| print(format_args!("waiting: {error}"))).await;
+    print(next_steps(&hello, listen, next));
+    print(format_args!("ready listening on {listen} for {}: {hello}", peer.peer().fmt_short()));
 }
 
-/// How Flower is to speak with the local port.
+/// How local Flower clients connect.
 enum Next {
     Plain,
-    /// By this CA.
+    /// With this CA's certificate.
     Tls(PathBuf),
-    /// As with the SuperLink itself.
+    /// As they would to the SuperLink itself.
     Passthrough,
 }
 
@@ -111,15 +113,15 @@ impl Next {
     }
 }
 
-/// The lines to run next, as far as this side may use them.
+/// Returns the commands to run next, for the APIs that this funnel may call.
 fn next_steps(hello: &Hello, listen: SocketAddr, next: &Next) -> String {
     let (option, setting) = match next {
         Next::Plain => ("--insecure".to_owned(), "insecure = true".to_owned()),
         Next::Tls(ca) => (format!("--root-certificates {}", ca.display()), format!("root-certificates = {ca:?}")),
         Next::Passthrough => {
             return format!(
-                "run a SuperNode: flower-supernode --root-certificates CA_OF_THE_SUPERLINK --superlink {listen}; the \
-                 SuperLink's certificate must be for {}",
+                "run a SuperNode: flower-supernode --root-certificates SUPERLINK_CA --superlink {listen}; the SuperLink's \
+                 certificate must be for {}",
                 listen.ip()
             );
         }

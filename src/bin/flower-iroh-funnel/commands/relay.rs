@@ -1,4 +1,4 @@
-//! `relay`: a relay of one's own.
+//! `relay`: runs a relay server.
 
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
@@ -15,7 +15,7 @@ use flower_iroh_funnel::{
 use tokio::sync::Notify;
 use tracing::{info, warn};
 
-use super::{Failure, no_home_for, say};
+use super::{ExitError, no_home_directory, print};
 use crate::{
     args::{self, Common},
     signals,
@@ -24,20 +24,20 @@ use crate::{
 /// The unit of `--client-rate`.
 const MIB: f64 = 1_048_576.0;
 
-pub(crate) async fn relay(common: &Common, args: args::Relay) -> Result<(), Failure> {
+pub(crate) async fn relay(common: &Common, args: args::Relay) -> Result<(), ExitError> {
     let config = config(common, &args)?;
     if matches!(config.tls, RelayTls::Plain) {
-        warn!("plain HTTP: whoever is between a funnel and this relay sees who talks to whom, and the token");
+        warn!("plain HTTP: anybody on the network path sees the token and which endpoints communicate");
     }
     if config.access.is_everybody() {
-        warn!("everybody who finds this relay may use it");
+        warn!("this relay is open: anybody who can reach it may use it");
     }
     let mut relay = RelayServer::start(config).await?;
     let stop = Arc::new(Notify::new());
     signals::on_signal({
         let stop = Arc::clone(&stop);
         move || {
-            info!("stopping: clients go on to another relay; signal again to stop at once");
+            info!("stopping: clients move to another relay; send the signal again to stop immediately");
             stop.notify_one();
         }
     });
@@ -49,7 +49,7 @@ pub(crate) async fn relay(common: &Common, args: args::Relay) -> Result<(), Fail
     Ok(relay.shutdown().await?)
 }
 
-fn config(common: &Common, args: &args::Relay) -> Result<RelayServerConfig, Failure> {
+fn config(common: &Common, args: &args::Relay) -> Result<RelayServerConfig, ExitError> {
     let tls = match (&args.tls_cert, &args.tls_key, &args.tls_local) {
         (Some(cert), Some(key), _) => RelayTls::Files { cert: cert.clone(), key: key.clone() },
         (_, _, Some(host)) => RelayTls::local(beside_key(common)?, host),
@@ -62,7 +62,7 @@ fn config(common: &Common, args: &args::Relay) -> Result<RelayServerConfig, Fail
     if let Some(listen) = &args.listen {
         builder = match listen.parse() {
             Ok(listen) => builder.listen(listen),
-            Err(error) => builder.mistake(format_args!("--listen {listen}: {error}; write ADDRESS:PORT")),
+            Err(error) => builder.mistake(format_args!("--listen {listen}: {error}; expected ADDRESS:PORT")),
         };
     }
     if let Some(host) = &args.host {
@@ -81,19 +81,19 @@ fn config(common: &Common, args: &args::Relay) -> Result<RelayServerConfig, Fail
     Ok(with_access(builder, args).build()?)
 }
 
-/// Where the certificate of a local CA lies: in the folder of the key file, under the relay's name.
-fn beside_key(common: &Common) -> Result<PathBuf, Failure> {
+/// Returns the common part of the local CA's file names: `relay`, in the folder of the key file.
+fn beside_key(common: &Common) -> Result<PathBuf, ExitError> {
     let key_file = common.key_file.clone().or_else(identity::default_key_file);
-    let key_file = key_file.ok_or_else(|| Failure::usage(no_home_for("the certificate", "--key-file")))?;
+    let key_file = key_file.ok_or_else(|| ExitError::usage(no_home_directory("the certificate", "--key-file")))?;
     Ok(key_file.with_file_name("relay"))
 }
 
 fn with_client_rate(builder: RelayServerConfigBuilder, args: &args::Relay) -> RelayServerConfigBuilder {
     let Some(rate) = args.client_rate else { return builder };
-    // A float becomes the nearest integer there is.
+    // The cast saturates: a negative rate or NaN becomes 0.
     match NonZeroU32::new((rate * MIB) as u32) {
         Some(bytes) => builder.client_rate(bytes),
-        None => builder.mistake(format_args!("--client-rate {rate}: it must be MiB a second, more than 0")),
+        None => builder.mistake(format_args!("--client-rate {rate}: must be greater than 0, in MiB/s")),
     }
 }
 
@@ -112,7 +112,7 @@ fn with_access(mut builder: RelayServerConfigBuilder, args: &args::Relay) -> Rel
             Ok(peer) => access = access.peer(peer),
             Err(_) => {
                 builder = builder.mistake(format_args!(
-                    "--allow {text}: write the id that the other side prints with: flower-iroh-funnel id"
+                    "--allow {text}: not an endpoint id; use the one that `flower-iroh-funnel id` prints on the other side"
                 ));
             }
         }
@@ -123,12 +123,12 @@ fn with_access(mut builder: RelayServerConfigBuilder, args: &args::Relay) -> Rel
     builder.access(if args.open { access.everybody() } else { access })
 }
 
-/// A port alone is one of this machine's own.
+/// Parses an address, or a port alone, which means 127.0.0.1.
 fn parse_metrics(text: &str) -> Result<SocketAddr, String> {
     if let Ok(port) = text.parse() {
         return Ok((IpAddr::from(Ipv4Addr::LOCALHOST), port).into());
     }
-    text.parse().map_err(|error| format!("{error}; write PORT or ADDRESS:PORT"))
+    text.parse().map_err(|error| format!("{error}; expected PORT or ADDRESS:PORT"))
 }
 
 fn announce(relay: &RelayServer, args: &args::Relay) {
@@ -136,6 +136,6 @@ fn announce(relay: &RelayServer, args: &args::Relay) {
     let url = relay.url().to_string();
     let url = url.trim_end_matches('/');
     let ca = relay.ca_file().map(|file| format!(" --relay-ca {}", file.display())).unwrap_or_default();
-    say(format_args!("with every funnel: --relay {url}{token}{ca}"));
-    say(format_args!("ready {url}"));
+    print(format_args!("on every funnel, use: --relay {url}{token}{ca}"));
+    print(format_args!("ready {url}"));
 }

@@ -1,17 +1,17 @@
-//! `run`: both roles, from a file.
+//! `run`: runs both roles from a configuration file.
 
 use std::pin::pin;
 
 use flower_iroh_funnel::{Funnel, FunnelConfig, LocalTls, roster::RosterFile};
 use iroh_tickets::endpoint::EndpointTicket;
 
-use super::{Failure, ROSTER, read_config, say, with_options, with_state};
+use super::{ExitError, ROSTER, print, read_config, with_options, with_state};
 use crate::{
     args::{self, Common},
     signals,
 };
 
-pub(crate) async fn run(common: &Common, args: args::Run) -> Result<(), Failure> {
+pub(crate) async fn run(common: &Common, args: args::Run) -> Result<(), ExitError> {
     let path = args.config.display();
     let mut builder = with_options(FunnelConfig::from_toml(&read_config(&args.config)?), common);
     if let (Some(exposed), Some(key_file)) = (builder.exposed().cloned(), builder.key_file_path()) {
@@ -24,9 +24,9 @@ pub(crate) async fn run(common: &Common, args: args::Run) -> Result<(), Failure>
         builder = builder.peer_names(&roster);
     }
     let config = builder.build();
-    let config = config.map_err(|error| Failure::usage(format_args!("{path}: {error}")))?;
+    let config = config.map_err(|error| ExitError::usage(format_args!("{path}: {error}")))?;
     if config.exposed.is_none() && config.peers.is_empty() {
-        return Err(Failure::usage(format_args!("{path}: nothing to do: add [expose] or [[peer]]")));
+        return Err(ExitError::usage(format_args!("{path}: nothing to do: add [expose] or [[peer]]")));
     }
     let exposes = config.exposed.is_some();
     let local_tls = config.local_tls.clone();
@@ -42,14 +42,14 @@ pub(crate) async fn run(common: &Common, args: args::Run) -> Result<(), Failure>
 
 async fn announce(funnel: &Funnel, exposes: bool, local_tls: Option<&LocalTls>) {
     if exposes {
-        say(format_args!("ticket {}", EndpointTicket::new(funnel.endpoint_addr().await)));
+        print(format_args!("ticket {}", EndpointTicket::new(funnel.endpoint_addr().await)));
     }
     if let Some(local_tls) = local_tls {
-        say(format_args!(
-            "clients of this machine need: --root-certificates {}",
+        print(format_args!(
+            "local Flower clients need: --root-certificates {}",
             local_tls.root_certificates().display()
         ));
     }
     let listening: Vec<_> = funnel.local_addrs().iter().map(|addr| format!(" listening on {addr}")).collect();
-    say(format_args!("ready {}{}", funnel.endpoint_id(), listening.join(",")));
+    print(format_args!("ready {}{}", funnel.endpoint_id(), listening.join(",")));
 }

@@ -1,4 +1,4 @@
-//! The roster with what the funnel has seen of its peers.
+//! Prints the roster with the status of each peer.
 
 use flower_iroh_funnel::{
     PeerStatus, StatusFile, Timestamp,
@@ -7,9 +7,9 @@ use flower_iroh_funnel::{
 };
 use serde::Serialize;
 
-use super::super::{Failure, say};
+use super::super::{ExitError, print};
 
-/// Of the list.
+/// The output format of the list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Form {
     Table,
@@ -22,14 +22,13 @@ impl From<bool> for Form {
     }
 }
 
-/// A peer, or an invitation that has no peer yet.
+/// A peer, or an invitation that no peer has used yet.
 #[derive(Debug, Default, Serialize)]
 struct Row {
     name: Option<String>,
     id: Option<String>,
     standing: &'static str,
     apis: Vec<&'static str>,
-    /// When it was last seen, or until when it may come.
     seen: Option<Timestamp>,
     expires: Option<Timestamp>,
     path: Option<String>,
@@ -37,14 +36,14 @@ struct Row {
     received: u64,
 }
 
-pub(super) fn list(file: &RosterFile, form: Form) -> Result<(), Failure> {
+pub(super) fn list(file: &RosterFile, form: Form) -> Result<(), ExitError> {
     let roster = file.load()?;
     let seen = StatusFile::of_roster(file.path()).load();
     let peers = roster.peers().iter().map(|member| Row::of_peer(member, seen.peers.get(&member.id)));
     let rows: Vec<_> = peers.chain(roster.invitations().iter().map(Row::of_invitation)).collect();
     match form {
-        Form::Json => say(serde_json::to_string_pretty(&rows).map_err(Failure::of)?),
-        Form::Table => say(table(&rows)),
+        Form::Json => print(serde_json::to_string_pretty(&rows).map_err(ExitError::of)?),
+        Form::Table => print(table(&rows)),
     }
     Ok(())
 }
@@ -96,7 +95,7 @@ impl Row {
 
 fn table(rows: &[Row]) -> String {
     if rows.is_empty() {
-        return "nobody is on the roster; invite a peer with: flower-iroh-funnel invite NAME".to_owned();
+        return "the roster is empty; invite a peer with: flower-iroh-funnel invite NAME".to_owned();
     }
     let head = ["NAME", "STANDING", "APIS", "SEEN", "SENT", "RECEIVED", "ID", "PATH"].map(str::to_owned);
     let lines: Vec<_> = std::iter::once(head).chain(rows.iter().map(Row::cells)).collect();

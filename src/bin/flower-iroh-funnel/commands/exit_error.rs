@@ -1,26 +1,26 @@
-//! How the process ends when it cannot do what it was told.
+//! The error that ends the process, with its exit status.
 
 use std::{error::Error, fmt, process::ExitCode};
 
 use flower_iroh_funnel::{ConfigError, roster::RosterError};
 
-/// `EX_USAGE`.
+/// The exit status `EX_USAGE` of `sysexits.h`.
 pub(crate) const USAGE: u8 = 64;
 
-/// A message for the operator and an exit status, as in `sysexits.h`.
+/// A message for the operator, and the exit status of the process.
 #[derive(Debug)]
-pub(crate) struct Failure {
+pub(crate) struct ExitError {
     message: String,
     status: u8,
 }
 
-impl Failure {
-    /// What the operator wrote cannot be used.
+impl ExitError {
+    /// Reports a mistake in the command line or in a file.
     pub(crate) fn usage(message: impl fmt::Display) -> Self {
         Self { message: format!("error: {message}"), status: USAGE }
     }
 
-    /// An error with its causes.
+    /// Reports an error with its causes.
     pub(crate) fn of<E: Error>(error: E) -> Self {
         let mut message = format!("error: {error}");
         let mut cause = error.source();
@@ -40,27 +40,27 @@ impl Failure {
     }
 }
 
-impl From<ConfigError> for Failure {
+impl From<ConfigError> for ExitError {
     fn from(error: ConfigError) -> Self {
         Self::usage(error)
     }
 }
 
-impl From<flower_iroh_funnel::Error> for Failure {
+impl From<flower_iroh_funnel::Error> for ExitError {
     fn from(error: flower_iroh_funnel::Error) -> Self {
         let mistake = error.is_mistake();
         Self::of(error).or_usage(mistake)
     }
 }
 
-impl From<RosterError> for Failure {
+impl From<RosterError> for ExitError {
     fn from(error: RosterError) -> Self {
         let mistake = error.is_mistake();
         Self::of(error).or_usage(mistake)
     }
 }
 
-impl fmt::Display for Failure {
+impl fmt::Display for ExitError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.message)
     }
