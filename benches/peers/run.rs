@@ -2,12 +2,11 @@
 
 use std::time::Duration;
 
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use serde::{Deserialize, Serialize};
 
 use crate::{
     args, children,
-    failure::{Context, Failure},
+    failure::Failure,
     figures::Figures,
     rig::Rig,
     writer::{Begun, Writer},
@@ -46,6 +45,7 @@ impl Plan {
 /// Measures what `args` ask for, prints tables, and keeps everything in a file.
 pub(crate) fn run(args: &args::Run) -> Result<(), Failure> {
     children::end_when_interrupted()?;
+    #[cfg(unix)]
     allow_files()?;
     let mut writer = Writer::create(&args.name)?;
     writer.write(&Line::Run(Begun::here(Vec::new())?))?;
@@ -62,7 +62,12 @@ pub(crate) fn run(args: &args::Run) -> Result<(), Failure> {
 }
 
 /// This process, and all that it starts, may open as many files as the system lets it.
+#[cfg(unix)]
 fn allow_files() -> Result<(), Failure> {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+
+    use crate::failure::Context;
+
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).context("limit of open files")?;
     setrlimit(Resource::RLIMIT_NOFILE, hard, hard).context(format_args!("{hard} open files"))
 }

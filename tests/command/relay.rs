@@ -35,7 +35,7 @@ async fn funnels_without_another_way_meet_at_a_relay_with_a_token_and_survive_it
             assert!(!text.contains(TOKEN), "{text}");
         }
         apart.stop().await;
-        assert!(relay.stop().await.unwrap().success());
+        assert!(relay.stop().await.unwrap().success() || cfg!(not(unix)));
     })
     .await;
 }

@@ -1,5 +1,4 @@
 //! The network between the sites. Needs root on Linux, for an emulated link.
-#![cfg(target_os = "linux")]
 
 use std::time::Duration;
 
@@ -31,6 +30,7 @@ async fn setting() -> Result<Option<Setting>, Error> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[cfg_attr(not(target_os = "linux"), ignore = "needs emulated links")]
 async fn training_over_http_outlives_a_network_that_fails_and_a_disk_that_is_full() -> Result<(), Error> {
     let Some(setting) = setting().await? else { return Ok(()) };
     let faults = &[
@@ -46,6 +46,7 @@ async fn training_over_http_outlives_a_network_that_fails_and_a_disk_that_is_ful
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[cfg_attr(not(target_os = "linux"), ignore = "needs emulated links")]
 async fn training_over_grpc_outlives_a_network_that_fails() -> Result<(), Error> {
     let Some(setting) = setting().await? else { return Ok(()) };
     let faults = &[Fault::None, Fault::Cut(10), Fault::Silence(End::Inbound), Fault::None];
@@ -53,11 +54,13 @@ async fn training_over_grpc_outlives_a_network_that_fails() -> Result<(), Error>
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[cfg_attr(not(target_os = "linux"), ignore = "needs emulated links")]
 async fn a_network_that_is_cut_for_40_s_costs_nodes_over_http_that_round_at_most() -> Result<(), Error> {
     cut_for_long(V1_41).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[cfg_attr(not(target_os = "linux"), ignore = "needs emulated links")]
 async fn a_network_that_is_cut_for_40_s_costs_nodes_over_grpc_that_round_at_most() -> Result<(), Error> {
     cut_for_long(V1_39).await
 }

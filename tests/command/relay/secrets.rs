@@ -25,7 +25,7 @@ async fn funnels_take_a_list_of_relays_with_tokens_and_their_ca_from_a_file() {
         let run = async |key: &str, more: String| {
             let (first, second) = (url(&relays[0]), url(&relays[1]));
             let text = format!(
-                "key_file = {:?}\nrelay_mode = [\"{first},@{token}\", \"{second},@{other}\"]\nrelay_ca = {:?}\n{more}",
+                "key_file = {:?}\nrelay_mode = ['{first},@{token}', '{second},@{other}']\nrelay_ca = {:?}\n{more}",
                 lab.file(key),
                 lab.file("relay.ca.pem"),
             );
