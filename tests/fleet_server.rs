@@ -45,7 +45,7 @@ async fn reach_a_fleet_service() -> Result<(), Box<dyn Error>> {
         .serve_with_incoming(IrohIncoming::new(endpoint.clone(), ALPN));
     let _server = AbortOnDropHandle::new(tokio::spawn(server));
     let (funnel, dial) = outbound(endpoint.addr()).await?;
-    for version in [Version::new(39, 0), Version::new(41, 0)] {
+    for version in [Version::new(39, 0), Version::new(42, 0)] {
         let Some(venv) = flower_venv(version).await? else { return Ok(()) };
         let mut node = SuperNode::start(&venv, dial, 0, 1)?;
         let seen = tokio::time::timeout(PATIENCE, polling(&mut calls, funnel.endpoint_id())).await;

@@ -27,7 +27,7 @@ const ARRAY_ELEMS: u64 = 3_000_000;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rust_node_trains_beside_a_python_node_of_a_superlink_that_speaks_http() -> Result<(), Error> {
-    trains_beside_a_python_node(Version::new(41, 0)).await
+    trains_beside_a_python_node(Version::new(42, 0)).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -39,7 +39,7 @@ async fn a_rust_node_trains_beside_a_python_node_of_a_superlink_that_speaks_grpc
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_that_is_stopped_costs_a_rust_node_its_reply_and_nothing_else() -> Result<(), Error> {
     in_turn(async {
-        let version = Version::new(41, 0);
+        let version = Version::new(42, 0);
         let Some(venv) = flower_venv(version).await? else { return Ok(()) };
         let node = AtSuperLink::start(&venv).await?;
         node.explain(stop_and_go_on(&venv, &node).await)?;
