@@ -1,28 +1,25 @@
 //! Our protos beside those of the real Flower: every difference is a line of `data/descriptors/<version>.txt`. The errors
 //! and HTTP paths of the newest Flower beside our tables of them.
 //!
-//! `UPDATE_GENERATED=1` rewrites the lists. Skips without Python, except where `CI` is `true`. The first run installs
-//! flwr into the target directory.
+//! `UPDATE_GENERATED=1` rewrites the lists.
 
 #[path = "descriptors/difference.rs"]
 mod difference;
-#[path = "../examples/flower_quickstart/flower/mod.rs"]
-mod flower;
 #[path = "descriptors/protocol.rs"]
 mod protocol;
-#[path = "support/real_flower.rs"]
-mod real_flower;
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use difference::{Difference, Effect, differences};
-use flower::{Error, Venv, Version};
-use protocol::Protocol;
 use protox::Compiler;
 use protox::prost_reflect::DescriptorPool;
-use real_flower::{flower_venv, in_turn};
+
+use self::difference::{Difference, Effect, differences};
+use self::protocol::Protocol;
+use crate::flower::{Error, Venv, Version};
+use crate::real_flower::{flower_venv, in_turn};
+use crate::versions::{V1_30, V1_39, V1_41, V1_42};
 
 /// The service whose messages a node of ours decodes.
 const DECODED: &str = "flwr.proto.Fleet";
@@ -30,16 +27,15 @@ const DECODED: &str = "flwr.proto.Fleet";
 const KNOWN_RENAME: &str = "RENAMED flwr.proto.Run.primary_task_type = 16 string; theirs: run_type = 16 string";
 
 /// Code, gRPC status and HTTP status of every error of the newest Flower.
-const ERRORS: &str = include_str!("data/flower_errors.tsv");
+const ERRORS: &str = include_str!("../data/flower_errors.tsv");
 /// Every path of Flower 1.20 to the newest, its wire, and the first and the last version that has it.
-const PATHS: &str = include_str!("data/flower_methods.tsv");
-const NEWEST: Version = Version::new(42, 0);
+const PATHS: &str = include_str!("../data/flower_methods.tsv");
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_errors_and_http_paths_of_the_newest_flower_are_those_of_our_tables() -> Result<(), Error> {
     in_turn(async {
-        let Some(venv) = flower_venv(NEWEST).await? else { return Ok(()) };
-        let catalogue = written_by(&venv, "tests/descriptors/catalogue.py").await?;
+        let Some(venv) = flower_venv(V1_42).await? else { return Ok(()) };
+        let catalogue = written_by(&venv, "tests/flower/descriptors/catalogue.py").await?;
         let catalogue = String::from_utf8(catalogue).expect("the script writes UTF-8");
         assert_eq!(rows_of("error", &catalogue), data_lines(ERRORS).collect(), "errors");
         assert_eq!(rows_of("path", &catalogue), paths_of_the_newest().collect(), "paths");
@@ -50,22 +46,22 @@ async fn the_errors_and_http_paths_of_the_newest_flower_are_those_of_our_tables(
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_differences_to_flower_1_42_are_known() -> Result<(), Error> {
-    differences_are_known(NEWEST).await
+    differences_are_known(V1_42).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_differences_to_flower_1_41_are_known() -> Result<(), Error> {
-    differences_are_known(Version::new(41, 0)).await
+    differences_are_known(V1_41).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_differences_to_flower_1_39_are_known() -> Result<(), Error> {
-    differences_are_known(Version::new(39, 0)).await
+    differences_are_known(V1_39).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_differences_to_flower_1_30_are_known() -> Result<(), Error> {
-    differences_are_known(Version::new(30, 0)).await
+    differences_are_known(V1_30).await
 }
 
 #[test]
@@ -167,7 +163,7 @@ fn ours() -> Protocol {
 /// The protocol of an installed flwr, or `None` where a missing Python lets the test skip.
 async fn theirs(version: Version) -> Result<Option<Protocol>, Error> {
     let Some(venv) = flower_venv(version).await? else { return Ok(None) };
-    let descriptors = written_by(&venv, "tests/descriptors/dump.py").await?;
+    let descriptors = written_by(&venv, "tests/flower/descriptors/dump.py").await?;
     Ok(Some(Protocol::new(DescriptorPool::decode(descriptors.as_slice()).unwrap())))
 }
 

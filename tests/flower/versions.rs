@@ -1,8 +1,5 @@
 //! The versions of Flower that the tests are about.
 
-// Several test files include this module by path, and each uses a part of it.
-#![allow(dead_code)]
-
 use crate::flower::{Error, Venv, Version};
 use crate::real_flower::flower_venv;
 
