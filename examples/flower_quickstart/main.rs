@@ -20,7 +20,7 @@ use flower::{FlowerRun, Outcome, Round, RunConfig, SuperLink, SuperNode, Venv, V
 use funnels::Funnels;
 use report::Report;
 
-const FLWR: Version = Version::new(41, 0);
+const FLWR: Version = Version::new(42, 0);
 const ROUNDS: u64 = 3;
 const NODES: usize = 2;
 

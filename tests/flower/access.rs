@@ -15,7 +15,7 @@ use crate::funnel_process::FunnelProcess;
 use crate::funnels::{LOOPBACK, strings};
 use crate::raw_peer::RawPeer;
 use crate::real_flower::in_turn;
-use crate::versions::{V1_41, venvs};
+use crate::versions::{V1_42, venvs};
 
 /// Every path of Flower 1.20 to 1.42, taken from its packages.
 const PATHS: &str = include_str!("../data/flower_methods.tsv");
@@ -37,7 +37,7 @@ const SHUT: [&str; 7] = [
 #[tokio::test(flavor = "multi_thread")]
 async fn a_site_with_fleet_alone_never_reaches_control_or_runtime_of_a_real_superlink() -> Result<(), Error> {
     in_turn(async {
-        let Some([venv]) = venvs([V1_41]).await? else { return Ok(()) };
+        let Some([venv]) = venvs([V1_42]).await? else { return Ok(()) };
         let superlink = SuperLink::start(&venv).await?;
         let checked = check(&superlink).await;
         checked.map_err(|error| superlink.explain(error))?;

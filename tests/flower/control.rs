@@ -13,7 +13,7 @@ use crate::flower::{
 };
 use crate::funnels::Funnels;
 use crate::real_flower::in_turn;
-use crate::versions::{V1_30, V1_39, V1_41, venvs};
+use crate::versions::{V1_30, V1_39, V1_41, V1_42, venvs};
 
 /// What the app has logged once it waits for nodes.
 const WAITING: &str = "[ROUND 1/3]";
@@ -42,8 +42,8 @@ async fn flwr_1_30_over_grpc_controls_superlink_1_39_over_http() -> Result<(), E
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn flwr_1_30_over_grpc_controls_superlink_1_41_over_http() -> Result<(), Error> {
-    controls_through_a_funnel(V1_30, V1_41).await
+async fn flwr_1_30_over_grpc_controls_superlink_1_42_over_http() -> Result<(), Error> {
+    controls_through_a_funnel(V1_30, V1_42).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -52,17 +52,26 @@ async fn flwr_1_39_over_http_controls_superlink_1_30_over_grpc() -> Result<(), E
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn flwr_1_41_over_http_controls_superlink_1_30_over_grpc() -> Result<(), Error> {
-    controls_through_a_funnel(V1_41, V1_30).await
+async fn flwr_1_42_over_http_controls_superlink_1_30_over_grpc() -> Result<(), Error> {
+    controls_through_a_funnel(V1_42, V1_30).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "the rest of the matrix: --include-ignored"]
-async fn flwr_controls_every_superlink_that_speaks_its_wire() -> Result<(), Error> {
-    for (cli, superlink) in [(V1_30, V1_30), (V1_39, V1_39), (V1_39, V1_41), (V1_41, V1_39), (V1_41, V1_41)] {
-        controls_through_a_funnel(cli, superlink).await?;
+async fn flwr_of_every_version_controls_every_superlink_over_http() -> Result<(), Error> {
+    for superlink in [V1_39, V1_41, V1_42] {
+        for cli in [V1_39, V1_41, V1_42] {
+            controls_through_a_funnel(cli, superlink).await?;
+        }
     }
-    Ok(())
+    controls_through_a_funnel(V1_30, V1_41).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "the rest of the matrix: --include-ignored"]
+async fn flwr_1_30_and_1_41_control_superlink_1_30_over_grpc() -> Result<(), Error> {
+    controls_through_a_funnel(V1_30, V1_30).await?;
+    controls_through_a_funnel(V1_41, V1_30).await
 }
 
 async fn controls_through_a_funnel(cli: Version, superlink: Version) -> Result<(), Error> {

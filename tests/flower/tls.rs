@@ -8,11 +8,11 @@ use crate::flower::{Certificates, Cli, Context, Dial, Error, NodeKey, SuperLink,
 use crate::funnels::Funnels;
 use crate::real_flower::in_turn;
 use crate::training::{NODES, train_and_check};
-use crate::versions::{V1_39, V1_41, venvs};
+use crate::versions::{V1_39, V1_42, venvs};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nodes_with_keys_train_over_http_with_tls_on_both_sides() -> Result<(), Error> {
-    in_turn(trains_with_tls(V1_41, V1_41)).await
+    in_turn(trains_with_tls(V1_42, V1_42)).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -24,14 +24,14 @@ async fn nodes_with_keys_train_over_grpc_with_tls_on_both_sides() -> Result<(), 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "the rest of the matrix: --include-ignored"]
 async fn nodes_with_keys_train_over_grpc_with_a_superlink_over_http_with_tls_on_both_sides() -> Result<(), Error> {
-    in_turn(trains_with_tls(V1_41, V1_39)).await
+    in_turn(trains_with_tls(V1_42, V1_39)).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "the rest of the matrix: --include-ignored"]
 async fn nodes_with_keys_train_with_tls_from_end_to_end_through_funnels_that_cannot_read_it() -> Result<(), Error> {
     in_turn(async {
-        let Some([venv]) = venvs([V1_41]).await? else { return Ok(()) };
+        let Some([venv]) = venvs([V1_42]).await? else { return Ok(()) };
         let dir = tempfile::tempdir().context(|| "no temporary directory".into())?;
         let certificates = certificates(dir.path()).context(|| "cannot write the certificates".into())?;
         let superlink = SuperLink::start_with_tls(&venv, &certificates).await?;

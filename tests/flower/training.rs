@@ -5,14 +5,14 @@ use std::net::SocketAddr;
 use crate::flower::{Dial, Error, FlowerRun, LogMode, RunConfig, SuperLink, SuperNode, Venv, Version};
 use crate::funnels::Funnels;
 use crate::real_flower::in_turn;
-use crate::versions::{V1_30, V1_39, V1_41, venvs};
+use crate::versions::{V1_30, V1_39, V1_41, V1_42, venvs};
 
 pub(crate) const NODES: usize = 2;
 const ROUNDS: u64 = 3;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn flower_with_every_api_over_http_trains_through_a_funnel() -> Result<(), Error> {
-    trains_through_a_funnel(V1_41, [V1_41; NODES], V1_41).await
+    trains_through_a_funnel(V1_42, [V1_42; NODES], V1_42).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -27,25 +27,27 @@ async fn flower_with_every_api_over_grpc_trains_through_a_funnel() -> Result<(),
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nodes_that_speak_grpc_train_with_a_superlink_that_speaks_http() -> Result<(), Error> {
-    trains_through_a_funnel(V1_41, [V1_39; NODES], V1_39).await
+    trains_through_a_funnel(V1_42, [V1_39; NODES], V1_39).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nodes_that_speak_http_train_with_a_superlink_that_speaks_grpc() -> Result<(), Error> {
-    trains_through_a_funnel(V1_39, [V1_41; NODES], V1_41).await
+    trains_through_a_funnel(V1_39, [V1_42; NODES], V1_42).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_node_of_each_wire_trains_in_one_run() -> Result<(), Error> {
-    trains_through_a_funnel(V1_41, [V1_39, V1_41], V1_41).await
+    trains_through_a_funnel(V1_41, [V1_39, V1_42], V1_41).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "the rest of the matrix: --include-ignored"]
 async fn nodes_of_every_version_train_with_a_superlink_of_every_other() -> Result<(), Error> {
     trains_through_a_funnel(V1_30, [V1_39, V1_41], V1_41).await?;
+    trains_through_a_funnel(V1_30, [V1_30, V1_42], V1_42).await?;
     trains_through_a_funnel(V1_39, [V1_30, V1_41], V1_30).await?;
-    trains_through_a_funnel(V1_41, [V1_30, V1_39], V1_30).await
+    trains_through_a_funnel(V1_41, [V1_30, V1_41], V1_41).await?;
+    trains_through_a_funnel(V1_42, [V1_30, V1_41], V1_30).await
 }
 
 async fn trains_through_a_funnel(superlink: Version, nodes: [Version; NODES], cli: Version) -> Result<(), Error> {

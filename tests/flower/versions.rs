@@ -1,8 +1,5 @@
 //! The versions of Flower that the tests are about.
 
-// Several test files include this module by path, and each uses a part of it.
-#![allow(dead_code)]
-
 use crate::flower::{Error, Venv, Version};
 use crate::real_flower::flower_venv;
 
@@ -12,6 +9,8 @@ pub(crate) const V1_30: Version = Version::new(30, 0);
 pub(crate) const V1_39: Version = Version::new(39, 0);
 /// Every API over HTTP.
 pub(crate) const V1_41: Version = Version::new(41, 0);
+/// The newest, every API over HTTP.
+pub(crate) const V1_42: Version = Version::new(42, 0);
 
 /// The environments of `versions`, or `None` where a missing Python lets the test skip.
 pub(crate) async fn venvs<const N: usize>(versions: [Version; N]) -> Result<Option<[Venv; N]>, Error> {

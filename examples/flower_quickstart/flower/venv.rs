@@ -16,6 +16,8 @@ use super::version::Version;
 const INSTALL: Duration = Duration::from_secs(15 * 60);
 /// Directory of a virtual environment that holds its programs.
 const BIN: &str = if cfg!(windows) { "Scripts" } else { "bin" };
+/// Prints what an installed flwr requires.
+const REQUIREMENTS: &str = include_str!("requirements.py");
 /// Written last; a directory without it is half finished.
 const MARKER: &str = "complete";
 
@@ -89,12 +91,36 @@ impl Venv {
         // Clearing a half finished one can take long, and a child can be interrupted.
         create.args(["-m", "venv", "--clear"]).arg(&self.dir);
         self.run("python -m venv", create, "venv.log", progress).await?;
-        let mut install = Command::new(self.program("python"));
-        install.args(["-m", "pip", "install", "--no-input", "--disable-pip-version-check"]);
-        install.arg(format!("flwr=={}", self.version));
-        self.run("pip install", install, "pip.log", progress).await?;
+        let flwr = [format!("flwr=={}", self.version)];
+        self.pip_install(&["--no-deps"], &flwr, "pip-flwr.log", progress).await?;
+        let requirements = self.requirements().await?;
+        self.pip_install(&[], &requirements, "pip.log", progress).await?;
         let marker = self.dir.join(MARKER);
         fs::write(&marker, self.marker()).context(|| format!("cannot write {}", marker.display()))
+    }
+
+    async fn pip_install(
+        &self,
+        options: &[&str],
+        packages: &[String],
+        log: &str,
+        progress: &mut impl FnMut(&str),
+    ) -> Result<()> {
+        let mut install = Command::new(self.program("python"));
+        install.args(["-m", "pip", "install", "--no-input", "--disable-pip-version-check"]);
+        install.args(options).args(packages);
+        self.run("pip install", install, log, progress).await
+    }
+
+    /// What flwr, installed alone, says that it requires; but of certifi, any version.
+    async fn requirements(&self) -> Result<Vec<String>> {
+        let mut python = self.python();
+        let output = python.args(["-c", REQUIREMENTS]).output().await.context(|| "Python does not start".into())?;
+        if !output.status.success() {
+            let printed = String::from_utf8_lossy(&output.stderr);
+            return Err(Error::new(format!("flwr {} does not say what it requires:\n{printed}", self.version)));
+        }
+        Ok(String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect())
     }
 
     async fn run(&self, name: &str, command: Command, log: &str, progress: &mut impl FnMut(&str)) -> Result<()> {
@@ -132,7 +158,8 @@ impl Venv {
 /// What pip is about to do for long, if a line of its output tells.
 fn step_in(line: &str) -> Option<&'static str> {
     const STEPS: &[(&str, &str)] = &[
-        ("Collecting flwr==", "downloading flwr and what it needs"),
+        ("Collecting flwr==", "downloading flwr"),
+        ("Collecting certifi", "downloading what flwr needs"),
         ("Installing collected packages", "installing the packages"),
     ];
     STEPS.iter().find(|(marker, _)| line.starts_with(marker)).map(|(_, step)| *step)

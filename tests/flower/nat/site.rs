@@ -8,7 +8,7 @@ use std::{
 use patchbay::{Device, Lab, Router};
 use tokio::process::Command;
 
-use crate::facts::{Facts, Filtering, Mapping};
+use super::facts::{Facts, Filtering, Mapping};
 
 /// What stands between a host and the internet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

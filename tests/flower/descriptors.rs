@@ -1,46 +1,67 @@
-//! Our protos beside those of the real Flower: every difference is a line of `data/descriptors/<version>.txt`.
+//! Our protos beside those of the real Flower: every difference is a line of `data/descriptors/<version>.txt`. The errors
+//! and HTTP paths of the newest Flower beside our tables of them.
 //!
-//! `UPDATE_GENERATED=1` rewrites the lists. Skips without Python, except where `CI` is `true`. The first run installs
-//! flwr into the target directory.
+//! `UPDATE_GENERATED=1` rewrites the lists.
 
 #[path = "descriptors/difference.rs"]
 mod difference;
-#[path = "../examples/flower_quickstart/flower/mod.rs"]
-mod flower;
 #[path = "descriptors/protocol.rs"]
 mod protocol;
-#[path = "support/real_flower.rs"]
-mod real_flower;
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use difference::{Difference, Effect, differences};
-use flower::{Error, Venv, Version};
-use protocol::Protocol;
 use protox::Compiler;
 use protox::prost_reflect::DescriptorPool;
-use real_flower::{flower_venv, in_turn};
+
+use self::difference::{Difference, Effect, differences};
+use self::protocol::Protocol;
+use crate::flower::{Error, Venv, Version};
+use crate::real_flower::{flower_venv, in_turn};
+use crate::versions::{V1_30, V1_39, V1_41, V1_42};
 
 /// The service whose messages a node of ours decodes.
 const DECODED: &str = "flwr.proto.Fleet";
 /// The only new name in [`DECODED`]. What 1.30 says in it, `serverapp` or `simulation`, is not the type of a task.
 const KNOWN_RENAME: &str = "RENAMED flwr.proto.Run.primary_task_type = 16 string; theirs: run_type = 16 string";
 
+/// Code, gRPC status and HTTP status of every error of the newest Flower.
+const ERRORS: &str = include_str!("../data/flower_errors.tsv");
+/// Every path of Flower 1.20 to the newest, its wire, and the first and the last version that has it.
+const PATHS: &str = include_str!("../data/flower_methods.tsv");
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_errors_and_http_paths_of_the_newest_flower_are_those_of_our_tables() -> Result<(), Error> {
+    in_turn(async {
+        let Some(venv) = flower_venv(V1_42).await? else { return Ok(()) };
+        let catalogue = written_by(&venv, "tests/flower/descriptors/catalogue.py").await?;
+        let catalogue = String::from_utf8(catalogue).expect("the script writes UTF-8");
+        assert_eq!(rows_of("error", &catalogue), data_lines(ERRORS).collect(), "errors");
+        assert_eq!(rows_of("path", &catalogue), paths_of_the_newest().collect(), "paths");
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_differences_to_flower_1_42_are_known() -> Result<(), Error> {
+    differences_are_known(V1_42).await
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_differences_to_flower_1_41_are_known() -> Result<(), Error> {
-    differences_are_known(Version::new(41, 0)).await
+    differences_are_known(V1_41).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_differences_to_flower_1_39_are_known() -> Result<(), Error> {
-    differences_are_known(Version::new(39, 0)).await
+    differences_are_known(V1_39).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_differences_to_flower_1_30_are_known() -> Result<(), Error> {
-    differences_are_known(Version::new(30, 0)).await
+    differences_are_known(V1_30).await
 }
 
 #[test]
@@ -142,22 +163,39 @@ fn ours() -> Protocol {
 /// The protocol of an installed flwr, or `None` where a missing Python lets the test skip.
 async fn theirs(version: Version) -> Result<Option<Protocol>, Error> {
     let Some(venv) = flower_venv(version).await? else { return Ok(None) };
-    let dir = tempfile::tempdir().unwrap();
-    let dumped = dir.path().join("descriptors.bin");
-    dump(&venv, &dumped).await?;
-    let pool = DescriptorPool::decode(fs::read(&dumped).unwrap().as_slice()).unwrap();
-    Ok(Some(Protocol::new(pool)))
+    let descriptors = written_by(&venv, "tests/flower/descriptors/dump.py").await?;
+    Ok(Some(Protocol::new(DescriptorPool::decode(descriptors.as_slice()).unwrap())))
 }
 
-/// Has flwr itself write down its descriptors.
-async fn dump(venv: &Venv, to: &Path) -> Result<(), Error> {
+/// Runs a script that asks flwr itself, and returns the file that it writes.
+async fn written_by(venv: &Venv, script: &str) -> Result<Vec<u8>, Error> {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("written");
     let mut python = venv.python();
-    python.arg(in_crate("tests/descriptors/dump.py")).arg(to);
+    python.arg(in_crate(script)).arg(&file);
     let output = python.output().await.map_err(|error| Error::new(format!("Python does not start: {error}")))?;
     if output.status.success() {
-        return Ok(());
+        return Ok(fs::read(&file).unwrap());
     }
-    Err(Error::new(format!("no descriptors ({}):\n{}", output.status, String::from_utf8_lossy(&output.stderr))))
+    Err(Error::new(format!("{script} failed ({}):\n{}", output.status, String::from_utf8_lossy(&output.stderr))))
+}
+
+/// The lines of a catalogue that begin with `kind`, without it.
+fn rows_of<'a>(kind: &str, catalogue: &'a str) -> BTreeSet<&'a str> {
+    let rows = catalogue.lines().filter_map(|line| line.split_once('\t'));
+    rows.filter(|(found, _)| *found == kind).map(|(_, row)| row).collect()
+}
+
+/// The HTTP paths of our table whose last version is the newest.
+fn paths_of_the_newest() -> impl Iterator<Item = &'static str> {
+    data_lines(PATHS).filter_map(|line| match line.split('\t').collect::<Vec<_>>()[..] {
+        [path, "http", _, "1.42"] => Some(path),
+        _ => None,
+    })
+}
+
+fn data_lines(table: &'static str) -> impl Iterator<Item = &'static str> {
+    table.lines().filter(|line| !line.starts_with('#'))
 }
 
 fn in_crate(path: &str) -> PathBuf {

@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-use crate::{flower::Error, restartable::Restartable};
+use super::restartable::Restartable;
+use crate::flower::Error;
 
 /// What may be more at the end than at the beginning: what is measured are single moments, with calls under way.
 const MEMORY_SLACK_KIB: u64 = 8 << 10;

@@ -1,11 +1,13 @@
 //! Funnels that come to harm.
 
-use crate::{
-    flower::Error,
+use super::{
     pair::{End, Setting},
-    real_flower::in_turn,
     restartable::Harm,
     training::{Fault, Training},
+};
+use crate::{
+    flower::Error,
+    real_flower::in_turn,
     versions::{V1_39, V1_41},
 };
 

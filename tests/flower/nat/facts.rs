@@ -10,7 +10,7 @@ use tokio::{
     net::TcpStream,
 };
 
-use crate::internet::{Internet, listen, on};
+use super::internet::{Internet, listen, on};
 
 /// What a host can do with UDP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -6,7 +6,8 @@ use iroh::RelayUrl;
 use patchbay::Device;
 use tempfile::TempDir;
 
-use crate::{funnel_process::FunnelProcess, internet::on};
+use super::internet::on;
+use crate::funnel_process::FunnelProcess;
 
 /// One certificate for all relays, which funnels trust as it is.
 pub(crate) struct Authority {

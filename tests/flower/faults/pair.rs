@@ -8,12 +8,14 @@ use std::{
 use lab::{Host, Link};
 use tempfile::TempDir;
 
+use super::{
+    place::on,
+    restartable::{Launch, Restartable},
+};
 use crate::{
     flower::{Context, Error, SuperLink},
     funnel_process::endpoint_id,
-    place::on,
     ports::free_addr,
-    restartable::{Launch, Restartable},
     small_disk::{seen_by, with_disk},
     wrong_clock::with_clock,
 };

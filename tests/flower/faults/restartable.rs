@@ -5,10 +5,10 @@ use std::{fs, time::Duration};
 use lab::Host;
 use tokio::{process::Command, time::sleep};
 
+use super::place::on;
 use crate::{
     flower::{Context, Error},
     funnel_process::FunnelProcess,
-    place::on,
 };
 
 /// What happens to a funnel.

@@ -6,14 +6,14 @@ use flower_iroh_funnel::transport::Path;
 use iroh::{RelayUrl, TransportAddr};
 use tokio::time::timeout;
 
-use crate::{
+use super::{
     facts::Meeting,
     funnels::{Settings, SuperLink, SuperNode},
     internet::Internet,
     relay::Relay,
     site::{Nat, Site},
-    support::guarded,
 };
+use crate::support::guarded;
 
 /// iroh 1.4 looks each 60 s whether a relayed link can be direct.
 const REJOINED: Duration = Duration::from_secs(180);

@@ -6,13 +6,15 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tokio::time::timeout;
 
-use crate::{
+use super::{
     facts::Meeting,
-    flower::{self, Context, Error, FlowerRun, RunConfig, Venv},
-    funnel_process::{FunnelProcess, endpoint_id, run_for_output},
     internet::{Internet, on},
     relay::Relay,
     site::Site,
+};
+use crate::{
+    flower::{self, Context, Error, FlowerRun, RunConfig, Venv},
+    funnel_process::{FunnelProcess, endpoint_id, run_for_output},
 };
 
 /// Until a link has the path that it will keep; iroh 1.4 looks each 60 s whether a relayed one can be direct.

@@ -1,25 +1,26 @@
-//! What every test with the real Flower needs: its turn, and an environment. Includes nothing: the test has the `flower`
-//! module.
+//! What every test with the real Flower needs: its turn, and an environment.
 
 use std::time::Duration;
 
-use tokio::sync::Mutex;
+use tokio::sync::Semaphore;
 
 use crate::flower::{self, Error, Venv, Version};
 
-/// Flower keeps two cores busy, and so does its installer: tests take turns.
-static TURN: Mutex<()> = Mutex::const_new(());
+/// So many runs of Flower go on at a time. Each starts about ten Python processes, and waits for most of its time: for
+/// polls, heartbeats and what a test does to its network.
+const AT_ONCE: usize = 3;
+static TURNS: Semaphore = Semaphore::const_new(AT_ONCE);
 /// Above everything that is waited for in a test, each part of which has its own bound.
 const TEST_TIMEOUT: Duration = Duration::from_secs(40 * 60);
 
-/// Does the work of a test when no other one is at work, within a bound.
+/// Does the work of a test when few others are at work, within a bound.
 pub(crate) async fn in_turn(work: impl Future<Output = Result<(), Error>>) -> Result<(), Error> {
     in_turn_for(TEST_TIMEOUT, work).await
 }
 
 /// The same within a bound of its own.
 pub(crate) async fn in_turn_for(limit: Duration, work: impl Future<Output = Result<(), Error>>) -> Result<(), Error> {
-    let _turn = TURN.lock().await;
+    let _turn = TURNS.acquire().await.expect("nobody closes it");
     let finished = tokio::select! {
         finished = tokio::time::timeout(limit, work) => finished,
         _ = flower::interrupted() => {

@@ -5,10 +5,8 @@ use std::{collections::HashSet, fs, process::Stdio};
 use lab::Host;
 use tokio::{io::AsyncWriteExt, process::Command};
 
-use crate::{
-    flower::{Context, Error},
-    place::on,
-};
+use super::place::on;
+use crate::flower::{Context, Error};
 
 const ESTABLISHED: &str = "01";
 

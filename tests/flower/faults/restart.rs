@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
+use super::pair::{Pair, Setting};
 use crate::{
     flower::{Error, FlowerRun, RunConfig, SuperLink, SuperNode, Venv},
-    pair::{Pair, Setting},
     real_flower::in_turn,
     versions::{V1_41, venvs},
 };

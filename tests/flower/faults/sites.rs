@@ -4,11 +4,11 @@ use std::{net::SocketAddr, path::Path};
 
 use tempfile::TempDir;
 
+use super::restartable::{Launch, Restartable};
 use crate::{
     flower::{Context, Error, SuperLink},
     funnel_process::endpoint_id,
     ports::free_addr,
-    restartable::{Launch, Restartable},
 };
 
 pub(crate) struct Sites {

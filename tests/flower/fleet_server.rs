@@ -1,17 +1,9 @@
 //! A SuperLink in Rust, as far as its nodes see it: tonic's Fleet service over iroh, reached by the real SuperNodes of
 //! both wires through an outbound funnel.
-//!
-//! Skips without Python, except where `CI` is `true`. The first run installs flwr into the target directory.
-
-#[path = "../examples/flower_quickstart/flower/mod.rs"]
-mod flower;
-#[path = "support/real_flower.rs"]
-mod real_flower;
 
 use std::{collections::HashMap, error::Error, net::SocketAddr, sync::Mutex, time::Duration};
 
 use bytes::Bytes;
-use flower::{SuperNode, Version};
 use flower_iroh_funnel::{
     ALPN, Api, FlowerHttpLayer, Funnel, FunnelConfig, PeerConfig, RelayMode,
     proto::{
@@ -21,10 +13,15 @@ use flower_iroh_funnel::{
     transport::{IrohIncoming, PeerInfo},
 };
 use iroh::{Endpoint, EndpointAddr, endpoint::presets};
-use real_flower::{flower_venv, in_turn};
 use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
 use tonic::{Request, Response, Status};
+
+use crate::{
+    flower::{self, SuperNode},
+    real_flower::{flower_venv, in_turn},
+    versions::{V1_39, V1_42},
+};
 
 /// Above what a SuperNode needs to start, on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -45,7 +42,7 @@ async fn reach_a_fleet_service() -> Result<(), Box<dyn Error>> {
         .serve_with_incoming(IrohIncoming::new(endpoint.clone(), ALPN));
     let _server = AbortOnDropHandle::new(tokio::spawn(server));
     let (funnel, dial) = outbound(endpoint.addr()).await?;
-    for version in [Version::new(39, 0), Version::new(41, 0)] {
+    for version in [V1_39, V1_42] {
         let Some(venv) = flower_venv(version).await? else { return Ok(()) };
         let mut node = SuperNode::start(&venv, dial, 0, 1)?;
         let seen = tokio::time::timeout(PATIENCE, polling(&mut calls, funnel.endpoint_id())).await;

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use crate::protocol::{Declaration, Key, Part, Protocol};
+use super::protocol::{Declaration, Key, Part, Protocol};
 
 /// One difference between our protos and an installed flwr's.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]

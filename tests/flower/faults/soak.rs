@@ -5,7 +5,7 @@
 //!
 //! It is short unless told otherwise:
 //!
-//! SOAK_PEERS=64 SOAK_MINUTES=120 cargo test --release --test faults -- soak --nocapture
+//! SOAK_PEERS=64 SOAK_MINUTES=120 cargo test --release --test flower -- faults::soak --nocapture
 
 use std::{
     cell::Cell,
@@ -18,13 +18,15 @@ use std::{
 use tokio::time::{Instant, sleep_until};
 use tracing_subscriber::EnvFilter;
 
-use crate::{
+use super::{
     figures::Figures,
-    flower::{Error, FlowerRun, RunConfig, SuperLink, SuperNode, Venv},
     nodes::{self, RustNode},
-    real_flower::in_turn_for,
     restartable::Harm,
     sites::Sites,
+};
+use crate::{
+    flower::{Error, FlowerRun, RunConfig, SuperLink, SuperNode, Venv},
+    real_flower::in_turn_for,
     versions::{V1_41, venvs},
 };
 

@@ -4,14 +4,16 @@
 
 use std::time::Duration;
 
-use crate::{
+use super::{
     facts::Meeting::{self, Direct, Impossible},
-    flower::{Error, RunConfig, Version},
     internet::Internet,
     parties::{Coordinator, Federation, Hospital, is_path_of},
-    real_flower::{flower_venv, in_turn},
     relay::Relay,
     site::{Nat, Site},
+};
+use crate::{
+    flower::{Error, RunConfig, Version},
+    real_flower::{flower_venv, in_turn},
     versions::{V1_39, V1_41},
 };
 

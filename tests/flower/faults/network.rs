@@ -4,12 +4,15 @@ use std::time::Duration;
 
 use lab::{Conditions, Link};
 
+use super::{
+    pair::{End, Setting},
+    silence,
+    training::{Fault, Training},
+};
 use crate::{
     flower::{Context, Error, Version},
-    pair::{End, Setting},
     real_flower::in_turn,
-    silence, small_disk,
-    training::{Fault, Training},
+    small_disk,
     versions::{V1_39, V1_41},
 };
 

@@ -4,12 +4,12 @@ use std::net::{SocketAddr, TcpListener};
 
 use patchbay::{Device, Lab};
 
-pub(crate) use crate::namespaces::on;
-use crate::{
-    namespaces::available,
+use super::{
     relay::{Authority, Relay},
     site::{Nat, Site},
 };
+use crate::namespaces::available;
+pub(crate) use crate::namespaces::on;
 
 /// Network namespaces, which end with it, however the test ends.
 pub(crate) struct Internet {

@@ -5,12 +5,14 @@ use std::time::Duration;
 use lab::Link;
 use tokio::time::sleep;
 
-use crate::{
-    flower::{Context, Error, FlowerRun, Outcome, RunConfig, SuperLink, SuperNode, Venv, Version},
+use super::{
     pair::{End, Pair, Setting},
     place::on,
     restartable::Harm,
     silence::silence,
+};
+use crate::{
+    flower::{Context, Error, FlowerRun, Outcome, RunConfig, SuperLink, SuperNode, Venv, Version},
     small_disk::Filling,
     versions::venvs,
 };

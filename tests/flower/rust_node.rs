@@ -1,24 +1,15 @@
 //! The Rust node of the examples beside a Python SuperNode, in a run of the real Flower.
-//!
-//! Skips without Python, except where `CI` is `true`. The first run installs flwr into the target directory.
-
-#[path = "../examples/flower_quickstart/flower/mod.rs"]
-mod flower;
-#[path = "support/funnel_process.rs"]
-mod funnel_process;
-#[path = "support/real_flower.rs"]
-mod real_flower;
-#[allow(dead_code)]
-#[path = "../examples/rust_supernode.rs"]
-mod rust_supernode;
 
 use std::path::Path;
 
-use flower::{Cli, Error, FlowerRun, RunConfig, SuperLink, SuperNode, Venv, Version};
 use flower_iroh_funnel::{RelayMode, node::RecordDict};
-use funnel_process::{FunnelProcess, endpoint_id};
-use real_flower::{flower_venv, in_turn};
 use tempfile::TempDir;
+
+use crate::flower::{Cli, Error, FlowerRun, RunConfig, SuperLink, SuperNode, Venv, Version};
+use crate::funnel_process::{FunnelProcess, endpoint_id};
+use crate::real_flower::{flower_venv, in_turn};
+use crate::rust_supernode;
+use crate::versions::{V1_39, V1_42};
 
 const NODES: usize = 2;
 const ROUNDS: u64 = 3;
@@ -27,19 +18,19 @@ const ARRAY_ELEMS: u64 = 3_000_000;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rust_node_trains_beside_a_python_node_of_a_superlink_that_speaks_http() -> Result<(), Error> {
-    trains_beside_a_python_node(Version::new(41, 0)).await
+    trains_beside_a_python_node(V1_42).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rust_node_trains_beside_a_python_node_of_a_superlink_that_speaks_grpc() -> Result<(), Error> {
-    trains_beside_a_python_node(Version::new(39, 0)).await
+    trains_beside_a_python_node(V1_39).await
 }
 
 /// A reply to a run that `flwr stop` has stopped is an error that says so; the node has the next run as ever.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_that_is_stopped_costs_a_rust_node_its_reply_and_nothing_else() -> Result<(), Error> {
     in_turn(async {
-        let version = Version::new(41, 0);
+        let version = V1_42;
         let Some(venv) = flower_venv(version).await? else { return Ok(()) };
         let node = AtSuperLink::start(&venv).await?;
         node.explain(stop_and_go_on(&venv, &node).await)?;

@@ -21,12 +21,12 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::{
+use super::{
     internet::{Internet, on},
     relay::Relay,
     site::Site,
-    support::{LocalClient, Running, Upstream, http_call, piecewise},
 };
+use crate::support::{LocalClient, Running, Upstream, http_call, piecewise};
 
 const PULL: &str = "/v1/fleet/pull-object";
 const PUSH: &str = "/v1/fleet/push-object";

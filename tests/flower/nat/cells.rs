@@ -1,12 +1,12 @@
 //! Who reaches whom, and by which path: a SuperLink behind each NAT, and SuperNodes behind all of them.
 
-use crate::{
+use super::{
     facts::Meeting::{self, Direct, Impossible},
     funnels::{Settings, SuperLink, SuperNode},
     internet::Internet,
     site::Nat,
-    support::guarded,
 };
+use crate::support::guarded;
 
 /// The NATs of the SuperNodes, in the order in which each test says what to expect.
 const NODES: [Nat; 6] = [Nat::None, Nat::FullCone, Nat::PortRestricted, Nat::Symmetric, Nat::UdpBlocked, Nat::Carrier];
