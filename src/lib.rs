@@ -49,41 +49,7 @@ mod error;
 #[cfg(feature = "funnel")]
 mod grpc_server;
 #[cfg(feature = "funnel")]
-mod http2;
-#[cfg(feature = "funnel")]
-pub mod identity;
-#[cfg(feature = "funnel")]
-mod inbound;
-#[cfg(feature = "funnel")]
-mod invitation;
-#[cfg(feature = "node")]
-pub mod node;
-#[cfg(feature = "node")]
-mod object;
-#[cfg(feature = "funnel")]
-mod outbound;
-#[cfg(feature = "funnel")]
-mod passthrough;
-#[cfg(feature = "funnel")]
-mod peer_conn;
-#[cfg(feature = "proto")]
-pub mod proto;
-#[cfg(feature = "funnel")]
-pub mod protocol;
-#[cfg(feature = "funnel")]
-mod redelivery;
-#[cfg(feature = "relay")]
-pub mod relay;
-#[cfg(feature = "funnel")]
-pub mod roster;
-#[cfg(feature = "funnel")]
-mod sightings;
-#[cfg(feature = "funnel")]
-mod strangers;
-#[cfg(feature = "funnel")]
-mod timestamp;
-#[cfg(feature = "funnel")]
-mod tls;
+mod call;
 #[cfg(feature = "funnel")]
 mod tunnel;
 #[cfg(feature = "funnel")]

@@ -93,7 +93,7 @@ pub(crate) struct Received {
     pub(crate) body: Bytes,
 }
 
-impl ReceivedBody {
+impl Received {
     /// Checks the content against the id, and takes it apart.
     pub(crate) fn parse(id: &str, content: Bytes) -> Result<Self, NodeError> {
         let found = hex(&Sha256::digest(&content));
@@ -173,8 +173,8 @@ fn shown(text: &str) -> String {
 mod tests {
     use super::*;
 
-    fn received(content: &[u8]) -> Result<ReceivedBody, NodeError> {
-        ReceivedBody::parse(&hex(&Sha256::digest(content)), Bytes::copy_from_slice(content))
+    fn received(content: &[u8]) -> Result<Received, NodeError> {
+        Received::parse(&hex(&Sha256::digest(content)), Bytes::copy_from_slice(content))
     }
 
     fn tree(id: &str, children: Vec<ObjectTree>) -> ObjectTree {
@@ -185,7 +185,7 @@ mod tests {
     fn an_object_that_was_made_can_be_read() {
         let child = tree(&"a".repeat(64), vec![]);
         let object = Object::new(Kind::Array, &[child], Bytes::from_static(b"body\0"));
-        let read = ReceivedBody::parse(&object.id, object.content()).unwrap();
+        let read = Received::parse(&object.id, object.content()).unwrap();
         assert_eq!((read.kind, read.children, &read.body[..]), (Kind::Array, vec!["a".repeat(64)], &b"body\0"[..]));
     }
 
@@ -194,7 +194,7 @@ mod tests {
         let object = Object::new(Kind::ArrayChunk, &[], Bytes::from_static(b"body"));
         let whole = object.content();
         for end in 0..whole.len() {
-            let error = ReceivedBody::parse(&object.id, whole.slice(..end)).unwrap_err();
+            let error = Received::parse(&object.id, whole.slice(..end)).unwrap_err();
             assert!(error.is_bad_content() && error.to_string().contains("SHA-256"), "{error}");
         }
     }

@@ -118,13 +118,14 @@ impl From<bool> for Verdict {
 
 #[cfg(test)]
 mod tests {
+    use http::uri::PathAndQuery;
     use iroh::SecretKey;
 
     use super::*;
     use crate::protocol::Wire;
 
     fn call(api: Api) -> Route {
-        Route::Call { api, wire: Wire::Http, method: "any".into() }
+        Route::Call { api, wire: Wire::Http, method: None, path: PathAndQuery::from_static("/v1/any/any") }
     }
 
     #[test]

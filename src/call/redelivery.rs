@@ -530,7 +530,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn an_answer_that_stands_still_is_left_when_its_caller_is_gone() {
         let peer = SecretKey::generate().public();
-        let once = Redelivery::inbound().watch(peer, Api::Fleet, "pull-messages", Wire::Http).unwrap();
+        let method = Method::find(Api::Fleet, "pull-messages");
+        let once = Redelivery::inbound().watch(peer, method, Wire::Http).unwrap();
         let (answered, is_answered) = oneshot::channel::<()>();
         let send = async move |_| {
             let body = StreamBody::new(stream::once(pending::<Result<Frame<Bytes>, BoxError>>()));

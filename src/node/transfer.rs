@@ -155,7 +155,7 @@ impl<S: Channel> Session<S> {
         }
     }
 
-    async fn pull_object(self: Arc<Self>, run_id: u64, id: String) -> Result<(String, ReceivedBody), NodeError> {
+    async fn pull_object(self: Arc<Self>, run_id: u64, id: String) -> Result<(String, Received), NodeError> {
         let mut wait = Duration::from_secs(1).min(self.settings.max_backoff);
         for _ in 0..MAX_PULLS {
             let request = PullObjectRequest { node: Some(self.node()), run_id, object_id: id.clone() };
@@ -167,7 +167,7 @@ impl<S: Channel> Session<S> {
                 return Err(NodeError::object(&id, "the SuperLink does not have it"));
             }
             if pulled.object_available {
-                let object = ReceivedBody::parse(&id, pulled.object_content)?;
+                let object = Received::parse(&id, pulled.object_content)?;
                 return Ok((id, object));
             }
             tokio::time::sleep(wait.mul_f64(0.8 + 0.4 * fastrand::f64())).await;

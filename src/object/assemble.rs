@@ -21,7 +21,7 @@ const MAX_NAMES: usize = 1_000_000;
 /// `max_bytes` bounds the memory it takes: a few objects can name each other very often.
 pub(crate) fn content(
     root: &str,
-    objects: HashMap<String, ReceivedBody>,
+    objects: HashMap<String, Received>,
     max_bytes: u64,
 ) -> Result<Option<RecordDict>, NodeError> {
     let mut inflate = Inflate { objects, arrays: HashMap::new(), names: MAX_NAMES, bytes: max_bytes };
@@ -35,7 +35,7 @@ pub(crate) fn content(
 }
 
 struct Inflate {
-    objects: HashMap<String, ReceivedBody>,
+    objects: HashMap<String, Received>,
     /// Arrays that were put together already.
     arrays: HashMap<String, Array>,
     /// How many more names it may have.
@@ -54,7 +54,7 @@ struct ArrayBody {
 }
 
 impl Inflate {
-    fn object(&self, parent: &str, id: &str) -> Result<&ReceivedBody, NodeError> {
+    fn object(&self, parent: &str, id: &str) -> Result<&Received, NodeError> {
         self.objects.get(id).ok_or_else(|| NodeError::object(parent, format_args!("its child {id} did not come")))
     }
 
@@ -192,13 +192,13 @@ mod tests {
 
     /// A message made of bare objects, which may contradict each other.
     #[derive(Default)]
-    struct Forged(HashMap<String, ReceivedBody>);
+    struct Forged(HashMap<String, Received>);
 
     impl Forged {
         fn add(&mut self, kind: Kind, children: &[&ObjectTree], body: impl Into<Bytes>) -> ObjectTree {
             let children: Vec<_> = children.iter().copied().cloned().collect();
             let object = Object::new(kind, &children, body.into());
-            self.0.insert(object.id.clone(), ReceivedBody::parse(&object.id, object.content()).unwrap());
+            self.0.insert(object.id.clone(), Received::parse(&object.id, object.content()).unwrap());
             ObjectTree { object_id: object.id, children }
         }
 
@@ -288,7 +288,7 @@ mod tests {
     fn a_message_with_an_error_has_no_content() {
         let deflated = split::message(&proto::Message::default(), None);
         let object = &deflated.objects[&deflated.tree.object_id];
-        let received = ReceivedBody::parse(&object.id, object.content()).unwrap();
+        let received = Received::parse(&object.id, object.content()).unwrap();
         let objects = HashMap::from([(object.id.clone(), received)]);
         assert_eq!(content(&deflated.tree.object_id, objects, 0).unwrap(), None);
     }
@@ -324,7 +324,7 @@ mod properties {
     }
 
     fn read(root: &str, objects: &[(String, Bytes)], max: u64) -> Result<Option<RecordDict>, NodeError> {
-        let parsed = objects.iter().map(|(id, content)| Ok((id.clone(), ReceivedBody::parse(id, content.clone())?)));
+        let parsed = objects.iter().map(|(id, content)| Ok((id.clone(), Received::parse(id, content.clone())?)));
         super::content(root, parsed.collect::<Result<_, NodeError>>()?, max)
     }
 

@@ -131,8 +131,7 @@ mod tests {
 
     /// Reads a message of Flower's and makes objects of it again.
     fn there_and_back(objects: &[(String, Bytes)]) -> Deflated {
-        let received =
-            objects.iter().map(|(id, content)| (id.clone(), ReceivedBody::parse(id, content.clone()).unwrap()));
+        let received = objects.iter().map(|(id, content)| (id.clone(), Received::parse(id, content.clone()).unwrap()));
         let received: HashMap<_, _> = received.collect();
         let root = &objects.last().unwrap().0;
         let body = received[root].body.clone();

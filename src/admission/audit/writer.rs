@@ -149,7 +149,7 @@ mod tests {
         super::{Audit, Event, Outcome},
         *,
     };
-    use crate::protocol::Api;
+    use crate::protocol::{Api, Method};
 
     /// The lines of the log in the file at `path`, which nobody writes any more.
     fn lines(path: &Path) -> Vec<Value> {
@@ -164,7 +164,7 @@ mod tests {
         let audit = Audit::open(path.clone()).unwrap();
         let (site, stranger) = (SecretKey::generate().public(), SecretKey::generate().public());
         for _ in 0..5 {
-            let event = Event::call(Api::Fleet, "PullMessages");
+            let event = Event::call(Api::Fleet, Method::find(Api::Fleet, "PullMessages"));
             audit.record(site, || Some("st-mary".to_owned()), event, Outcome::Allowed);
         }
         audit.record(stranger, || None, Event::Link, Outcome::Denied);
@@ -197,7 +197,8 @@ mod tests {
         }
         let site = id();
         for number in 0..100 {
-            writer.take(Entry::new(site, None, Event::call(Api::Fleet, &format!("x{number}")), Outcome::Allowed));
+            let invented = Method::find(Api::Fleet, &format!("x{number}"));
+            writer.take(Entry::new(site, None, Event::call(Api::Fleet, invented), Outcome::Allowed));
         }
         assert_eq!(lost.load(Ordering::Relaxed), MAX_STRANGERS as u64);
         writer.flush();

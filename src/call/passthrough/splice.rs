@@ -92,7 +92,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn an_end_of_one_side_is_passed_on_and_the_other_direction_goes_on() {
         let ((mut client, near), (far, mut server)) = (duplex(64), duplex(64));
-        let carried = tokio::spawn(async move { exchange(near, far, &CancellationToken::new()).await });
+        let carried = tokio::spawn(async move { both_ways(near, far, &CancellationToken::new()).await });
         client.write_all(b"asked").await.unwrap();
         client.shutdown().await.unwrap();
         let mut asked = String::new();
@@ -110,14 +110,14 @@ mod tests {
         let (_client, near) = duplex(64);
         let (far, _server) = duplex(64);
         let started = Instant::now();
-        let ended = exchange(near, far, &CancellationToken::new()).await.unwrap_err();
+        let ended = both_ways(near, far, &CancellationToken::new()).await.unwrap_err();
         assert_eq!((ended.kind(), started.elapsed()), (io::ErrorKind::TimedOut, IDLE));
 
         let (_client, near) = duplex(64);
         let (far, _server) = duplex(64);
         let stop = CancellationToken::new();
         stop.cancel();
-        let ended = timeout(2 * IDLE_WHEN_STOPPING, exchange(near, far, &stop)).await.unwrap().unwrap_err();
+        let ended = timeout(2 * IDLE_WHEN_STOPPING, both_ways(near, far, &stop)).await.unwrap().unwrap_err();
         assert_eq!(ended.kind(), io::ErrorKind::ConnectionAborted);
     }
 }
