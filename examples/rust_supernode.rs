@@ -85,7 +85,7 @@ impl SuperNode {
         let connector = IrohConnector::new(endpoint.clone(), ALPN);
         connector.add_peer(superlink.addr().clone());
         let channel =
-            Channel::from_shared(format!("iroh://{}", superlink.id()))?.connect_with_connector_lazy(connector);
+            Channel::from_shared(format!("iroh://{}", superlink.addr().id))?.connect_with_connector_lazy(connector);
         let channel = LostLinkLayer.layer(channel);
         let node = match &options.node_key {
             Some(file) => Node::builder(channel, NodeKey::load(file)?).activate().await?,

@@ -56,8 +56,8 @@ impl Translator {
     /// For calls with this path; `None` if it is no call, or of a method that is not known in the other wire.
     pub fn of(path: &str) -> Option<Self> {
         let request = Request::post(path).body(()).ok()?;
-        let Ok(Route::Call { api, wire, method }) = Route::of(&request) else { return None };
-        Translation::of(api, &method, path, wire).ok().map(Self)
+        let Ok(Route::Call { api, wire, method, .. }) = Route::of(&request) else { return None };
+        Translation::of(api, method, path, wire).ok().map(Self)
     }
 
     /// How long a caller waits.
