@@ -33,6 +33,7 @@
 //! # Ok(()) }
 //! ```
 
+mod backoff;
 mod budget;
 mod codes;
 mod congestion;
@@ -58,6 +59,7 @@ mod stream;
 mod target;
 mod urgency;
 
+pub(crate) use self::backoff::Backoff;
 pub use self::{
     codes::Code,
     connecting::Connecting,

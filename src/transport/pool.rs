@@ -15,7 +15,7 @@ use iroh::{Endpoint, EndpointAddr, EndpointId};
 use tokio::time::{Instant, timeout};
 use tracing::debug;
 
-use super::{Code, ConnectError, Link};
+use super::{Backoff, Code, ConnectError, Link};
 
 /// Four round trips of a handshake over a relay at the far side of the world take under 2 s; a loaded machine and a
 /// lost packet or two are allowed for.
@@ -24,6 +24,8 @@ pub(super) const DIAL_TIMEOUT: Duration = Duration::from_secs(10);
 const BACKOFF_FIRST: Duration = Duration::from_millis(200);
 /// Wait after many failed dials: short against an operator's patience, long against a dial's cost.
 const BACKOFF_MAX: Duration = Duration::from_secs(5);
+/// A random half keeps many callers from coming back in step.
+const BACKOFF: Backoff = Backoff::new(BACKOFF_FIRST, BACKOFF_MAX, 0.5..1.0);
 
 type Outcome = Result<Link, ConnectError>;
 type Dial = BoxFuture<'static, Outcome>;
@@ -163,7 +165,7 @@ enum Wanted {
 
 impl State {
     fn failed(error: ConnectError, failures: u32) -> Self {
-        Self::Failed { error, failures: failures + 1, retry_at: Instant::now() + backoff(failures) }
+        Self::Failed { error, failures: failures + 1, retry_at: Instant::now() + BACKOFF.wait(failures) }
     }
 
     /// A peer without room takes a link and closes it at once: to the caller that is a dial that failed.
@@ -203,12 +205,6 @@ impl State {
 /// Keeps the map as small as the peers in use: a URI may name any peer.
 fn forget_the_lost(peers: &mut HashMap<EndpointId, Peer>, keep: EndpointId) {
     peers.retain(|id, peer| *id == keep || peer.addr.is_some() || !peer.state.is_spent());
-}
-
-/// Doubles with each failure; a random half keeps many callers from coming back in step.
-fn backoff(failures: u32) -> Duration {
-    let full = BACKOFF_FIRST.saturating_mul(1 << failures.min(10)).min(BACKOFF_MAX);
-    full.mul_f32(0.5 + fastrand::f32() / 2.0)
 }
 
 impl fmt::Debug for Pool {

@@ -24,7 +24,7 @@ use crate::{
     enrolment::{Enrolment, Presented},
     forward,
     protocol::{Failure, HELLO_PATH},
-    transport::{Code, ConnectError, IrohConnector, Link, LinkLost},
+    transport::{Backoff, Code, ConnectError, IrohConnector, Link, LinkLost},
 };
 
 /// Before the second attempt, doubling with each.
@@ -277,8 +277,7 @@ fn pause(failures: u32, waiting: Waiting) -> Duration {
         Waiting::Worthwhile if failures < SOON => RETRY_SOON,
         Waiting::Worthwhile | Waiting::Useless => RETRY_MAX,
     };
-    let full = RETRY_FIRST.saturating_mul(1 << failures.min(10)).min(max);
-    full.mul_f32(0.5 + fastrand::f32() / 2.0)
+    Backoff::new(RETRY_FIRST, max, 0.5..1.0).wait(failures)
 }
 
 impl Down {
