@@ -33,6 +33,7 @@
 //! # Ok(()) }
 //! ```
 
+mod backoff;
 mod codes;
 mod congestion;
 mod connecting;
@@ -50,6 +51,7 @@ mod silence;
 mod stream;
 mod target;
 
+pub(crate) use self::backoff::Backoff;
 pub use self::{
     codes::Code,
     connecting::Connecting,

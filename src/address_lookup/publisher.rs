@@ -14,11 +14,14 @@ use super::{
     Publication,
     pkarr::{PkarrError, PkarrServer},
 };
+use crate::transport::Backoff;
 
 /// Before the second attempt, doubling with each.
 const RETRY_FIRST: Duration = Duration::from_secs(1);
 /// Between attempts in the end: a server that comes back is used within a minute.
 const RETRY_MAX: Duration = Duration::from_secs(60);
+/// A random half keeps the funnels of a server that was down from coming back in step.
+const BACKOFF: Backoff = Backoff::new(RETRY_FIRST, RETRY_MAX, 0.5..1.0);
 
 /// Publishes in a task of its own, which ends with it.
 #[derive(Debug)]
@@ -63,7 +66,10 @@ impl AddressLookup for Publisher {
 enum Standing {
     Unknown,
     Published,
-    Failing { attempts: u32 },
+    /// At least one attempt.
+    Failing {
+        attempts: u32,
+    },
 }
 
 struct Publishing {
@@ -120,7 +126,7 @@ impl Publishing {
     fn pause(&self) -> Duration {
         match self.standing {
             Standing::Unknown | Standing::Published => DEFAULT_REPUBLISH_INTERVAL,
-            Standing::Failing { attempts } => RETRY_FIRST.saturating_mul(1 << attempts.min(10)).min(RETRY_MAX),
+            Standing::Failing { attempts } => BACKOFF.wait(attempts - 1),
         }
     }
 }

@@ -248,7 +248,10 @@ fn tls_without_a_ca_and_a_ca_without_tls_are_mistakes() {
         (Exposed::new().superlink("https://127.0.0.1:1".parse().unwrap()), "name the CA that signed its certificate"),
         (Exposed::new().superlink_ca(&ca).superlink("http://127.0.0.1:1".parse().unwrap()), "no upstream speaks TLS"),
         (Exposed::new().local_superlink().superlink_ca(&ca), "no upstream speaks TLS"),
-        (Exposed::new().superlink_ca("/nonexistent/ca.pem").local_superlink(), "cannot use /nonexistent/ca.pem"),
+        (
+            Exposed::new().superlink_ca("/nonexistent/ca.pem").local_superlink(),
+            "cannot use the CA file /nonexistent/ca.pem",
+        ),
     ] {
         let error = loopback().expose(allowed(exposed)).build().unwrap_err().to_string();
         assert!(error.contains(part), "{part}: {error}");
