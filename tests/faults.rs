@@ -9,6 +9,8 @@ mod figures;
 mod flower;
 #[path = "support/funnel_process.rs"]
 mod funnel_process;
+#[path = "faults/lost_answers.rs"]
+mod lost_answers;
 #[path = "faults/network.rs"]
 mod network;
 #[path = "faults/nodes.rs"]
