@@ -84,9 +84,10 @@ impl SuperNode {
         println!("endpoint {}", endpoint.id());
         let connector = IrohConnector::new(endpoint.clone(), ALPN);
         connector.add_peer(superlink.addr().clone());
-        let channel =
-            Channel::from_shared(format!("iroh://{}", superlink.addr().id))?.connect_with_connector_lazy(connector);
-        let channel = LostLinkLayer.layer(channel);
+        let lost_link = LostLinkLayer::new();
+        let channel = Channel::from_shared(format!("iroh://{}", superlink.addr().id))?
+            .connect_with_connector_lazy(connector.reporting_to(&lost_link));
+        let channel = lost_link.layer(channel);
         let node = match &options.node_key {
             Some(file) => Node::builder(channel, NodeKey::load(file)?).activate().await?,
             None => Node::builder(channel, NodeKey::generate()).register().await?,

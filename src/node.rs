@@ -34,10 +34,11 @@
 //! let endpoint = Endpoint::builder(presets::N0).transport_config(quic_config()).bind().await?;
 //! let connector = IrohConnector::new(endpoint.clone(), ALPN);
 //! connector.add_peer(superlink.clone());
+//! let lost_link = LostLinkLayer::new();
 //! let channel = tonic::transport::Endpoint::from_shared(format!("iroh://{}", superlink.id))?
-//!     .connect_with_connector_lazy(connector);
+//!     .connect_with_connector_lazy(connector.reporting_to(&lost_link));
 //!
-//! let node = Node::builder(LostLinkLayer.layer(channel), NodeKey::generate()).register().await?;
+//! let node = Node::builder(lost_link.layer(channel), NodeKey::generate()).register().await?;
 //! tokio::select! {
 //!     refused = node.serve(app) => { refused?; }
 //!     interrupted = tokio::signal::ctrl_c() => interrupted?,

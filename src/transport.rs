@@ -46,6 +46,7 @@ mod peer_info;
 mod pool;
 mod quic;
 mod rate_limit;
+mod session_end;
 #[cfg(feature = "funnel")]
 mod silence;
 mod stream;

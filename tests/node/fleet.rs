@@ -153,7 +153,9 @@ impl Lab {
         let connector = IrohConnector::new(self.client.clone(), ALPN);
         connector.add_peer(self.server.addr());
         let channel = Channel::from_shared(format!("iroh://{}", self.server.id())).unwrap();
-        let channel = wrap(LostLinkLayer.layer(channel.connect_with_connector_lazy(connector)));
+        let lost_link = LostLinkLayer::new();
+        let channel = channel.connect_with_connector_lazy(connector.reporting_to(&lost_link));
+        let channel = wrap(lost_link.layer(channel));
         Node::builder(channel, key).poll_interval(POLL).max_backoff(POLL)
     }
 
