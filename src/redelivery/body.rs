@@ -100,7 +100,7 @@ pub(super) async fn replace_message(
         ReadBody::Whole { data, trailers } => (data, trailers),
         ReadBody::Other(body) => return Response::from_parts(parts, body),
     };
-    let is_ok = wire == Wire::Http || trailers.as_ref().is_some_and(|trailers| is_ok(trailers));
+    let is_ok = wire == Wire::Http || trailers.as_ref().is_some_and(is_ok);
     let message = message_in(&data, wire).filter(|_| is_ok);
     let data = message.and_then(|message| replace(&message)).map_or(data, |message| framed(message, wire));
     if wire == Wire::Http {
