@@ -483,10 +483,9 @@ mod tests {
 
     #[test]
     fn no_text_makes_it_panic() {
-        let file = tempfile::NamedTempFile::new().unwrap();
-        let key_file = format!("key_file = {:?}\n", file.path().join("secret.key"));
-        for text in ["", "=", "[[peer]]", "peer = 1", "expose = []", "expose = 1", "[expose]\nupstream = 3", "\u{0}"] {
-            let error = FunnelConfig::from_toml(&format!("{key_file}{text}")).build().unwrap_err();
+        assert!(FunnelConfig::from_toml("").build().is_ok());
+        for text in ["=", "[[peer]]", "peer = 1", "expose = []", "expose = 1", "[expose]\nupstream = 3", "\u{0}"] {
+            let error = FunnelConfig::from_toml(text).build().unwrap_err();
             assert!(!error.mistakes().is_empty(), "{text}");
         }
     }

@@ -214,28 +214,14 @@ fn take(to_come: &mut u64, bytes: &[u8]) -> usize {
 #[cfg(test)]
 mod tests {
     use proptest::{collection::vec, prelude::*};
-    use prost::Message;
 
     use super::*;
-    use crate::call::redelivery::messages::Node;
 
-    #[derive(Clone, PartialEq, prost::Message)]
-    struct PushObject {
-        #[prost(message, optional, tag = "1")]
-        node: Option<Node>,
-        #[prost(uint64, tag = "2")]
-        run: u64,
-        #[prost(string, tag = "3")]
-        id: String,
-        #[prost(bytes, tag = "4")]
-        content: Vec<u8>,
-        #[prost(string, tag = "5")]
-        session: String,
-    }
-
+    /// `PushObjectRequest`: node 300, run 7, an object, its content, a session.
     fn push_object(content: &[u8]) -> Vec<u8> {
-        let (node, id, session) = (Some(Node { node_id: 300 }), "ab".into(), "s".into());
-        PushObject { node, run: 7, id, content: content.to_vec(), session }.encode_to_vec()
+        let mut message = vec![0x0a, 3, 0x08, 0xac, 0x02, 0x10, 7, 0x1a, 2, b'a', b'b', 0x22];
+        prost::encode_length_delimiter(content.len(), &mut message).unwrap();
+        [&message, content, &[0x2a, 1, b's']].concat()
     }
 
     /// The body of a gRPC request.
