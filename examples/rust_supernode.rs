@@ -1,10 +1,10 @@
-//! A Flower node in Rust: trains beside Python's SuperNodes, straight over iroh, with no funnel on its side.
+//! A Flower node in Rust: trains beside Python's SuperNodes, directly over iroh, without a funnel of its own.
 //!
 //! cargo run --release --example rust_supernode -- <TICKET> [--partition N] [--key FILE]
 //!     [--node-key FILE] [--relay default|off|URL]
 //!
-//! TICKET is what `flower-iroh-funnel expose` prints, or @FILE; --key FILE keeps the endpoint's id, so that it can be
-//! allowed. --node-key FILE holds a key that was registered with `flwr supernode register`; without it the node
+//! TICKET is the ticket that `flower-iroh-funnel expose` prints, or @FILE; --key FILE keeps the endpoint's id, so that it
+//! can be allowed. --node-key FILE has a key that was registered with `flwr supernode register`; without it the node
 //! registers with a new one, until Ctrl-C. The app is examples/flower_quickstart/app.
 
 use std::error::Error;
@@ -126,11 +126,11 @@ impl Data {
         match message.message_type() {
             "train" => Ok(self.train(model, arrays)?),
             "evaluate" => Ok(RecordDict::new().with("metrics", self.metrics(model.view()))),
-            other => Err(format!("this node trains and evaluates; it has no answer to {other:?}").into()),
+            other => Err(format!("this node trains and evaluates; it does not support {other:?}").into()),
         }
     }
 
-    /// Twenty steps of gradient descent; the payload, which proves that nothing gets lost, grows by one.
+    /// Twenty steps of gradient descent. The payload, which proves that nothing is lost, grows by one.
     fn train(&self, mut model: Array1<f32>, arrays: &ArrayRecord) -> Result<RecordDict, BoxError> {
         let payload = arrays.array("1")?.to_ndarray::<f32>()?;
         let hash = Sha256::digest(payload.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<_>>());

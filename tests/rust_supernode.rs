@@ -1,6 +1,6 @@
 //! The Rust node of the examples beside a Python SuperNode, in a run of the real Flower.
 //!
-//! Skips without Python, except where `CI` is `true`. The first run installs flwr into the target directory.
+//! Skipped without Python, unless `CI` is `true`. The first run installs flwr into the target directory.
 
 #[path = "../examples/flower_quickstart/flower/mod.rs"]
 mod flower;
@@ -35,7 +35,7 @@ async fn a_rust_node_trains_beside_a_python_node_of_a_superlink_that_speaks_grpc
     trains_beside_a_python_node(Version::new(39, 0)).await
 }
 
-/// A reply to a run that `flwr stop` has stopped is an error that says so; the node has the next run as ever.
+/// A reply to a run that `flwr stop` has stopped fails with that reason; the node takes part in the next run.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_that_is_stopped_costs_a_rust_node_its_reply_and_nothing_else() -> Result<(), Error> {
     in_turn(async {
@@ -134,7 +134,7 @@ async fn train_and_check(venv: &Venv, superlink: &SuperLink, rust: u64) -> Resul
     python.stop().await
 }
 
-/// The funnel beside the SuperLink, which lets in nobody but the Rust node.
+/// The funnel beside the SuperLink, which admits only the Rust node.
 async fn expose(superlink: &SuperLink, dir: &Path) -> Result<FunnelProcess, Error> {
     let node = endpoint_id(&dir.join("node.key")).await.map_err(Error::new)?;
     let file = |name: &str| dir.join(name).to_string_lossy().into_owned();

@@ -37,8 +37,8 @@ pub(crate) async fn message(messages: u32) {
     reply(&node, &node.pull_message().await.expect("the Fleet API is up"), &numbers()).await;
     for _ in 0..messages {
         let message = node.pull_message().await.expect("the Fleet API is up");
-        let content = message.content().and_then(|content| content.arrays("arrays"));
-        let numbers = content.and_then(|arrays| arrays.array("0")?.to_ndarray()).expect("it is what was pushed");
+        let arrays = message.content().expect("it was pushed").arrays("arrays");
+        let numbers = arrays.and_then(|arrays| arrays.array("0")?.to_ndarray()).expect("it is what was pushed");
         reply(&node, &message, &numbers).await;
     }
     node.close().await.expect("the Fleet API is up");
