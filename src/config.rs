@@ -142,7 +142,7 @@ impl FunnelConfig {
         }
         mistakes.extend(self.secret_key.iter().flat_map(|key| self.peers_with_key(key)));
         if self.local_tls && self.key_file.is_none() {
-            mistakes.push("local_tls: no key file is set, beside which its certificate is kept".to_owned());
+            mistakes.push("local_tls: no key file is named, beside which its certificate is kept".to_owned());
         }
         if let Some(exposed) = &self.exposed {
             if exposed.upstreams.is_empty() {
