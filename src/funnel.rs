@@ -319,7 +319,7 @@ impl Inner {
     fn watch(&self) -> Vec<AbortOnDropHandle<()>> {
         let relays = self.relay_mode.relay_map();
         let home_relay = home_relay::watch_home_relay(self.endpoint.clone(), relays);
-        let mut watching = vec![tokio::spawn(home_relay), tokio::spawn(self.admission.clone().give_up_silent_links())];
+        let mut watching = vec![tokio::spawn(home_relay), tokio::spawn(self.admission.clone().close_silent_links())];
         if let Some(inbound) = self.inbound.clone() {
             watching.push(tokio::spawn(inbound.watch_upstreams()));
         }
@@ -329,7 +329,7 @@ impl Inner {
             let (endpoint, relay_mode) = (self.endpoint.clone(), self.relay_mode.clone());
             let ticket = move || EndpointTicket::new(known_addr(&endpoint, &relay_mode)).to_string();
             watching.push(tokio::spawn(peer_status::watch(seen, admission.clone(), ticket)));
-            watching.push(tokio::spawn(admission.follow_roster()));
+            watching.push(tokio::spawn(admission.watch_roster()));
         }
         watching.into_iter().map(AbortOnDropHandle::new).collect()
     }

@@ -39,7 +39,7 @@ pub use self::{
     config::{DEFAULT_MAX_CLIENTS, DEFAULT_QUIC_PORT, RelayServerConfig, RelayServerConfigBuilder, RelayTls},
 };
 use crate::{
-    admission::roster::{self, Nudge, Roster, RosterFile},
+    admission::roster::{self, ReloadHandle, Roster, RosterFile},
     error::Error,
     protocol::BoxError,
 };
@@ -72,7 +72,7 @@ impl RelayServer {
         let mut relay = Self::serve(config, Arc::clone(&door)).await.map_err(|error| Error::relay(listen, error))?;
         let service = relay.service.clone();
         relay._following = roster.map(|file| {
-            spawn(roster::follow(file, Nudge::default(), move |roster| {
+            spawn(roster::watch(file, ReloadHandle::default(), move |roster| {
                 door.follow(roster);
                 door.cut(service.clients());
             }))

@@ -13,8 +13,19 @@ const ROWS: &[(&str, &[&str])] = &[
     (
         "funnel",
         &[
-            "address_lookup", "admission", "call", "config", "error", "grpc_server", "identity", "protocol", "report", "tls",
-            "transport", "tunnel", "upstream",
+            "address_lookup",
+            "admission",
+            "call",
+            "config",
+            "error",
+            "grpc_server",
+            "identity",
+            "protocol",
+            "report",
+            "tls",
+            "transport",
+            "tunnel",
+            "upstream",
         ],
     ),
     ("grpc_server", &["call", "hop", "protocol", "report", "tls", "transport", "tunnel"]),
@@ -110,14 +121,12 @@ fn imports_of(module: &str) -> BTreeMap<String, PathBuf> {
     for file in files(module) {
         let text = fs::read_to_string(&file).unwrap();
         // Links of documentation lead anywhere.
-        let code: String = text.lines().filter(|line| !line.trim_start().starts_with("//")).fold(
-            String::new(),
-            |mut code, line| {
+        let code: String =
+            text.lines().filter(|line| !line.trim_start().starts_with("//")).fold(String::new(), |mut code, line| {
                 code.push_str(line);
                 code.push('\n');
                 code
-            },
-        );
+            });
         for name in imported(&code).into_iter().filter(|name| *name != module) {
             imports.insert(name.to_owned(), file.clone());
         }
