@@ -131,7 +131,7 @@ async fn what_an_operator_mistypes_about_peers_is_said_and_changes_nothing() {
         for (arguments, reason) in [
             (&["invite", "site"][..], "another peer's or invitation's name"),
             (&["invite", "", "--apis", "fleet"], "1 to 64 characters"),
-            (&["invite", "other", "--apis", "simulation"], "\"simulation\" is no Flower API"),
+            (&["invite", "other", "--apis", "simulation"], "\"simulation\" is not a Flower API"),
             (&["peers", "deny", "nobody"], "\"nobody\" is not on the roster"),
             (&["peers", "remove", "nobody"], "\"nobody\" is not on the roster"),
             (&["peers", "rename", "nobody", "somebody"], "\"nobody\" is not on the roster"),

@@ -198,7 +198,7 @@ mod tests {
             ("peer = 1".to_owned(), "invalid type"),
             ("colour = 1".to_owned(), "unknown field"),
             ("[[peer]]\nid = \"x\"\nname = \"site\"".to_owned(), "the peer site: its id"),
-            (format!("[[peer]]\nid = \"{id}\"\napis = [\"simulation\"]"), "\"simulation\" is no Flower API"),
+            (format!("[[peer]]\nid = \"{id}\"\napis = [\"simulation\"]"), "\"simulation\" is not a Flower API"),
             (format!("[[peer]]\nid = \"{id}\"\nstanding = \"maybe\""), "\"allowed\" or \"denied\""),
             (format!("[[peer]]\nid = \"{id}\"\nsince = \"today\""), "2026-01-31T12:00:00Z"),
             (format!("[[peer]]\nid = \"{id}\"\n[[peer]]\nid = \"{id}\""), "twice"),
