@@ -175,8 +175,8 @@ impl Funnel {
     /// Looking begins with [`serve`](Self::serve).
     pub async fn upstreams(&self) -> Vec<(Api, Upstream, UpstreamState)> {
         let Some(inbound) = &self.inner.inbound else { return Vec::new() };
-        inbound.probe().looked().await;
-        inbound.probe().found()
+        inbound.probe().first_round().await;
+        inbound.probe().results()
     }
 
     /// The tunnel to a peer, opened if there is none; waits for its hello or for the reason why there is none.

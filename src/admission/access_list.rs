@@ -106,7 +106,7 @@ impl AccessList {
 pub(crate) fn warn_of_trust(api: Api) {
     warn!(
         %api,
-        "this API is open to a peer: Flower trusts whoever reaches it with every run, message and model on this SuperLink"
+        "this API is open to a peer: Flower gives every caller of it all runs, messages and models of this SuperLink"
     );
 }
 
@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn apis_that_trust_their_callers_are_told_apart() {
+    fn offered_apis_that_trust_their_callers_are_listed() {
         let mut list = AccessList::default();
         list.allow_any(Api::Fleet);
         assert!(list.trusting_apis().is_empty());
