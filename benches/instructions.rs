@@ -9,8 +9,8 @@
 
 #[path = "instructions/baseline.rs"]
 mod baseline;
-#[path = "instructions/both_wires.rs"]
-mod both_wires;
+#[path = "instructions/flower_http.rs"]
+mod flower_http;
 #[path = "instructions/callgrind.rs"]
 mod callgrind;
 #[path = "instructions/comparison.rs"]

@@ -23,10 +23,11 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let endpoint = Endpoint::builder(presets::N0).transport_config(quic_config()).bind().await?;
     let connector = IrohConnector::new(endpoint.clone(), ALPN);
     connector.add_peer(server.clone());
+    let lost_link = LostLinkLayer::new();
     let channel = tonic::transport::Endpoint::from_shared(format!("iroh://{}", server.id))?
-        .connect_with_connector(connector.clone())
+        .connect_with_connector(connector.reporting_to(&lost_link))
         .await?;
-    let mut client = HelloClient::new(LostLinkLayer.layer(channel));
+    let mut client = HelloClient::new(lost_link.layer(channel));
 
     let reply = client.unary(HelloRequest { name: name.clone(), ..Default::default() }).await?;
     println!("{}", reply.into_inner().greeting);

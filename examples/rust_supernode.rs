@@ -1,10 +1,10 @@
-//! A Flower node in Rust: trains beside Python's SuperNodes, straight over iroh, with no funnel on its side.
+//! A Flower node in Rust: trains beside Python's SuperNodes, directly over iroh, without a funnel of its own.
 //!
 //! cargo run --release --example rust_supernode -- <TICKET> [--partition N] [--key FILE]
 //!     [--node-key FILE] [--relay default|off|URL]
 //!
-//! TICKET is what `flower-iroh-funnel expose` prints, or @FILE; --key FILE keeps the endpoint's id, so that it can be
-//! allowed. --node-key FILE holds a key that was registered with `flwr supernode register`; without it the node
+//! TICKET is the ticket that `flower-iroh-funnel expose` prints, or @FILE; --key FILE keeps the endpoint's id, so that it
+//! can be allowed. --node-key FILE has a key that was registered with `flwr supernode register`; without it the node
 //! registers with a new one, until Ctrl-C. The app is examples/flower_quickstart/app.
 
 use std::error::Error;
@@ -84,9 +84,10 @@ impl SuperNode {
         println!("endpoint {}", endpoint.id());
         let connector = IrohConnector::new(endpoint.clone(), ALPN);
         connector.add_peer(superlink.addr().clone());
-        let channel =
-            Channel::from_shared(format!("iroh://{}", superlink.id()))?.connect_with_connector_lazy(connector);
-        let channel = LostLinkLayer.layer(channel);
+        let lost_link = LostLinkLayer::new();
+        let channel = Channel::from_shared(format!("iroh://{}", superlink.addr().id))?
+            .connect_with_connector_lazy(connector.reporting_to(&lost_link));
+        let channel = lost_link.layer(channel);
         let node = match &options.node_key {
             Some(file) => Node::builder(channel, NodeKey::load(file)?).activate().await?,
             None => Node::builder(channel, NodeKey::generate()).register().await?,
@@ -126,11 +127,11 @@ impl Data {
         match message.message_type() {
             "train" => Ok(self.train(model, arrays)?),
             "evaluate" => Ok(RecordDict::new().with("metrics", self.metrics(model.view()))),
-            other => Err(format!("this node trains and evaluates; it has no answer to {other:?}").into()),
+            other => Err(format!("this node trains and evaluates; it does not support {other:?}").into()),
         }
     }
 
-    /// Twenty steps of gradient descent; the payload, which proves that nothing gets lost, grows by one.
+    /// Twenty steps of gradient descent. The payload, which proves that nothing is lost, grows by one.
     fn train(&self, mut model: Array1<f32>, arrays: &ArrayRecord) -> Result<RecordDict, BoxError> {
         let payload = arrays.array("1")?.to_ndarray::<f32>()?;
         let hash = Sha256::digest(payload.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<_>>());

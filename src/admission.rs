@@ -66,14 +66,14 @@ impl Admission {
     /// Watches the roster, if there is one, indefinitely.
     pub(crate) async fn watch_roster(self) {
         if let Some(enrolments) = &self.enrolments {
-            enrolments.watch_roster(|roster| self.replace_roster(roster)).await;
+            enrolments.watch_roster(|roster| self.set_roster(roster)).await;
         }
     }
 
     /// Puts another roster in force, and ends the links of peers that lose access by it.
-    fn replace_roster(&self, roster: Roster) {
+    fn set_roster(&self, roster: Roster) {
         let trusting = self.access.list().trusting_apis();
-        if self.access.replace_roster(roster) == Change::None {
+        if self.access.set_roster(roster) == Change::None {
             return;
         }
         info!("the roster has changed");

@@ -1,4 +1,12 @@
-//! Files that are replaced as a whole: whoever reads one never finds half of it, and a full disk leaves the old one.
+//! Files that are replaced atomically: a reader never finds half of one, and a full disk leaves the old one.
+
+#[cfg(not(unix))]
+#[path = "atomic_file/other.rs"]
+mod platform;
+#[cfg(unix)]
+#[path = "atomic_file/unix.rs"]
+mod platform;
+mod private_file;
 
 use std::{
     ffi::OsString,
@@ -7,29 +15,35 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use self::platform::{check_link, keep_mode, make_private, sync_folder};
+pub(crate) use self::{
+    platform::{hand_over, readers},
+    private_file::{FileError, PrivateFile},
+};
+
 /// Who can read a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub(crate) enum Readers {
-    /// The user whose it is.
+    /// Its owner alone.
     Owner,
-    /// Others too, by this mode.
+    /// Others as well, with this mode.
     #[cfg_attr(not(unix), allow(dead_code, reason = "file modes are Unix's"))]
     Others { mode: u32 },
 }
 
-/// Puts `content` in the place of what `path` holds, whose owner and mode stay; where there is nothing, readable by this user
-/// alone (mode 0600 on Unix), or by the folder's owner where root writes. What is no file, a device or a pipe, is written
-/// to and stays; so does a link.
+/// Replaces the content of `path`, and keeps its owner and mode. A new file is readable by this user alone (mode 0600 on
+/// Unix), or by the folder's owner if root writes it. A device or a pipe is written to instead of replaced, and a symbolic
+/// link stays one.
 ///
-/// Safe for root in a folder of somebody else's, who may put links there.
+/// Safe for root in another user's folder, which may contain links of that user.
 ///
-/// On an error the file is as it was.
+/// After an error the file is unchanged.
 pub(crate) fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
     replace_by(path, content, open_private)
 }
 
-/// The same, and where there is nothing, readable by everybody.
+/// Replaces the content of `path` as [`replace`] does; a new file is readable by everybody.
 pub(crate) fn replace_public(path: &Path, content: &[u8]) -> io::Result<()> {
     replace_by(path, content, |options, draft| options.open(draft))
 }
@@ -43,7 +57,7 @@ fn replace_by(path: &Path, content: &[u8], open: Open) -> io::Result<()> {
     }
     let draft = beside(path, ".tmp");
     let write = || {
-        // What a process left that was killed. Whatever else is in the way is not followed, nor written to.
+        // A process that was killed may have left one. Anything else in its place is neither followed nor written to.
         let _ = fs::remove_file(&draft);
         let mut file = open(OpenOptions::new().write(true).create_new(true), &draft)?;
         file.write_all(content)?;
@@ -55,122 +69,56 @@ fn replace_by(path: &Path, content: &[u8], open: Open) -> io::Result<()> {
     let written = write();
     match written {
         Ok(()) => sync_folder(path),
-        // The first error is the one to tell.
+        // The first error is the one to report.
         Err(_) => drop(fs::remove_file(&draft)),
     }
     written
 }
 
-/// Where a link leads: it is to stay one.
+/// Resolves a symbolic link, so that it stays one.
 ///
 /// # Errors
-/// It leads to a file of another user's than the link itself, and the link is not root's.
+/// The link and the file that it leads to belong to different users, and the link is not root's.
 fn linked(path: &Path) -> io::Result<PathBuf> {
     let Ok(target) = fs::canonicalize(path) else { return Ok(path.to_owned()) };
     check_link(path, &target)?;
     Ok(target)
 }
 
-#[cfg(unix)]
-fn check_link(path: &Path, target: &Path) -> io::Result<()> {
-    use std::os::unix::fs::MetadataExt;
-    let (link, file) = (fs::symlink_metadata(path)?.uid(), fs::symlink_metadata(target)?.uid());
-    if link == 0 || link == file {
-        return Ok(());
-    }
-    let reason = format!("it is a link of user {link} to {} of user {file}: name that file itself", target.display());
-    Err(io::Error::new(io::ErrorKind::PermissionDenied, reason))
-}
-
-#[cfg(not(unix))]
-fn check_link(_: &Path, _: &Path) -> io::Result<()> {
-    Ok(())
-}
-
-fn folder(path: &Path) -> &Path {
-    match path.parent() {
-        Some(folder) if folder != Path::new("") => folder,
-        _ => Path::new("."),
-    }
-}
-
-/// Gives `file`, which this process has made, to whom `path` belongs, or else its folder: a command that root runs is to
-/// take nothing away from the funnel.
-#[cfg(unix)]
-pub(crate) fn hand_over(file: &File, path: &Path) -> io::Result<()> {
-    use std::os::unix::fs::{MetadataExt, fchown};
-    let Ok(before) = fs::metadata(path) else {
-        let folder = fs::metadata(folder(path))?;
-        // Only root can; anybody else keeps what it makes.
-        let _ = fchown(file, Some(folder.uid()), Some(folder.gid()));
-        return Ok(());
-    };
-    if file.metadata()?.uid() != before.uid() {
-        fchown(file, Some(before.uid()), None).map_err(|error| {
-            let reason = format!("it belongs to another user ({}): run this as that user, or as root", before.uid());
-            io::Error::new(error.kind(), reason)
-        })?;
-    }
-    // A group that this user is not in is lost, and `keep_mode` sees it.
-    let _ = fchown(file, None, Some(before.gid()));
-    Ok(())
-}
-
-#[cfg(not(unix))]
-pub(crate) fn hand_over(_: &File, _: &Path) -> io::Result<()> {
-    Ok(())
-}
-
-/// Gives `file` the mode of `path`, but to no other group.
-#[cfg(unix)]
-fn keep_mode(file: &File, path: &Path) -> io::Result<()> {
-    use std::os::unix::fs::{MetadataExt, PermissionsExt};
-    let Ok(before) = fs::metadata(path) else { return Ok(()) };
-    let is_groups = file.metadata()?.gid() == before.gid();
-    let mode = if is_groups { before.mode() } else { before.mode() & !0o070 };
-    file.set_permissions(fs::Permissions::from_mode(mode & 0o777))
-}
-
-#[cfg(not(unix))]
-fn keep_mode(_: &File, _: &Path) -> io::Result<()> {
-    Ok(())
-}
-
-/// A file is in its place for good only when its folder is on the disk. The file is the new one in any case.
-#[cfg(unix)]
-fn sync_folder(path: &Path) {
-    let _ = File::open(folder(path)).and_then(|folder| folder.sync_all());
-}
-
-#[cfg(not(unix))]
-fn sync_folder(_: &Path) {}
-
-/// What `path` holds, `None` if there is no such file.
+/// Reads `path`; `None` if there is no such file.
 ///
 /// # Errors
-/// It cannot be read, is no UTF-8, or is longer than `max` bytes.
+/// It cannot be read, is not UTF-8, or is longer than `max` bytes.
 pub(crate) fn read(path: &Path, max: u64) -> io::Result<Option<String>> {
     let file = match File::open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error),
     };
+    read_text(file, max).map(Some)
+}
+
+/// Reads an open file.
+///
+/// # Errors
+/// It cannot be read, is not UTF-8, or is longer than `max` bytes.
+pub(crate) fn read_text(file: File, max: u64) -> io::Result<String> {
     let mut text = String::new();
     if file.take(max + 1).read_to_string(&mut text)? as u64 > max {
         return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("it has more than {max} bytes")));
     }
-    Ok(Some(text))
+    Ok(text)
 }
 
-/// Waits until nobody else changes `path`. The lock is a file of its own, since `path` is replaced; it ends with the
-/// handle, or the process that holds it.
+/// Locks `path` for a change; waits while another process holds the lock. The lock is a file of its own, since `path` is
+/// replaced. It is released when the handle is dropped, or its process ends.
 pub(crate) fn lock(path: &Path) -> io::Result<File> {
     let path = &linked(path)?;
     let lock = beside(path, ".lock");
     let file = match open_private(OpenOptions::new().write(true).create_new(true), &lock) {
-        Ok(made) => {
-            hand_over(&made, path)?;
-            made
+        Ok(created) => {
+            hand_over(&created, path)?;
+            created
         }
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => open_file(&lock)?,
         Err(error) => return Err(error),
@@ -179,39 +127,27 @@ pub(crate) fn lock(path: &Path) -> io::Result<File> {
     Ok(file)
 }
 
-/// Opens a file, and nothing that leads to one: what is opened is locked, and not written to.
+/// Opens a regular file, and does not follow links. It is locked, and not written to.
 fn open_file(path: &Path) -> io::Result<File> {
     if !fs::symlink_metadata(path)?.is_file() {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, format!("{} is no file; remove it", path.display())));
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            format!("{} is not a regular file; remove it", path.display()),
+        ));
     }
     OpenOptions::new().write(true).open(path)
 }
 
-#[cfg(unix)]
-pub(crate) fn readers(file: &File) -> io::Result<Readers> {
-    use std::os::unix::fs::PermissionsExt;
-    let mode = file.metadata()?.permissions().mode();
-    Ok(if mode & 0o077 == 0 { Readers::Owner } else { Readers::Others { mode: mode & 0o777 } })
-}
-
-/// Elsewhere the folder's own access list protects the file: on Windows application data belongs to its user.
-#[cfg(not(unix))]
-pub(crate) fn readers(_file: &File) -> io::Result<Readers> {
-    Ok(Readers::Owner)
-}
-
-/// The same path with `suffix` at its end.
+/// Appends `suffix` to a path.
 pub(crate) fn beside(path: &Path, suffix: &str) -> PathBuf {
     let mut name = OsString::from(path);
     name.push(suffix);
     name.into()
 }
 
-/// Opens what only this user may read.
+/// Opens a file; a new one is readable by this user alone.
 pub(crate) fn open_private(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(options, 0o600);
-    options.open(path)
+    make_private(options).open(path)
 }
 
 #[cfg(test)]
@@ -219,7 +155,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_is_replaced_whole_and_a_failure_leaves_the_old_one() {
+    fn a_file_is_replaced_atomically_and_a_failure_leaves_the_old_one() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("roster");
         assert_eq!(read(&path, 10).unwrap(), None);
@@ -243,7 +179,7 @@ mod tests {
         fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
         symlink(&path, &link).unwrap();
         let _lock = lock(&link).unwrap();
-        assert!(beside(&path, ".lock").exists(), "one lock, whatever leads to the file");
+        assert!(beside(&path, ".lock").exists(), "one lock, whichever path leads to the file");
         replace(&link, b"second").unwrap();
         assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
         assert_eq!(fs::read(&path).unwrap(), b"second");
@@ -252,7 +188,7 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn what_root_changes_belongs_to_whom_it_belonged() {
+    fn a_file_that_root_changes_keeps_its_owner() {
         use std::os::unix::fs::{MetadataExt, chown};
         const OTHER: u32 = 54_321;
         let owner = |path: &Path| fs::metadata(path).map(|found| (found.uid(), found.gid())).unwrap();
@@ -273,7 +209,7 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn what_root_writes_reaches_no_file_that_the_folders_owner_has_put_a_link_to() {
+    fn root_does_not_write_through_links_of_the_folders_owner() {
         use std::os::unix::fs::{MetadataExt, chown, lchown, symlink};
         const OTHER: u32 = 54_321;
         let folder = tempfile::tempdir().unwrap();
@@ -298,7 +234,7 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn what_is_no_file_is_written_to_and_stays() {
+    fn a_pipe_is_written_to_and_stays() {
         use std::os::unix::fs::FileTypeExt;
         let folder = tempfile::tempdir().unwrap();
         let pipe = folder.path().join("pipe");

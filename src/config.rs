@@ -1,29 +1,28 @@
-//! What a funnel is told.
+//! The configuration of a funnel: plain data, from a builder or a file.
 
+mod builder;
+mod error;
 mod exposed;
 mod file;
+mod grant;
 mod lookups;
 mod peer;
 mod relay;
 mod relay_authorities;
 mod relay_token;
 
-use std::{
-    error::Error,
-    fmt,
-    net::SocketAddr,
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{fmt, net::SocketAddr, path::PathBuf, time::Duration};
 
 use iroh::{RelayMode, SecretKey};
 
-use self::lookups::Chosen;
 pub(crate) use self::relay_authorities::RelayAuthorities;
 #[cfg(feature = "relay")]
 pub(crate) use self::relay_token::Match;
 pub use self::{
+    builder::FunnelConfigBuilder,
+    error::ConfigError,
     exposed::{AuditLog, Exposed},
+    grant::{Grant, InvalidGrant},
     peer::PeerConfig,
     relay::{InvalidRelay, Relay},
     relay_token::{InvalidRelayToken, RelayToken},
@@ -90,31 +89,33 @@ pub struct FunnelConfig {
     pub drain_timeout: Duration,
 }
 
+impl Default for FunnelConfig {
+    fn default() -> Self {
+        let parse = |addr: &str| addr.parse().expect("the constants are addresses");
+        Self {
+            alpn: ALPN.to_vec(),
+            relay_mode: RelayMode::Default,
+            lookups: Vec::new(),
+            publications: Vec::new(),
+            relay_ca_files: Vec::new(),
+            congestion_control: CongestionControl::default(),
+            bind_addr: parse(DEFAULT_BIND_ADDR),
+            flower_grpc_addr: parse(DEFAULT_FLOWER_GRPC_ADDR),
+            secret_key: None,
+            key_file: None,
+            incoming_limits: default_limits(),
+            exposed: None,
+            peers: Vec::new(),
+            local_tls: false,
+            drain_timeout: DEFAULT_DRAIN_TIMEOUT,
+        }
+    }
+}
+
 impl FunnelConfig {
     /// Starts from the defaults.
     pub fn builder() -> FunnelConfigBuilder {
-        let parse = |addr: &str| addr.parse().expect("the constants are addresses");
-        FunnelConfigBuilder {
-            config: Self {
-                alpn: ALPN.to_vec(),
-                relay_mode: RelayMode::Default,
-                lookups: Vec::new(),
-                publications: Vec::new(),
-                relay_ca_files: Vec::new(),
-                congestion_control: CongestionControl::default(),
-                bind_addr: parse(DEFAULT_BIND_ADDR),
-                flower_grpc_addr: parse(DEFAULT_FLOWER_GRPC_ADDR),
-                secret_key: None,
-                key_file: None,
-                incoming_limits: default_limits(),
-                exposed: None,
-                peers: Vec::new(),
-                local_tls: false,
-                drain_timeout: DEFAULT_DRAIN_TIMEOUT,
-            },
-            chosen: Chosen::default(),
-            mistakes: Vec::new(),
-        }
+        FunnelConfigBuilder::new(Self::default())
     }
 
     /// Reads the text of a configuration file; `docs/configuration.md` lists its keys. What it does not say can be said
@@ -141,7 +142,7 @@ impl FunnelConfig {
         }
         mistakes.extend(self.secret_key.iter().flat_map(|key| self.peers_with_key(key)));
         if self.local_tls && self.key_file.is_none() {
-            mistakes.push("local_tls: no key file is set, beside which its certificate is kept".to_owned());
+            mistakes.push("local_tls: no key file is named, beside which its certificate is kept".to_owned());
         }
         if let Some(exposed) = &self.exposed {
             if exposed.upstreams.is_empty() {
@@ -205,196 +206,3 @@ impl fmt::Debug for FunnelConfig {
             .finish_non_exhaustive()
     }
 }
-
-/// Builds a [`FunnelConfig`].
-#[derive(Clone, Debug)]
-#[must_use]
-pub struct FunnelConfigBuilder {
-    config: FunnelConfig,
-    chosen: Chosen,
-    mistakes: Vec<String>,
-}
-
-impl FunnelConfigBuilder {
-    /// Sets [`FunnelConfig::alpn`].
-    pub fn alpn(mut self, alpn: impl Into<Vec<u8>>) -> Self {
-        self.config.alpn = alpn.into();
-        self
-    }
-
-    /// Sets [`FunnelConfig::relay_mode`].
-    pub fn relay_mode(mut self, relay_mode: RelayMode) -> Self {
-        self.config.relay_mode = relay_mode;
-        self
-    }
-
-    /// Sets [`FunnelConfig::relay_mode`] from what an operator wrote, each a [`Relay`]; `place` begins what is said of a
-    /// mistake.
-    pub fn relays<T: AsRef<str>>(mut self, texts: impl IntoIterator<Item = T>, place: &str) -> Self {
-        let mut relays = Vec::new();
-        for text in texts {
-            match text.as_ref().parse::<Relay>() {
-                Ok(relay) => relays.push(relay),
-                Err(error) => self = self.mistake(format_args!("{place} {error}")),
-            }
-        }
-        match Relay::mode(relays) {
-            Ok(relay_mode) => self.relay_mode(relay_mode),
-            Err(error) => self.mistake(format_args!("{place} {error}")),
-        }
-    }
-
-    /// Adds to [`FunnelConfig::relay_ca_files`].
-    pub fn relay_ca_file(mut self, relay_ca_file: impl Into<PathBuf>) -> Self {
-        self.config.relay_ca_files.push(relay_ca_file.into());
-        self
-    }
-
-    /// Sets [`FunnelConfig::congestion_control`].
-    pub fn congestion_control(mut self, congestion_control: CongestionControl) -> Self {
-        self.config.congestion_control = congestion_control;
-        self
-    }
-
-    /// Sets [`FunnelConfig::bind_addr`].
-    pub fn bind_addr(mut self, bind_addr: SocketAddr) -> Self {
-        self.config.bind_addr = bind_addr;
-        self
-    }
-
-    /// Sets [`FunnelConfig::flower_grpc_addr`].
-    pub fn flower_grpc_addr(mut self, flower_grpc_addr: SocketAddr) -> Self {
-        self.config.flower_grpc_addr = flower_grpc_addr;
-        self
-    }
-
-    /// Sets [`FunnelConfig::secret_key`].
-    pub fn secret_key(mut self, secret_key: SecretKey) -> Self {
-        self.config.secret_key = Some(secret_key);
-        self
-    }
-
-    /// Sets [`FunnelConfig::key_file`].
-    pub fn key_file(mut self, key_file: impl Into<PathBuf>) -> Self {
-        self.config.key_file = Some(key_file.into());
-        self
-    }
-
-    /// What is exposed so far.
-    pub fn exposed(&self) -> Option<&Exposed> {
-        self.config.exposed.as_ref()
-    }
-
-    /// Where the key is read from.
-    pub fn key_file_path(&self) -> Option<&Path> {
-        self.config.key_file.as_deref()
-    }
-
-    /// Sets [`FunnelConfig::local_tls`].
-    pub fn local_tls(mut self) -> Self {
-        self.config.local_tls = true;
-        self
-    }
-
-    /// Whether a key or a file with it was named.
-    pub fn has_key(&self) -> bool {
-        self.config.key_file.is_some() || self.config.secret_key.is_some()
-    }
-
-    /// The peers named so far.
-    pub fn peers(&self) -> &[PeerConfig] {
-        &self.config.peers
-    }
-
-    /// Sets [`FunnelConfig::incoming_limits`].
-    pub fn incoming_limits(mut self, incoming_limits: IncomingLimits) -> Self {
-        self.config.incoming_limits = incoming_limits;
-        self
-    }
-
-    /// Sets [`FunnelConfig::exposed`].
-    pub fn expose(mut self, exposed: Exposed) -> Self {
-        self.config.exposed = Some(exposed);
-        self
-    }
-
-    /// Adds to [`FunnelConfig::peers`].
-    pub fn peer(mut self, peer: impl Into<PeerConfig>) -> Self {
-        self.config.peers.push(peer.into());
-        self
-    }
-
-    /// Sets [`FunnelConfig::drain_timeout`].
-    pub fn drain_timeout(mut self, drain_timeout: Duration) -> Self {
-        self.config.drain_timeout = drain_timeout;
-        self
-    }
-
-    /// Adds a mistake that was found while the values were read, so that it is reported with the others.
-    pub fn mistake(mut self, mistake: impl fmt::Display) -> Self {
-        self.mistakes.push(mistake.to_string());
-        self
-    }
-
-    /// Ends here if what was read so far has mistakes. Reads no file, and does not check what fits together.
-    ///
-    /// # Errors
-    /// [`ConfigError`] with the mistakes so far.
-    pub fn without_mistakes(self) -> Result<Self, ConfigError> {
-        ConfigError::check(self.mistakes.clone()).map(|()| self)
-    }
-
-    /// Checks everything but the files that are named: those are read by [`Funnel::new`](crate::Funnel::new).
-    ///
-    /// # Errors
-    /// [`ConfigError`] with every mistake.
-    pub fn build(self) -> Result<FunnelConfig, ConfigError> {
-        self.decide().check()
-    }
-
-    fn check(mut self) -> Result<FunnelConfig, ConfigError> {
-        let mut mistakes = self.mistakes;
-        let own: Vec<_> = self.config.peers.iter().map(|peer| self.config.listen_addr(peer)).collect();
-        if let Some(exposed) = &mut self.config.exposed
-            && exposed.looks_for_superlink
-        {
-            for addr in own {
-                exposed.upstreams.remove(addr);
-            }
-        }
-        mistakes.extend(self.config.mistakes());
-        ConfigError::check(mistakes).map(|()| self.config)
-    }
-}
-
-/// Every mistake in a configuration.
-#[derive(Clone, Debug)]
-pub struct ConfigError {
-    mistakes: Vec<String>,
-}
-
-impl ConfigError {
-    /// Nothing where there is no mistake.
-    pub(crate) fn check(mistakes: Vec<String>) -> Result<(), Self> {
-        if mistakes.is_empty() { Ok(()) } else { Err(Self { mistakes }) }
-    }
-
-    /// One line for each.
-    pub fn mistakes(&self) -> &[String] {
-        &self.mistakes
-    }
-}
-
-impl fmt::Display for ConfigError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.mistakes.as_slice() {
-            [mistake] => write!(f, "a mistake in the configuration: {mistake}"),
-            mistakes => {
-                write!(f, "{} mistakes in the configuration:", mistakes.len())?;
-                mistakes.iter().try_for_each(|mistake| write!(f, "\n  {mistake}"))
-            }
-        }
-    }
-}
-
-impl Error for ConfigError {}

@@ -8,7 +8,7 @@ use http_body::Body;
 
 use crate::{
     admission::roster::{self, Roster},
-    call::redelivery,
+    call::redelivery::fuzzing as redelivery,
     protocol::{BoxError, CallError, Route, Translation},
     tunnel::Hello,
 };
@@ -35,13 +35,13 @@ pub fn read_hello(status: StatusCode, body: &[u8]) -> Result<Hello, CallError> {
 }
 
 /// The small fields of a protobuf message that comes in these pieces, if it is one: numbers, or else bytes.
-pub fn skim<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Option<redelivery::Fields> {
-    redelivery::skim(pieces)
+pub fn read_fields<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Option<redelivery::Fields> {
+    redelivery::read_fields(pieces)
 }
 
-/// The objects that a `PushMessagesRequest` names, and the fields of the answer that asks for all of them, made of another
-/// answer. `None` if either is none.
-pub fn ask_again(request: &[u8], answer: &[u8]) -> Option<(BTreeSet<Vec<u8>>, Option<redelivery::Fields>)> {
+/// The objects that a `PushMessagesRequest` names, and of the answer that asks for all of them, made of another answer: the
+/// objects that it asks for, and its session. `None` if either is not one.
+pub fn ask_again(request: &[u8], answer: &[u8]) -> Option<(BTreeSet<String>, Option<(Vec<String>, String)>)> {
     redelivery::ask_again(request, answer)
 }
 
@@ -56,8 +56,8 @@ impl Translator {
     /// For calls with this path; `None` if it is no call, or of a method that is not known in the other wire.
     pub fn of(path: &str) -> Option<Self> {
         let request = Request::post(path).body(()).ok()?;
-        let Ok(Route::Call { api, wire, method }) = Route::of(&request) else { return None };
-        Translation::of(api, &method, path, wire).ok().map(Self)
+        let Ok(Route::Call { api, wire, method, .. }) = Route::of(&request) else { return None };
+        Translation::of(api, method, path, wire).ok().map(Self)
     }
 
     /// How long a caller waits.

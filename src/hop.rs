@@ -99,7 +99,7 @@ where
 {
     /// Makes the response of a caller in this wire. `from` is where it comes from, as the caller reads it should the
     /// response break. `guard` is dropped when the body has ended or is dropped.
-    pub(crate) fn to_caller<T: Send + 'static>(self, wire: Wire, from: &'static str, guard: T) -> Response<Body> {
+    pub(crate) fn for_caller<T: Send + 'static>(self, wire: Wire, from: &'static str, guard: T) -> Response<Body> {
         self.0.map(|body| RelayedBody::new(body, wire, from, guard, Span::current()).boxed_unsync())
     }
 }

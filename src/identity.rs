@@ -1,24 +1,23 @@
-//! The secret key: this funnel's name in the network.
+//! The secret key, which gives this funnel its endpoint id.
 
 use std::{
-    error::Error,
-    fmt,
     fs::{self, File, OpenOptions},
     io::{self, Read, Write},
     path::{Path, PathBuf},
 };
 
+use data_encoding::{HEXLOWER, HEXLOWER_PERMISSIVE};
 use directories::ProjectDirs;
 use iroh::SecretKey;
 
-use crate::atomic_file::{self, Readers};
+use crate::atomic_file::{self, FileError, PrivateFile};
 
-/// 64 hexadecimal digits and a line end; whatever is longer is no key.
+/// The longest key file: 64 hexadecimal digits, a line end, and space around them.
 const MAX_KEY_FILE: u64 = 256;
 
-/// Where the key lives unless it is told otherwise: the platform's folder for local application data.
+/// The default path of the key file, in the platform's folder for local application data.
 ///
-/// `None` where the platform names no home.
+/// `None` if the platform has no home folder for this user.
 pub fn default_key_file() -> Option<PathBuf> {
     Some(ProjectDirs::from("", "", "flower-iroh-funnel")?.data_local_dir().join("secret.key"))
 }
@@ -28,41 +27,49 @@ pub fn default_key_file() -> Option<PathBuf> {
 /// Two processes that create it at the same time end up with the same key.
 ///
 /// # Errors
-/// [`IdentityError`] for a file that cannot be read or written, that others can read (Unix), or that holds no key.
+/// [`IdentityError`] for a file that cannot be read or written, that others can read (Unix), or that does not contain a key.
 pub fn load_or_create(path: &Path) -> Result<SecretKey, IdentityError> {
-    let failed = |problem| IdentityError { path: path.to_owned(), problem };
-    match File::open(path) {
-        Ok(file) => read(file).map_err(failed),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => match create(path) {
-            Err(Problem::Io(error)) if error.kind() == io::ErrorKind::AlreadyExists => {
-                File::open(path).map_err(Problem::Io).and_then(read).map_err(failed)
-            }
-            created => created.map_err(failed),
-        },
-        Err(error) => Err(failed(Problem::Io(error))),
+    let file = PrivateFile {
+        path,
+        name: "the key file",
+        if_exposed: "make it private (chmod 600), and make a new key if anybody else had access",
+    };
+    if let Some(opened) = file.open()? {
+        return read(&file, opened);
+    }
+    match create(path) {
+        Ok(key) => Ok(key),
+        // Another process was faster.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            let opened = file.open()?.ok_or_else(|| file.failed(io::ErrorKind::NotFound.into()))?;
+            read(&file, opened)
+        }
+        Err(error) => Err(file.failed(error).into()),
     }
 }
 
-fn read(file: File) -> Result<SecretKey, Problem> {
+fn read(file: &PrivateFile<'_>, opened: File) -> Result<SecretKey, IdentityError> {
+    let text = read_text(opened).map_err(|error| file.failed(error))?;
+    parse(text.trim()).ok_or_else(|| Problem::NoKey { path: file.path.to_owned() }.into())
+}
+
+fn read_text(file: File) -> io::Result<String> {
     if !file.metadata()?.is_file() {
-        return Err(Problem::Io(io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file")));
-    }
-    if let Readers::Others { mode } = atomic_file::readers(&file)? {
-        return Err(Problem::Exposed { mode });
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file"));
     }
     let mut text = String::new();
     file.take(MAX_KEY_FILE).read_to_string(&mut text)?;
-    let text = text.trim();
-    let is_hex = text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
-    if !is_hex {
-        return Err(Problem::NoKey);
-    }
-    text.parse().map_err(|_| Problem::NoKey)
+    Ok(text)
 }
 
-/// Writes beside the file and links it in place, so that nobody ever reads half a key and nobody's key is replaced. File
-/// systems without links get it written in place.
-fn create(path: &Path) -> Result<SecretKey, Problem> {
+fn parse(text: &str) -> Option<SecretKey> {
+    let bytes = HEXLOWER_PERMISSIVE.decode(text.as_bytes()).ok()?;
+    Some(SecretKey::from_bytes(&bytes.try_into().ok()?))
+}
+
+/// Writes the key to a draft and links it in place, so that no half-written key is read and no existing key is replaced. On a
+/// file system without hard links the key is written in place.
+fn create(path: &Path) -> io::Result<SecretKey> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     fs::create_dir_all(folder)?;
     let key = SecretKey::generate();
@@ -76,62 +83,33 @@ fn create(path: &Path) -> Result<SecretKey, Problem> {
     Ok(key)
 }
 
-/// Writes what is to be at `place` for the folder's owner.
+/// Writes the key to `path`, owned by the owner of `place`'s folder.
 fn write_private(path: &Path, place: &Path, key: &SecretKey) -> io::Result<()> {
     let mut file = atomic_file::open_private(OpenOptions::new().write(true).create_new(true), path)?;
     atomic_file::hand_over(&file, place)?;
-    for byte in key.to_bytes() {
-        write!(file, "{byte:02x}")?;
-    }
-    writeln!(file)?;
+    writeln!(file, "{}", HEXLOWER.encode(&key.to_bytes()))?;
     file.sync_all()
 }
 
 /// A key file that cannot be used.
-#[derive(Debug)]
-pub struct IdentityError {
-    path: PathBuf,
-    problem: Problem,
-}
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub struct IdentityError(#[from] Problem);
 
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 enum Problem {
-    Io(io::Error),
-    Exposed { mode: u32 },
-    NoKey,
+    #[error(transparent)]
+    File(FileError),
+    #[error(
+        "the key file {path} does not contain a key (64 hexadecimal digits); move it away and a new key is made, with a new \
+         endpoint id"
+    )]
+    NoKey { path: PathBuf },
 }
 
-impl From<io::Error> for Problem {
-    fn from(error: io::Error) -> Self {
-        Self::Io(error)
-    }
-}
-
-impl fmt::Display for IdentityError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let path = self.path.display();
-        match &self.problem {
-            Problem::Io(_) => write!(f, "cannot use the key file {path}"),
-            Problem::Exposed { mode } => write!(
-                f,
-                "others can read the key file {path} (mode {mode:03o}); run: chmod 600 {path}, and make a new key if \
-                 anybody else had access"
-            ),
-            Problem::NoKey => write!(
-                f,
-                "the key file {path} holds no key (64 hexadecimal digits); move it away and a new key is made, with a \
-                 new endpoint id"
-            ),
-        }
-    }
-}
-
-impl Error for IdentityError {
-    fn source(&self) -> Option<&(dyn Error + 'static)> {
-        match &self.problem {
-            Problem::Io(error) => Some(error),
-            Problem::Exposed { .. } | Problem::NoKey => None,
-        }
+impl From<FileError> for IdentityError {
+    fn from(error: FileError) -> Self {
+        Self(Problem::File(error))
     }
 }
 
@@ -140,7 +118,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_key_is_created_once_and_read_ever_after() {
+    fn a_key_is_created_once_and_read_afterwards() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("below").join("secret.key");
         let created = load_or_create(&path).unwrap();
@@ -150,7 +128,7 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn a_key_that_root_makes_belongs_to_whom_the_folder_belongs() {
+    fn a_key_that_root_creates_belongs_to_the_folders_owner() {
         use std::os::unix::fs::{MetadataExt, chown};
         const OTHER: u32 = 54_321;
         let folder = tempfile::tempdir().unwrap();
@@ -164,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn two_who_create_at_once_get_the_same_key() {
+    fn several_that_create_at_once_get_the_same_key() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("secret.key");
         let keys: Vec<_> = std::thread::scope(|scope| {
@@ -188,14 +166,14 @@ mod tests {
     }
 
     #[test]
-    fn what_holds_no_key_is_never_overwritten() {
+    fn a_file_without_a_key_is_never_overwritten() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("secret.key");
         for content in ["", "short", &"g".repeat(64), &"a".repeat(65), &"a".repeat(100_000)] {
             fs::write(&path, content).unwrap();
             #[cfg(unix)]
             fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
-            assert!(load_or_create(&path).unwrap_err().to_string().contains("holds no key"));
+            assert!(load_or_create(&path).unwrap_err().to_string().contains("does not contain a key"));
             assert_eq!(fs::read_to_string(&path).unwrap(), content);
         }
     }

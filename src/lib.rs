@@ -1,23 +1,36 @@
-//! gRPC peer to peer over iroh, and Flower where nobody can open a port.
+//! gRPC peer to peer over iroh, and Flower federated learning across NAT without open ports.
+//!
+//! The path of a call, which is the order of the modules:
 //!
 //! ```text
-//!      outbound funnel (beside SuperNode or CLI)                 inbound funnel (beside SuperLink)
-//! Flower ─► grpc_server ─► outbound ─► forward ─► tunnel ══════► grpc_server ─► inbound ─► forward ─► upstream ─► Flower
-//! client    terminate      a call?     one call   lanes    iroh  terminate      allowed?   one call   which?      server
-//!                                                 └──── transport: IrohConnector · IrohStream · IrohIncoming
+//!        outbound funnel (beside SuperNode or flwr)              inbound funnel (beside SuperLink)
+//!  Flower ─► grpc_server ─► call ─► tunnel ═══════════► grpc_server ─► call ─► upstream ─► Flower
+//!  client    local port     route   lanes      iroh     sessions       allowed?  which?     server
+//!                           └─ hop ─┘ └─ transport ─────┘              └── hop ──┘
 //! ```
 //!
-//! `protocol` tells what a call is, `access` who may make it, `admission` who gets a link at all, by the `roster`, on which
-//! an `enrolment` puts who was invited; `audit` notes what was decided. `funnel` puts the rooms together. The same rooms
-//! stand at both ends, and both speak TLS with Flower where they are told to (`tls`). Where the upstream speaks the other
-//! wire, `exchange` carries the call, and `protocol` translates it; `redelivery` keeps answers that a broken link would
-//! swallow. A Rust program may stand at either end without a funnel: as a `node`, or as a service behind `FlowerHttpLayer`.
+//! | modules | what they do |
+//! |---|---|
+//! | `funnel`, `error` | assembly: start, serve, drain |
+//! | `grpc_server` | terminates HTTP from local Flower clients and from the tunnel, with `tls` where it is wanted |
+//! | `call` | routes, admits, translates and replays one call, or passes bytes through |
+//! | `tunnel` | outbound: keeps a link to a peer, and sends calls over its lanes |
+//! | `upstream` | inbound: finds the SuperLink, and sends calls to it |
+//! | `config` | the configuration, as plain data |
+//! | `admission` | the peers that are admitted and what they may call: roster, invitations, audit log |
+//! | `address_lookup` | where a peer is: tickets, invitations, DNS, pkarr, mDNS |
+//! | `hop` | one HTTP hop: headers, bodies, HTTP/2 settings |
+//! | `protocol` | what a call is: APIs, methods, the two wires, their errors and the translation between them |
+//! | `transport` | tonic over iroh: `IrohConnector`, `IrohStream`, `IrohIncoming` |
+//! | `tls`, `identity`, `atomic_file`, `report` | certificates, keys, files, logging |
+//! | `node`, `object`, `proto` | a Flower node in Rust, without a funnel |
+//! | `relay` | a relay of your own |
 //!
 //! ```no_run
 //! use flower_iroh_funnel::{Api, Exposed, Funnel, FunnelConfig, PeerConfig};
 //!
 //! # async fn example(peer: iroh::EndpointId) -> Result<(), Box<dyn std::error::Error>> {
-//! // Beside the SuperLink: let `peer` in.
+//! // Beside the SuperLink: admit `peer`.
 //! let exposed = Exposed::new().local_superlink().allow(peer, [Api::Fleet]);
 //! let inbound = Funnel::new(FunnelConfig::builder().expose(exposed).build()?).await?;
 //!
@@ -32,11 +45,11 @@
 //! # Features
 //! | feature | what it adds |
 //! |---|---|
-//! | `transport` | `transport`: tonic over iroh, without a word of Flower |
+//! | `transport` | `transport`: tonic over iroh, independent of Flower |
 //! | `proto` | `proto`: Flower's messages and services, typed |
 //! | `node` (default) | `node`: a Flower node in Rust, without Python |
-//! | `funnel` (default) | `Funnel`, and what it is made of |
-//! | `relay` | `relay`: a relay of one's own |
+//! | `funnel` (default) | `Funnel` and its modules |
+//! | `relay` | `relay`: a relay of your own |
 //! | `cli` (default) | the command `flower-iroh-funnel` |
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![cfg_attr(not(test), warn(clippy::unwrap_used))]
@@ -103,7 +116,8 @@ pub use self::{
     call::{FlowerHttp, FlowerHttpCall, FlowerHttpLayer},
     config::{
         AuditLog, ConfigError, DEFAULT_BIND_ADDR, DEFAULT_DRAIN_TIMEOUT, DEFAULT_FLOWER_GRPC_ADDR, Exposed,
-        FunnelConfig, FunnelConfigBuilder, InvalidRelay, InvalidRelayToken, PeerConfig, Relay, RelayToken,
+        FunnelConfig, FunnelConfigBuilder, Grant, InvalidGrant, InvalidRelay, InvalidRelayToken, PeerConfig, Relay,
+        RelayToken,
     },
     error::Error,
     funnel::Funnel,

@@ -1,17 +1,17 @@
-//! A Flower node in Rust: what a SuperNode does at the Fleet API, without Python.
+//! A Flower node in Rust: a SuperNode's part of the Fleet API, without Python.
 //!
 //! ```text
 //! SuperLink ◄── Node: register, activate, heartbeat ... close
 //!           ──► Message { RecordDict }   pull_message: objects, checked against their SHA-256
-//!           ◄── Reply   { RecordDict }   push_reply: object tree, then the objects that are not there yet
+//!           ◄── Reply   { RecordDict }   push_reply: object tree, then the objects that the SuperLink does not have
 //! ```
 //!
-//! The objects and ids it makes are byte for byte Flower's. A message that cannot be read is answered with an error, and
-//! the node stays up; a call that does not get through is made again, with Flower's waits; a SuperLink that has forgotten
-//! the node gets it again.
+//! Its objects and ids equal Flower's byte for byte. A message that cannot be read is answered with an error, and the node
+//! goes on; a call is retried while the SuperLink is unreachable, with Flower's waits; if the SuperLink has forgotten the
+//! node, the node joins again.
 //!
-//! Calls go over any [`Channel`] of tonic's kind. Over iroh, a node dials the funnel beside the SuperLink by itself; it
-//! needs no funnel on its side:
+//! Calls go over any [`Channel`]: tonic's, or a service like it. Over iroh, a node dials the funnel beside the SuperLink
+//! directly and needs no funnel of its own:
 //!
 //! ```no_run
 //! use flower_iroh_funnel::{
@@ -34,10 +34,11 @@
 //! let endpoint = Endpoint::builder(presets::N0).transport_config(quic_config()).bind().await?;
 //! let connector = IrohConnector::new(endpoint.clone(), ALPN);
 //! connector.add_peer(superlink.clone());
+//! let lost_link = LostLinkLayer::new();
 //! let channel = tonic::transport::Endpoint::from_shared(format!("iroh://{}", superlink.id))?
-//!     .connect_with_connector_lazy(connector);
+//!     .connect_with_connector_lazy(connector.reporting_to(&lost_link));
 //!
-//! let node = Node::builder(LostLinkLayer.layer(channel), NodeKey::generate()).register().await?;
+//! let node = Node::builder(lost_link.layer(channel), NodeKey::generate()).register().await?;
 //! tokio::select! {
 //!     refused = node.serve(app) => { refused?; }
 //!     interrupted = tokio::signal::ctrl_c() => interrupted?,
@@ -67,6 +68,7 @@ pub use self::{
     session::{Node, NodeBuilder},
 };
 pub use crate::object::{
+    ContentError,
     array::{Array, Element},
     record::{ArrayRecord, ConfigRecord, ConfigValue, MetricRecord, MetricValue, Record, RecordDict, TypedDict},
 };

@@ -1,26 +1,31 @@
-//! Objects: what records are cut into on their way, each named by the SHA-256 of its content.
+//! Flower's objects: the parts that carry a message, each named by the SHA-256 of its content.
 //!
 //! An object's content is `TYPE ID,ID,... LENGTH`, a zero byte and a body of that length; the ids are its children's.
+//! [`split`] makes objects of records, [`assemble`] records of objects.
 
 pub(crate) mod array;
 pub(crate) mod assemble;
+mod error;
 mod python_json;
 pub(crate) mod record;
 pub(crate) mod split;
 
-use std::{fmt::Write as _, str::FromStr};
+use std::str::FromStr;
 
 use bytes::Bytes;
+use data_encoding::HEXLOWER;
 use sha2::{Digest, Sha256};
 
-use crate::{node::NodeError, proto::ObjectTree};
+pub use self::error::ContentError;
+pub(crate) use self::error::short;
+use crate::proto::ObjectTree;
 
-/// More than Flower needs (message, record dict, array record, array, chunk).
+/// The deepest tree that is accepted: more than Flower needs (message, record dict, array record, array, chunk).
 const MAX_TREE_DEPTH: usize = 8;
-/// Half a terabyte in chunks of 5 MiB.
+/// The most objects in a tree: half a terabyte in chunks of 5 MiB.
 const MAX_TREE_OBJECTS: usize = 100_000;
 
-/// What an object is.
+/// The type of an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     Message,
@@ -64,7 +69,7 @@ impl FromStr for Kind {
     }
 }
 
-/// An object on its way out. Its content is put together only when it is sent: a chunk shares the array's memory.
+/// An object to send. Its content is put together only when it is sent: a chunk shares the array's memory.
 #[derive(Clone, Debug)]
 pub(crate) struct Object {
     pub(crate) id: String,
@@ -77,7 +82,7 @@ impl Object {
         let ids: Vec<_> = children.iter().map(|child| child.object_id.as_str()).collect();
         let head = format!("{} {} {}\0", kind.name(), ids.join(","), body.len());
         let hash = Sha256::new().chain_update(&head).chain_update(&body).finalize();
-        Self { id: hex(&hash), head, body }
+        Self { id: HEXLOWER.encode(&hash), head, body }
     }
 
     pub(crate) fn content(&self) -> Bytes {
@@ -85,7 +90,7 @@ impl Object {
     }
 }
 
-/// An object that came in whole.
+/// An object that was received and checked.
 #[derive(Clone, Debug)]
 pub(crate) struct Received {
     pub(crate) kind: Kind,
@@ -94,36 +99,36 @@ pub(crate) struct Received {
 }
 
 impl Received {
-    /// Checks the content against the id, and takes it apart.
-    pub(crate) fn parse(id: &str, content: Bytes) -> Result<Self, NodeError> {
-        let found = hex(&Sha256::digest(&content));
+    /// Checks the content against the id, and parses it.
+    pub(crate) fn parse(id: &str, content: Bytes) -> Result<Self, ContentError> {
+        let found = HEXLOWER.encode(&Sha256::digest(&content));
         if found != id {
             let len = content.len();
-            return Err(NodeError::object(id, format_args!("the {len} bytes that came have the SHA-256 {found}")));
+            return Err(ContentError::object(id, format_args!("the SHA-256 of the {len} bytes received is {found}")));
         }
-        let invalid = |reason: &str| NodeError::object(id, reason);
-        let end = content.iter().position(|byte| *byte == 0).ok_or_else(|| invalid("it has no head"))?;
-        let head = str::from_utf8(&content[..end]).map_err(|_| invalid("its head is no text"))?;
+        let invalid = |reason: &str| ContentError::object(id, reason);
+        let end = content.iter().position(|byte| *byte == 0).ok_or_else(|| invalid("it has no header"))?;
+        let head = str::from_utf8(&content[..end]).map_err(|_| invalid("its header is not UTF-8"))?;
         let mut words = head.split(' ');
         let (Some(kind), Some(children), Some(len), None) = (words.next(), words.next(), words.next(), words.next())
         else {
-            return Err(invalid("its head has not three parts"));
+            return Err(invalid("its header does not have three parts"));
         };
         let kind = kind.parse().map_err(|()| invalid(&format!("its type {:?} is unknown", shown(kind))))?;
         let body = content.slice(end + 1..);
         if len.parse() != Ok(body.len()) {
-            return Err(invalid(&format!("its head announces {:?} bytes, {} came", shown(len), body.len())));
+            return Err(invalid(&format!("its header declares {:?} bytes, {} were received", shown(len), body.len())));
         }
         let children: Vec<_> = children.split(',').filter(|child| !child.is_empty()).map(str::to_owned).collect();
         if !children.iter().all(|child| is_id(child)) {
-            return Err(invalid("a child's id is no SHA-256"));
+            return Err(invalid("the id of a child is not a SHA-256"));
         }
         Ok(Self { kind, children, body })
     }
 }
 
 /// The ids of a tree's objects, each once, children before parents.
-pub(crate) fn object_ids(tree: &ObjectTree) -> Result<Vec<String>, NodeError> {
+pub(crate) fn object_ids(tree: &ObjectTree) -> Result<Vec<String>, ContentError> {
     let mut ids = indexmap::IndexSet::new();
     let mut visits = 0;
     collect(tree, MAX_TREE_DEPTH, &mut visits, &mut ids)?;
@@ -135,15 +140,15 @@ fn collect<'a>(
     depth: usize,
     visits: &mut usize,
     ids: &mut indexmap::IndexSet<&'a str>,
-) -> Result<(), NodeError> {
+) -> Result<(), ContentError> {
     *visits += 1;
     if depth == 0 || *visits > MAX_TREE_OBJECTS {
-        let limits = format!("it has over {MAX_TREE_OBJECTS} objects, or more than {MAX_TREE_DEPTH} levels");
-        return Err(NodeError::content("object tree", limits));
+        let limits = format!("it has more than {MAX_TREE_OBJECTS} objects or {MAX_TREE_DEPTH} levels");
+        return Err(ContentError::new("object tree", limits));
     }
     if !is_id(&tree.object_id) {
         let shown = shown(&tree.object_id);
-        return Err(NodeError::content("object tree", format_args!("{shown:?} in it is no object id")));
+        return Err(ContentError::new("object tree", format_args!("{shown:?} is not an object id")));
     }
     for child in &tree.children {
         collect(child, depth - 1, visits, ids)?;
@@ -156,15 +161,7 @@ fn is_id(text: &str) -> bool {
     text.len() == 64 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
-fn hex(hash: &[u8]) -> String {
-    hash.iter().fold(String::with_capacity(64), |mut hex, byte| {
-        // Writing to a string cannot fail.
-        let _ = write!(hex, "{byte:02x}");
-        hex
-    })
-}
-
-/// As much of a foreign text as belongs in a message.
+/// Cuts a text of the peer's to what fits in an error message.
 fn shown(text: &str) -> String {
     text.chars().take(40).collect()
 }
@@ -173,8 +170,8 @@ fn shown(text: &str) -> String {
 mod tests {
     use super::*;
 
-    fn received(content: &[u8]) -> Result<Received, NodeError> {
-        Received::parse(&hex(&Sha256::digest(content)), Bytes::copy_from_slice(content))
+    fn received(content: &[u8]) -> Result<Received, ContentError> {
+        Received::parse(&HEXLOWER.encode(&Sha256::digest(content)), Bytes::copy_from_slice(content))
     }
 
     fn tree(id: &str, children: Vec<ObjectTree>) -> ObjectTree {
@@ -195,23 +192,23 @@ mod tests {
         let whole = object.content();
         for end in 0..whole.len() {
             let error = Received::parse(&object.id, whole.slice(..end)).unwrap_err();
-            assert!(error.is_bad_content() && error.to_string().contains("SHA-256"), "{error}");
+            assert!(error.to_string().contains("SHA-256"), "{error}");
         }
     }
 
     #[test]
-    fn a_head_that_is_wrong_says_what_is_wrong() {
+    fn an_invalid_header_says_what_is_wrong() {
         for (content, wanted) in [
-            (&b""[..], "no head"),
-            (b"ArrayChunk  4", "no head"),
+            (&b""[..], "no header"),
+            (b"ArrayChunk  4", "no header"),
             (b"ArrayChunk 4\0body", "three parts"),
             (b"ArrayChunk  4 4\0body", "three parts"),
             (b"Pickle  4\0body", "\"Pickle\" is unknown"),
-            (b"ArrayChunk  5\0body", "announces"),
-            (b"ArrayChunk  -4\0body", "announces"),
-            (b"ArrayChunk  99999999999999999999\0body", "announces"),
-            (b"Array abc 4\0body", "no SHA-256"),
-            (b"\xff  4\0body", "no text"),
+            (b"ArrayChunk  5\0body", "declares"),
+            (b"ArrayChunk  -4\0body", "declares"),
+            (b"ArrayChunk  99999999999999999999\0body", "declares"),
+            (b"Array abc 4\0body", "not a SHA-256"),
+            (b"\xff  4\0body", "not UTF-8"),
         ] {
             let error = received(content).unwrap_err().to_string();
             assert!(error.contains(wanted), "{error}");
@@ -219,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn ids_come_once_and_children_first() {
+    fn ids_are_listed_once_and_children_first() {
         let ids = ["a", "b", "c"].map(|digit| digit.repeat(64));
         let leaf = || tree(&ids[0], vec![]);
         let whole = tree(&ids[2], vec![leaf(), tree(&ids[1], vec![leaf()])]);

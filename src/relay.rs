@@ -1,11 +1,11 @@
-//! A relay of one's own: where peers find no direct path, it hands on their packets, which it cannot read.
+//! A self-hosted relay: it forwards the packets of peers that find no direct path, and cannot read them.
 //!
-//! The server is `iroh-relay`; here is what makes it one's own: who may use it, its certificate, its limits. It asks
-//! nothing of anybody outside.
+//! The server is `iroh-relay`; this module adds access control, the certificate and limits. It contacts no other server.
 
 mod access;
 mod arrivals;
 mod config;
+mod gate;
 mod tls;
 
 use std::{
@@ -33,18 +33,18 @@ use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::task::AbortOnDropHandle;
 
-use self::{access::Door, arrivals::Arrivals, tls::Certificate};
 pub use self::{
     access::RelayAccess,
     config::{DEFAULT_MAX_CLIENTS, DEFAULT_QUIC_PORT, RelayServerConfig, RelayServerConfigBuilder, RelayTls},
 };
+use self::{arrivals::Arrivals, gate::RelayGate, tls::Certificate};
 use crate::{
     admission::roster::{self, ReloadHandle, Roster, RosterFile},
     error::Error,
     protocol::BoxError,
 };
 
-/// A running relay. Dropped, it ends at once.
+/// A running relay. It ends at once when it is dropped.
 #[derive(Debug)]
 pub struct RelayServer {
     url: RelayUrl,
@@ -57,7 +57,7 @@ pub struct RelayServer {
 }
 
 impl RelayServer {
-    /// Binds its ports and begins to serve.
+    /// Binds the ports and starts to serve.
     ///
     /// # Errors
     /// A port that cannot be bound, or a certificate that cannot be read.
@@ -68,20 +68,20 @@ impl RelayServer {
         let listen = config.listen;
         let roster = config.access.roster_file().cloned();
         let listed = roster.as_ref().map_or(Ok(Roster::default()), RosterFile::load).map_err(Error::roster)?;
-        let door = Arc::new(Door::new(config.access.clone(), listed, config.max_clients));
-        let mut relay = Self::serve(config, Arc::clone(&door)).await.map_err(|error| Error::relay(listen, error))?;
+        let gate = Arc::new(RelayGate::new(config.access.clone(), listed, config.max_clients));
+        let mut relay = Self::serve(config, Arc::clone(&gate)).await.map_err(|error| Error::relay(listen, error))?;
         let service = relay.service.clone();
         relay._following = roster.map(|file| {
             spawn(roster::watch(file, ReloadHandle::default(), move |roster| {
-                door.follow(roster);
-                door.cut(service.clients());
+                gate.set_roster(roster);
+                gate.disconnect_denied(service.clients());
             }))
         });
         Ok(relay)
     }
 
-    async fn serve(config: RelayServerConfig, door: Arc<Door>) -> Result<Self, BoxError> {
-        let certificate = Certificate::of(&config.tls).await?;
+    async fn serve(config: RelayServerConfig, gate: Arc<RelayGate>) -> Result<Self, BoxError> {
+        let certificate = Certificate::load(&config.tls).await?;
         let listener = TcpListener::bind(config.listen).await?;
         let url = url(&config, listener.local_addr()?);
         let discovery = match &certificate {
@@ -89,12 +89,12 @@ impl RelayServer {
             None => None,
         };
         let metrics = discovery.as_ref().map(|server| server.metrics().clone()).unwrap_or_default();
-        let service = service(&config, Arc::<Door>::clone(&door), &metrics);
+        let service = service(&config, Arc::<RelayGate>::clone(&gate), &metrics);
         let (tls, ca_file) = match certificate {
             Some(Certificate { server_config, ca_file }) => (Some(TlsAcceptor::from(Arc::new(server_config))), ca_file),
             None => (None, None),
         };
-        let arrivals = Arrivals { tls, service: service.clone(), door };
+        let arrivals = Arrivals { tls, service: service.clone(), gate };
         Ok(Self {
             url,
             ca_file,
@@ -106,22 +106,22 @@ impl RelayServer {
         })
     }
 
-    /// Under which funnels use it: `--relay URL`.
+    /// The URL for funnels: `--relay URL`.
     pub fn url(&self) -> &RelayUrl {
         &self.url
     }
 
-    /// The certificate of the local authority that vouches for it, which funnels need a copy of: `--relay-ca FILE`.
+    /// The certificate of the local CA that signed its certificate. Funnels need a copy: `--relay-ca FILE`.
     pub fn ca_file(&self) -> Option<&Path> {
         self.ca_file.as_deref()
     }
 
-    /// The UDP address of QUIC address discovery, by which funnels learn their public addresses.
+    /// The UDP address of QUIC address discovery, from which funnels learn their public addresses.
     pub fn quic_addr(&self) -> Option<SocketAddr> {
         self.discovery.as_ref()?.quic_addr()
     }
 
-    /// Waits until the relay has ended by itself, which it should not.
+    /// Waits until the relay ends by itself, which it should not.
     ///
     /// # Cancel safety
     /// Dropping the future changes nothing.
@@ -142,10 +142,10 @@ impl RelayServer {
         }
     }
 
-    /// Closes all connections and waits for their end.
+    /// Closes all connections and waits until they are closed.
     ///
     /// # Errors
-    /// A part of the server failed while it ended.
+    /// A part of the server failed during the shutdown.
     pub async fn shutdown(self) -> Result<(), Error> {
         self.accepting.abort();
         self.service.shutdown().await;
@@ -160,7 +160,7 @@ fn spawn<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> A
     AbortOnDropHandle::new(tokio::spawn(work))
 }
 
-/// QUIC address discovery, which proves itself by the relay's certificate.
+/// Starts QUIC address discovery, which uses the relay's certificate.
 async fn discovery(config: &RelayServerConfig, certificate: &Certificate) -> Result<Server, BoxError> {
     let mut quic = QuicConfig::new((config.listen.ip(), config.quic_port));
     quic.server_config = Some(certificate.server_config.clone());
@@ -169,7 +169,7 @@ async fn discovery(config: &RelayServerConfig, certificate: &Certificate) -> Res
     Ok(Server::spawn(server).await?)
 }
 
-/// What answers on the TCP port: the relay's protocol, and to who asks for it a sign of life.
+/// The service on the TCP port: the relay's protocol, and health checks.
 fn service(config: &RelayServerConfig, access: Arc<dyn DynAccessControl>, metrics: &RelayMetrics) -> RelayService {
     let mut handlers = Handlers::default();
     for path in [RELAY_PROBE_PATH, "/healthz"] {
@@ -211,17 +211,17 @@ mod tests {
 
     use super::*;
 
-    /// Lets a client in, and denies it by the roster before it is registered.
+    /// Admits a client, and denies it by the roster before it is registered.
     #[derive(Debug)]
-    struct Fickle(Arc<Door>);
+    struct Fickle(Arc<RelayGate>);
 
     impl AccessControl for Fickle {
         async fn on_connect(&self, request: &ClientRequest) -> Access {
             let access = AccessControl::on_connect(&*self.0, request).await;
             let mut roster = Roster::default();
             roster.deny(request.endpoint_id());
-            self.0.follow(roster);
-            self.0.cut(&Clients::default());
+            self.0.set_roster(roster);
+            self.0.disconnect_denied(&Clients::default());
             access
         }
 
@@ -231,14 +231,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_client_that_is_removed_while_it_connects_is_cut() {
+    async fn a_client_that_is_denied_while_it_connects_is_disconnected() {
         let access = RelayAccess::nobody().everybody();
         let config = RelayServerConfig::builder(RelayTls::Plain).access(access.clone()).build().unwrap();
-        let door = Arc::new(Door::new(access, Roster::default(), config.max_clients));
-        let service = service(&config, Arc::new(Fickle(Arc::clone(&door))), &RelayMetrics::default());
+        let gate = Arc::new(RelayGate::new(access, Roster::default(), config.max_clients));
+        let service = service(&config, Arc::new(Fickle(Arc::clone(&gate))), &RelayMetrics::default());
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url: RelayUrl = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
-        let _accepting = spawn(Arrivals { tls: None, service, door }.accept(listener));
+        let _accepting = spawn(Arrivals { tls: None, service, gate }.accept(listener));
         let client = Endpoint::builder(presets::Minimal).relay_mode(RelayMode::custom([url])).bind().await.unwrap();
         let mut statuses = client.home_relay_status();
         let refused = async {
@@ -246,7 +246,9 @@ mod tests {
                 statuses.updated().await.unwrap();
             }
         };
-        timeout(Duration::from_secs(60), refused).await.expect("it was cut, and refused when it came again");
+        timeout(Duration::from_secs(60), refused)
+            .await
+            .expect("it was disconnected, and refused when it connected again");
         client.close().await;
     }
 }

@@ -1,11 +1,16 @@
-//! TLS where Flower wants it: on the local port of a peer, and towards upstreams.
+//! TLS with Flower: on the local ports, and towards upstreams.
 
 mod authority;
 mod local;
 mod store;
 mod trust;
 
-use std::{error::Error, fmt, io, path::PathBuf, sync::Arc};
+use std::{
+    error::Error,
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use tokio_rustls::rustls::{
     self,
@@ -19,19 +24,19 @@ pub(crate) use self::{
     local::server_config,
     store::{Stored, load_or_issue, names},
 };
-use crate::protocol::BoxError;
+use crate::{atomic_file::FileError, protocol::BoxError};
 
-/// Certificates and keys in PEM; what is longer is something else, or a system's whole store.
+/// The longest PEM file. A longer one is something else, or a system's whole certificate store.
 const MAX_PEM: u64 = 1024 * 1024;
 
-/// Named each time: a process may have another default, or two libraries that disagree on one.
+/// The crypto provider. It is passed explicitly: a process may have another default, or libraries that disagree on one.
 fn provider() -> Arc<CryptoProvider> {
     Arc::new(ring::default_provider())
 }
 
-/// The error of TLS itself among the causes of another one.
+/// Finds the TLS error among the causes of another error.
 fn cause<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a rustls::Error> {
-    // What an I/O error wraps is not among its causes, only the causes of that.
+    // The error that an I/O error wraps is not its source; only the source of that is.
     let wrapped = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
     match (error.downcast_ref(), wrapped) {
         (Some(found), _) => Some(found),
@@ -41,55 +46,24 @@ fn cause<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a rustls::Error> {
 }
 
 /// A file with certificates that cannot be used.
-#[derive(Debug)]
-pub(crate) struct TlsError {
-    path: PathBuf,
-    problem: Problem,
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum TlsError {
+    #[error(transparent)]
+    File(#[from] FileError),
+    #[error("{path} does not contain a certificate that a funnel made; move it away, and one is made")]
+    NotOurs { path: PathBuf },
+    #[error("{path} does not contain a certificate; name the CA's file, in PEM")]
+    NoCertificates { path: PathBuf },
+    #[error("the certificate in {path} cannot be used")]
+    Unusable { path: PathBuf, source: BoxError },
 }
 
-#[derive(Debug)]
-enum Problem {
-    Io(io::Error),
-    Exposed { mode: u32 },
-    NotOurs,
-    NoCertificates,
-    Unusable(BoxError),
-}
-
-impl From<io::Error> for Problem {
-    fn from(error: io::Error) -> Self {
-        Self::Io(error)
+impl TlsError {
+    fn not_ours(path: &Path) -> Self {
+        Self::NotOurs { path: path.to_owned() }
     }
-}
 
-impl fmt::Display for TlsError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let path = self.path.display();
-        match &self.problem {
-            Problem::Io(_) => write!(f, "cannot use {path}"),
-            Problem::Exposed { mode } => {
-                write!(
-                    f,
-                    "others can read the private key in {path} (mode {mode:03o}); remove it, and a new one is made"
-                )
-            }
-            Problem::NotOurs => {
-                write!(f, "{path} holds no certificate that a funnel made; move it away, and one is made")
-            }
-            Problem::NoCertificates => {
-                write!(f, "{path} holds no certificate; name the CA's file, in PEM")
-            }
-            Problem::Unusable(_) => write!(f, "the certificate in {path} cannot be used"),
-        }
-    }
-}
-
-impl Error for TlsError {
-    fn source(&self) -> Option<&(dyn Error + 'static)> {
-        match &self.problem {
-            Problem::Io(error) => Some(error),
-            Problem::Unusable(error) => Some(&**error),
-            Problem::Exposed { .. } | Problem::NotOurs | Problem::NoCertificates => None,
-        }
+    fn unusable(path: &Path, source: impl Into<BoxError>) -> Self {
+        Self::Unusable { path: path.to_owned(), source: source.into() }
     }
 }

@@ -33,6 +33,7 @@
 //! # Ok(()) }
 //! ```
 
+mod backoff;
 mod codes;
 mod congestion;
 mod connecting;
@@ -45,11 +46,13 @@ mod peer_info;
 mod pool;
 mod quic;
 mod rate_limit;
+mod session_end;
 #[cfg(feature = "funnel")]
 mod silence;
 mod stream;
 mod target;
 
+pub(crate) use self::backoff::Backoff;
 pub use self::{
     codes::Code,
     connecting::Connecting,

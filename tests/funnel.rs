@@ -15,6 +15,8 @@ mod passthrough;
 mod paths;
 #[path = "support/ports.rs"]
 mod ports;
+#[path = "funnel/push_sessions.rs"]
+mod push_sessions;
 #[path = "support/raw_peer.rs"]
 mod raw_peer;
 #[path = "funnel/redelivery.rs"]

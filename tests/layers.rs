@@ -40,12 +40,12 @@ const ROWS: &[(&str, &[&str])] = &[
     ("hop", &["protocol", "report", "transport"]),
     ("tls", &["atomic_file", "protocol"]),
     ("identity", &["atomic_file"]),
+    ("node", &["object", "proto", "transport"]),
+    ("object", &["proto"]),
     ("atomic_file", &[]),
     ("report", &[]),
     ("protocol", &[]),
     ("transport", &[]),
-    ("node", &["object", "proto"]),
-    ("object", &["proto"]),
     ("proto", &[]),
 ];
 

@@ -1,4 +1,4 @@
-//! A node at a Fleet API that does what each test asks of it, over iroh on loopback.
+//! A node at a scripted Fleet API, over iroh on loopback.
 
 #[path = "node/fleet.rs"]
 mod fleet;

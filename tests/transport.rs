@@ -12,6 +12,8 @@ mod dialling;
 mod ends;
 #[path = "transport/limits.rs"]
 mod limits;
+#[path = "transport/reasons.rs"]
+mod reasons;
 #[path = "transport/services.rs"]
 mod services;
 #[path = "transport/stalls.rs"]

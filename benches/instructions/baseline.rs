@@ -5,7 +5,7 @@
 //! # rustc     rustc 1.95.0 (59807616e 2026-04-14)
 //! # libc      ldd (Debian GLIBC 2.36-9+deb12u10) 2.36
 //! # valgrind  valgrind-3.19.0
-//! both-wires/passed  call  9000
+//! flower-http/passed  call  9000
 //! ```
 //! with a tab where two spaces stand.
 

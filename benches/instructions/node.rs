@@ -37,8 +37,9 @@ pub(crate) async fn message(messages: u32) {
     reply(&node, &node.pull_message().await.expect("the Fleet API is up"), &numbers()).await;
     for _ in 0..messages {
         let message = node.pull_message().await.expect("the Fleet API is up");
-        let content = message.content().and_then(|content| content.arrays("arrays"));
-        let numbers = content.and_then(|arrays| arrays.array("0")?.to_ndarray()).expect("it is what was pushed");
+        let content = message.content().expect("it is what was pushed");
+        let numbers = content.arrays("arrays").and_then(|arrays| arrays.array("0")?.to_ndarray());
+        let numbers = numbers.expect("it is what was pushed");
         reply(&node, &message, &numbers).await;
     }
     node.close().await.expect("the Fleet API is up");

@@ -2,7 +2,7 @@
 
 use std::{pin::Pin, time::Duration};
 
-use crate::{Error, both_wires, funnels, link, node};
+use crate::{Error, flower_http, funnels, link, node};
 
 /// Ends a run that hangs. Under callgrind everything takes some fifty times as long.
 const HANG: Duration = Duration::from_secs(300);
@@ -47,14 +47,14 @@ macro_rules! scenarios {
 /// funnels have sockets and timers in them.
 #[rustfmt::skip]
 pub(crate) const ALL: &[Scenario] = scenarios! {
-    "both-wires/passed",     1   "call",    500, 2.0, both_wires::passed;
-    "both-wires/translated", 1   "call",    500, 2.0, both_wires::translated;
-    "both-wires/error",      1   "call",    500, 2.0, both_wires::error;
-    "both-wires/stream",     100 "message", 20,  2.0, both_wires::stream;
-    "both-wires/up-16k",     5   "MiB",     20,  2.0, |calls| both_wires::up(calls, 16 << 10);
-    "both-wires/up-64k",     5   "MiB",     20,  2.0, |calls| both_wires::up(calls, 64 << 10);
-    "both-wires/down-16k",   5   "MiB",     20,  2.0, |calls| both_wires::down(calls, 16 << 10);
-    "both-wires/down-64k",   5   "MiB",     20,  2.0, |calls| both_wires::down(calls, 64 << 10);
+    "flower-http/passed",    1   "call",    500, 2.0, flower_http::passed;
+    "flower-http/translated", 1   "call",   500, 2.0, flower_http::translated;
+    "flower-http/error",     1   "call",    500, 2.0, flower_http::error;
+    "flower-http/stream",    100 "message", 20,  2.0, flower_http::stream;
+    "flower-http/up-16k",    5   "MiB",     20,  2.0, |calls| flower_http::up(calls, 16 << 10);
+    "flower-http/up-64k",    5   "MiB",     20,  2.0, |calls| flower_http::up(calls, 64 << 10);
+    "flower-http/down-16k",  5   "MiB",     20,  2.0, |calls| flower_http::down(calls, 16 << 10);
+    "flower-http/down-64k",  5   "MiB",     20,  2.0, |calls| flower_http::down(calls, 64 << 10);
     "node/call",             1   "call",    10,  2.0, node::call;
     "node/array",            1   "MiB",     10,  2.0, node::array;
     "node/message",          1   "message", 2,   2.0, node::message;

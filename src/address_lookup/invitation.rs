@@ -170,7 +170,7 @@ mod tests {
     #[test]
     fn neither_debug_nor_digest_shows_the_secret() {
         let invitation = invitation();
-        let secret: String = invitation.secret().bytes().iter().map(|byte| format!("{byte:02x}")).collect();
+        let secret = data_encoding::HEXLOWER.encode(&invitation.secret().bytes()[..]);
         let digest = serde_json::to_string(&invitation.secret().digest()).unwrap();
         for shown in [format!("{invitation:?}"), format!("{:?}", invitation.secret()), digest] {
             assert!(!shown.contains(&secret) && !shown.contains(&invitation.to_string()), "{shown}");

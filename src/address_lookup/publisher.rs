@@ -14,12 +14,14 @@ use super::{
     Publication,
     pkarr::{PkarrError, PkarrServer},
 };
-use crate::report::OnChange;
+use crate::{report::OnChange, transport::Backoff};
 
 /// The pause before the second attempt, doubling with each.
 const RETRY_FIRST: Duration = Duration::from_secs(1);
 /// The longest pause between attempts: a server that comes back is used within a minute.
 const RETRY_MAX: Duration = Duration::from_secs(60);
+/// A random half keeps the funnels of a server that was down from coming back in step.
+const BACKOFF: Backoff = Backoff::new(RETRY_FIRST, RETRY_MAX, 0.5..1.0);
 
 /// Publishes in a task, which ends when this is dropped.
 #[derive(Debug)]
@@ -106,7 +108,7 @@ impl Publishing {
     fn pause(&self) -> Duration {
         match self.failures {
             0 => DEFAULT_REPUBLISH_INTERVAL,
-            failures => RETRY_FIRST.saturating_mul(1 << (failures - 1).min(10)).min(RETRY_MAX),
+            failures => BACKOFF.wait(failures - 1),
         }
     }
 }

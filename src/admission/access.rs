@@ -29,7 +29,7 @@ impl Access {
     }
 
     /// Puts a roster in force, and returns whether it differs from the one before.
-    pub(crate) fn replace_roster(&self, roster: Roster) -> Change {
+    pub(crate) fn set_roster(&self, roster: Roster) -> Change {
         let changed = self.in_force.send_if_modified(|in_force| {
             let differs = *in_force.roster != roster;
             if differs {
@@ -99,14 +99,14 @@ mod tests {
         let access = Access::new(list, Roster::default());
         let mut roster = Roster::default();
         roster.allow(member, None, Api::Control.into()).unwrap();
-        assert_eq!(access.replace_roster(roster.clone()), Change::Some);
-        assert_eq!(access.replace_roster(roster.clone()), Change::None);
+        assert_eq!(access.set_roster(roster.clone()), Change::Some);
+        assert_eq!(access.set_roster(roster.clone()), Change::None);
         assert_eq!(access.apis(member), [Api::Fleet, Api::Control].into_iter().collect());
         roster.deny(configured);
         roster.deny(member);
-        assert_eq!(access.replace_roster(roster), Change::Some);
+        assert_eq!(access.set_roster(roster), Change::Some);
         assert!(access.apis(configured).is_empty() && access.apis(member).is_empty());
-        assert_eq!(access.replace_roster(Roster::default()), Change::Some);
+        assert_eq!(access.set_roster(Roster::default()), Change::Some);
         assert_eq!(access.apis(configured), Api::Fleet.into());
     }
 }

@@ -226,7 +226,7 @@ mod tests {
         let connections = Connections::default();
         connections.add_incoming(&accepted, ApiSet::EMPTY);
         assert_eq!(connections.enforce(&access), []);
-        let _ = access.replace_roster(granting(outbound.id(), Api::Control));
+        let _ = access.set_roster(granting(outbound.id(), Api::Control));
         assert_eq!(connections.enforce(&access), [(outbound.id(), Code::RECONNECT)]);
         assert_eq!(connections.reports().len(), 0);
     }

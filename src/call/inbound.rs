@@ -210,7 +210,7 @@ impl Inbound {
     async fn health(&self, request: Request<Body>) -> Result<Response<Body>, CallError> {
         let upstream = self.shared.upstreams.select_health()?;
         let response = self.client.send(upstream, request).await?;
-        Ok(Relayed::received(response).to_caller(Wire::Http, SUPERLINK, ()))
+        Ok(Relayed::received(response).for_caller(Wire::Http, SUPERLINK, ()))
     }
 
     /// Sends a call as it came.
@@ -224,7 +224,7 @@ impl Inbound {
         if call.api == Api::Fleet && response.status() == StatusCode::NOT_FOUND {
             return flowers_own(response).await.ok_or_else(|| not_served(call.api, upstream));
         }
-        Ok(Relayed::new(response).to_caller(call.wire, SUPERLINK, ()))
+        Ok(Relayed::new(response).for_caller(call.wire, SUPERLINK, ()))
     }
 
     /// Sends a call in the other wire.

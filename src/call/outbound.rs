@@ -57,7 +57,7 @@ async fn route_call(
     let request = hop::received(request);
     let send = move |request| async move {
         let (response, lane) = tunnel.call(size, request).await?;
-        Ok(Relayed::received(response).to_caller(wire, "the tunnel", lane))
+        Ok(Relayed::received(response).for_caller(wire, "the tunnel", lane))
     };
     match replayable {
         None => send(request).await,

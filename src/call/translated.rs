@@ -43,16 +43,16 @@ where
         (None, None) => answer.await?,
         (None, Some(head)) => match timeout(HEAD_TIMEOUT, &mut answer).await {
             Ok(answer) => answer?,
-            Err(_) => return Ok((Relayed::new(head.map(|()| later(answer))).to_caller(wire, server, ()), None)),
+            Err(_) => return Ok((Relayed::new(head.map(|()| later(answer))).for_caller(wire, server, ()), None)),
         },
     };
     let response = match deadline {
         Some(deadline) => {
             let missed = deadline.missed();
             let response = response.map(|body| hop::with_deadline(body, deadline.at, missed));
-            Relayed::new(response).to_caller(wire, server, ())
+            Relayed::new(response).for_caller(wire, server, ())
         }
-        None => Relayed::new(response).to_caller(wire, server, ()),
+        None => Relayed::new(response).for_caller(wire, server, ()),
     };
     Ok((response, unmatched))
 }

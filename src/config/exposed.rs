@@ -4,10 +4,11 @@ use std::path::{Path, PathBuf};
 
 use iroh::EndpointId;
 
+use super::Grant;
 use crate::{
     admission::{AccessList, roster::RosterFile},
     protocol::{Api, ApiSet},
-    upstream::{PassthroughTarget, Security, Upstream, Upstreams},
+    upstream::{InvalidUpstream, PassthroughTarget, Security, Upstream, Upstreams},
 };
 
 /// What is offered to peers: upstreams, and who may call them. Nobody may until told so.
@@ -60,6 +61,39 @@ impl Exposed {
     #[must_use]
     pub fn upstream(mut self, api: Api, upstream: Upstream) -> Self {
         self.upstreams.add(api, upstream);
+        self
+    }
+
+    /// Adds the upstreams of one API that a text means: a URL, or `host:port` for one in each wire.
+    ///
+    /// # Errors
+    /// The text is neither.
+    pub fn add_upstreams(&mut self, api: Api, text: &str) -> Result<(), InvalidUpstream> {
+        for upstream in Upstream::candidates(text, self.default_security())? {
+            self.upstreams.add(api, upstream);
+        }
+        Ok(())
+    }
+
+    /// Adds the SuperLink that a text means: a URL, or `host:port` for one in each wire.
+    ///
+    /// # Errors
+    /// The text is neither.
+    pub fn add_superlink(&mut self, text: &str) -> Result<(), InvalidUpstream> {
+        for upstream in Upstream::candidates(text, self.default_security())? {
+            self.upstreams.add_superlink(&upstream);
+        }
+        Ok(())
+    }
+
+    /// Gives a peer the rights of a grant.
+    #[must_use]
+    pub fn grant(mut self, grant: Grant) -> Self {
+        let Grant { peer, rights } = grant;
+        self.access.allow(peer, rights.apis);
+        if rights.passthrough {
+            self.access.allow_passthrough(peer);
+        }
         self
     }
 

@@ -4,13 +4,14 @@ use std::{fmt, str::FromStr, time::Duration};
 
 use toml::{Table, Value};
 
-use super::{Exposed, FunnelConfig, FunnelConfigBuilder, PeerConfig, default_limits, lookups::Settings};
+use super::{
+    Exposed, FunnelConfig, FunnelConfigBuilder, Grant, PeerConfig, default_limits, grant::Right, lookups::Settings,
+};
 use crate::{
     address_lookup::{InvalidPeer, parse_peer, shown},
     admission::roster::RosterFile,
     protocol::Api,
     transport::IncomingLimits,
-    upstream::{Security, Upstream},
 };
 
 /// Reads a whole file, collecting what is wrong with it.
@@ -87,21 +88,20 @@ fn expose(mut fields: Fields<'_>, limits: &mut IncomingLimits) -> Exposed {
     if let Some(path) = fields.string("superlink_ca") {
         exposed = exposed.superlink_ca(path);
     }
-    let default = exposed.default_security();
     fields.count("max_links", &mut limits.max_links);
     fields.count("max_links_per_peer", &mut limits.max_links_per_peer);
     if let Some(mut upstreams) = fields.table("upstream") {
         for api in Api::ALL {
-            let texts = upstreams.parse_list::<String>(api.name());
-            let named =
-                texts.iter().flat_map(|text| upstreams.candidates(api.name(), text, default)).collect::<Vec<_>>();
-            exposed = named.into_iter().fold(exposed, |exposed, upstream| exposed.upstream(api, upstream));
+            for text in upstreams.strings(api.name()) {
+                let added = exposed.add_upstreams(api, &text);
+                upstreams.report(api.name(), &text, added);
+            }
         }
         upstreams.end();
     }
     if let Some(text) = fields.string("superlink") {
-        let superlinks = fields.candidates("superlink", &text, default);
-        exposed = superlinks.into_iter().fold(exposed, Exposed::superlink);
+        let added = exposed.add_superlink(&text);
+        fields.report("superlink", &text, added);
     }
     if !exposed.has_upstreams() {
         exposed = exposed.local_superlink();
@@ -123,14 +123,12 @@ fn expose(mut fields: Fields<'_>, limits: &mut IncomingLimits) -> Exposed {
         exposed = exposed.audit_log(audit_log);
     }
     fields.each_table("allow", |mut allow| {
-        let apis = if allow.has("apis") { allow.parse_list("apis") } else { vec![Api::Fleet] };
-        let is_passthrough = allow.flag("passthrough");
+        let names = if allow.has("apis") { allow.parse_list("apis") } else { vec![Right::Api(Api::Fleet)] };
+        let passthrough = allow.flag("passthrough").then_some(Right::Passthrough);
+        let rights = names.into_iter().chain(passthrough).collect();
         let peer = allow.required("peer").and_then(|peer| allow.parse_text("peer", &peer));
         if let Some(peer) = peer {
-            exposed = exposed.clone().allow(peer, apis);
-            if is_passthrough {
-                exposed = exposed.clone().allow_passthrough(peer);
-            }
+            exposed = exposed.clone().grant(Grant { peer, rights });
         }
         allow.end();
     });
@@ -216,12 +214,11 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// The upstreams that one text stands for.
-    fn candidates(&mut self, key: &str, text: &str, default: Security) -> Vec<Upstream> {
-        Upstream::candidates(text, default).unwrap_or_else(|error| {
+    /// Reports the mistake in a text, if there is one.
+    fn report<E: fmt::Display>(&mut self, key: &str, text: &str, read: Result<(), E>) {
+        if let Err(error) = read {
             self.mistake(key, format_args!("{:?}: {error}", shown(text)));
-            Vec::new()
-        })
+        }
     }
 
     fn flag(&mut self, key: &str) -> bool {
@@ -486,10 +483,9 @@ mod tests {
 
     #[test]
     fn no_text_makes_it_panic() {
-        let file = tempfile::NamedTempFile::new().unwrap();
-        let key_file = format!("key_file = {:?}\n", file.path().join("secret.key"));
-        for text in ["", "=", "[[peer]]", "peer = 1", "expose = []", "expose = 1", "[expose]\nupstream = 3", "\u{0}"] {
-            let error = FunnelConfig::from_toml(&format!("{key_file}{text}")).build().unwrap_err();
+        assert!(FunnelConfig::from_toml("").build().is_ok());
+        for text in ["=", "[[peer]]", "peer = 1", "expose = []", "expose = 1", "[expose]\nupstream = 3", "\u{0}"] {
+            let error = FunnelConfig::from_toml(text).build().unwrap_err();
             assert!(!error.mistakes().is_empty(), "{text}");
         }
     }

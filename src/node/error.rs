@@ -1,22 +1,62 @@
 //! What can go wrong for a node.
 
-use std::{error::Error, fmt, path::PathBuf, sync::Arc};
+use std::{error::Error, fmt, io, path::PathBuf, sync::Arc};
 
 use serde::Deserialize;
 use tonic::{Code, Status};
 
-/// Why a call, a message or an array failed.
-#[derive(Clone, Debug)]
+use crate::object::{ContentError, short};
+
+/// Why a call, a message or a key failed.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error(transparent)]
 pub struct NodeError(Arc<Problem>);
 
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 enum Problem {
-    Key { file: Option<PathBuf>, reason: String },
-    Call { call: &'static str, status: Status },
+    #[error("cannot use the node key{}: {problem}", InFile(.file.as_ref()))]
+    Key {
+        file: Option<PathBuf>,
+        #[source]
+        problem: KeyProblem,
+    },
+    #[error(transparent)]
+    Call(RejectedCall),
+    #[error("run {run_id} is no longer running; its messages are dropped")]
     RunStopped { run_id: u64 },
-    TooLate { reason: String },
+    #[error("the reply is too late: the message expired {ago:.1} s ago")]
+    Expired { ago: f64 },
+    #[error("the reply is too late: the message has expired, or has been answered already")]
+    NotWanted,
+    #[error(
+        "the SuperLink no longer accepts object {object}: the time for pushing the reply is over, or another reply \
+         took its place"
+    )]
     NotStored { object: String },
-    Content { what: String, reason: String },
+    #[error(transparent)]
+    Content(ContentError),
+}
+
+/// What is wrong with a node's key.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum KeyProblem {
+    #[error("it is in OpenSSH's format; convert a copy of it, in place: ssh-keygen -p -N '' -m PKCS8 -f COPY")]
+    OpenSsh,
+    #[error("it is not a private key on the curve P-384 in PEM (PKCS#8 or SEC1) without a passphrase")]
+    NotAKey,
+    #[error("the file cannot be read")]
+    Read(#[source] io::Error),
+    #[error("the file cannot be written")]
+    Write(#[source] io::Error),
+    #[error("it has no PEM form")]
+    Pem(#[source] p384::pkcs8::Error),
+}
+
+/// A call that the SuperLink rejected, or whose answer could not be used.
+#[derive(Debug)]
+struct RejectedCall {
+    call: &'static str,
+    status: Status,
 }
 
 impl NodeError {
@@ -25,110 +65,104 @@ impl NodeError {
         matches!(*self.0, Problem::RunStopped { .. })
     }
 
-    /// Whether the SuperLink does not take this node's key: neither a retry nor another message helps.
+    /// Whether the SuperLink rejects this node's key: neither a retry nor another message helps.
     pub fn is_refused(&self) -> bool {
-        matches!(&*self.0, Problem::Call { status, .. } if status.code() == Code::Unauthenticated)
+        self.code() == Some(Code::Unauthenticated)
     }
 
     /// Whether a reply came too late, or was not the first one.
     pub fn is_too_late(&self) -> bool {
-        matches!(*self.0, Problem::TooLate { .. } | Problem::NotStored { .. })
+        matches!(*self.0, Problem::Expired { .. } | Problem::NotWanted | Problem::NotStored { .. })
     }
 
-    /// Whether what a message carries cannot be used: a damaged object, an unknown record, an unsupported array.
+    /// Whether the content of a message cannot be used: a damaged object, an unknown record, an unsupported array.
     pub fn is_bad_content(&self) -> bool {
         matches!(*self.0, Problem::Content { .. })
     }
 
-    /// What the SuperLink answered, if it is its answer that failed.
+    /// The SuperLink's answer, if the error is a call that it rejected.
     pub fn status(&self) -> Option<&Status> {
         match &*self.0 {
-            Problem::Call { status, .. } => Some(status),
+            Problem::Call(rejected) => Some(&rejected.status),
             _ => None,
         }
+    }
+
+    fn code(&self) -> Option<Code> {
+        self.status().map(Status::code)
     }
 
     /// Whether the key is registered already, or cannot be registered by a node.
     pub(super) fn is_key_taken(&self) -> bool {
-        matches!(&*self.0, Problem::Call { status, .. } if status.code() == Code::FailedPrecondition)
+        self.code() == Some(Code::FailedPrecondition)
     }
 
-    pub(super) fn key(file: Option<PathBuf>, reason: impl Into<String>) -> Self {
-        Self(Arc::new(Problem::Key { file, reason: reason.into() }))
+    pub(super) fn key(file: Option<PathBuf>, problem: KeyProblem) -> Self {
+        Problem::Key { file, problem }.into()
     }
 
     pub(super) fn call(call: &'static str, status: Status) -> Self {
-        Self(Arc::new(Problem::Call { call, status }))
+        Problem::Call(RejectedCall { call, status }).into()
     }
 
     pub(super) fn run_stopped(run_id: u64) -> Self {
-        Self(Arc::new(Problem::RunStopped { run_id }))
+        Problem::RunStopped { run_id }.into()
     }
 
-    pub(super) fn too_late(reason: impl Into<String>) -> Self {
-        Self(Arc::new(Problem::TooLate { reason: reason.into() }))
+    /// The reply to a message that expired this many seconds ago.
+    pub(super) fn expired(ago: f64) -> Self {
+        Problem::Expired { ago }.into()
+    }
+
+    pub(super) fn not_wanted() -> Self {
+        Problem::NotWanted.into()
     }
 
     pub(super) fn not_stored(object: &str) -> Self {
-        Self(Arc::new(Problem::NotStored { object: short(object).to_owned() }))
-    }
-
-    pub(crate) fn content(what: impl fmt::Display, reason: impl fmt::Display) -> Self {
-        Self(Arc::new(Problem::Content { what: what.to_string(), reason: reason.to_string() }))
-    }
-
-    pub(crate) fn object(id: &str, reason: impl fmt::Display) -> Self {
-        Self::content(format_args!("object {}", short(id)), reason)
+        Problem::NotStored { object: short(object).to_owned() }.into()
     }
 
     /// A failed call about a run: Flower answers `PERMISSION_DENIED` once the run is not running.
     pub(super) fn in_run(self, run_id: u64) -> Self {
-        match &*self.0 {
-            Problem::Call { status, .. } if status.code() == Code::PermissionDenied => Self::run_stopped(run_id),
-            _ => self,
-        }
+        if self.code() == Some(Code::PermissionDenied) { Self::run_stopped(run_id) } else { self }
     }
 }
 
-/// The first digits of an object id, or all of what is none.
-fn short(id: &str) -> &str {
-    id.get(..12).unwrap_or(id)
+impl From<Problem> for NodeError {
+    fn from(problem: Problem) -> Self {
+        Self(Arc::new(problem))
+    }
 }
 
-impl fmt::Display for NodeError {
+impl From<ContentError> for NodeError {
+    fn from(error: ContentError) -> Self {
+        Problem::Content(error).into()
+    }
+}
+
+impl fmt::Display for RejectedCall {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &*self.0 {
-            Problem::Key { file: Some(file), reason } => {
-                write!(f, "cannot use the node key {}: {reason}", file.display())
-            }
-            Problem::Key { file: None, reason } => write!(f, "cannot use the node key: {reason}"),
-            Problem::Call { call, status } => {
-                write!(f, "{call}: the SuperLink answered {:?}: {}", status.code(), explanation(status.message()))?;
-                match advice(call, status.code()) {
-                    Some(advice) => write!(f, "; {advice}"),
-                    None => Ok(()),
-                }
-            }
-            Problem::RunStopped { run_id } => {
-                write!(f, "run {run_id} is not running any more; its messages are dropped")
-            }
-            Problem::TooLate { reason } => write!(f, "the reply is too late: {reason}"),
-            Problem::NotStored { object } => write!(
-                f,
-                "the SuperLink no longer takes object {object}: the time for pushing the reply is over, or another \
-                 reply took its place"
-            ),
-            Problem::Content { what, reason } => write!(f, "{what}: {reason}"),
+        let Self { call, status } = self;
+        write!(f, "{call}: the SuperLink answered {:?}: {}", status.code(), explanation(status.message()))?;
+        match advice(call, status.code()) {
+            Some(advice) => write!(f, "; {advice}"),
+            None => Ok(()),
         }
     }
 }
 
-impl Error for NodeError {
+/// By hand: what the status says is in the text already, and its cause is the next in the chain.
+impl Error for RejectedCall {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
-        match &*self.0 {
-            Problem::Call { status, .. } => status.source(),
-            _ => None,
-        }
+        self.status.source()
+    }
+}
+
+struct InFile<'a>(Option<&'a PathBuf>);
+
+impl fmt::Display for InFile<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.map_or(Ok(()), |file| write!(f, " {}", file.display()))
     }
 }
 
@@ -145,7 +179,7 @@ fn advice(call: &str, code: Code) -> Option<&'static str> {
     }
 }
 
-/// Flower's error, which comes as JSON in the status message, in words; anything else as it is.
+/// Renders Flower's error, which is JSON in the status message, as text. Any other message stays as it is.
 fn explanation(message: &str) -> String {
     #[derive(Deserialize)]
     struct FlowerError {
@@ -168,7 +202,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn flowers_error_is_told_in_words() {
+    fn flowers_error_is_rendered_as_text() {
         let message = r#"{"code": 7, "public_message": "Key in use.", "public_details": null}"#;
         let error = NodeError::call("RegisterNode", Status::failed_precondition(message)).to_string();
         assert!(error.contains("Key in use. (code 7)") && error.contains("flwr supernode register"), "{error}");
@@ -181,5 +215,13 @@ mod tests {
         let error = NodeError::call("PullObject", Status::internal("")).in_run(3);
         assert!(!error.is_run_stopped() && !error.is_refused());
         assert!(NodeError::call("PullMessages", Status::unauthenticated("")).is_refused());
+    }
+
+    #[test]
+    fn the_cause_of_a_call_that_broke_is_the_source() {
+        let status = Status::from_error(io::Error::from(io::ErrorKind::ConnectionReset).into());
+        let error = NodeError::call("PullObject", status);
+        let source = error.source().and_then(|source| source.downcast_ref::<io::Error>());
+        assert_eq!(source.map(io::Error::kind), Some(io::ErrorKind::ConnectionReset));
     }
 }

@@ -1,25 +1,23 @@
-//! Calls of Flower's Fleet API: signed, and tried again until they get through.
+//! Calls of Flower's Fleet API: signed, and retried while the SuperLink is unreachable.
 
 use std::time::Duration;
 
 use bytes::Bytes;
 use tonic::{Request, Response, Status, body::Body, client::GrpcService};
 
-use super::{
-    error::NodeError,
-    key::NodeKey,
-    retry::{Backoff, is_unavailable},
-};
-use crate::proto::fleet_client::FleetClient;
+use super::{error::NodeError, key::NodeKey, retry::is_unavailable};
+use crate::{proto::fleet_client::FleetClient, transport::Backoff};
 
-/// A chunk has 5 MiB, up to 20 MiB in old versions.
+/// The longest wait before the first retry.
+const RETRY_FIRST: Duration = Duration::from_secs(1);
+/// The largest request and response. A chunk has 5 MiB, in old versions up to 20 MiB.
 const MAX_CALL_SIZE: usize = 64 << 20;
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// What a node can make calls with: tonic's `Channel`, a service around it, or a funnel's `PeerChannel`.
+/// A service that a node makes its calls with: tonic's `Channel`, a service around it, or a funnel's `PeerChannel`.
 ///
-/// Implemented for everything that fits.
+/// Implemented for every such type.
 pub trait Channel:
     GrpcService<
         Body,
@@ -50,25 +48,26 @@ impl<S> Channel for S where
 pub(super) struct Fleet<S> {
     client: FleetClient<S>,
     key: NodeKey,
-    max_backoff: Duration,
+    backoff: Backoff,
 }
 
 impl<S: Channel> Fleet<S> {
     pub(super) fn new(channel: S, key: NodeKey, max_backoff: Duration) -> Self {
         let client = FleetClient::new(channel);
         let client = client.max_decoding_message_size(MAX_CALL_SIZE).max_encoding_message_size(MAX_CALL_SIZE);
-        Self { client, key, max_backoff }
+        // Flower's waits have full jitter: anything between zero and a limit that grows.
+        Self { client, key, backoff: Backoff::new(RETRY_FIRST, max_backoff, 0.0..1.0) }
     }
 
     pub(super) fn key(&self) -> &NodeKey {
         &self.key
     }
 
-    pub(super) fn backoff(&self) -> Backoff {
-        Backoff::new(self.max_backoff)
+    pub(super) fn backoff(&self) -> &Backoff {
+        &self.backoff
     }
 
-    /// Makes a call, again and again while it does not get through.
+    /// Makes a call, and retries it while the SuperLink is unreachable.
     pub(super) async fn call<Q, R, F>(
         &self,
         name: &'static str,
@@ -79,11 +78,11 @@ impl<S: Channel> Fleet<S> {
         Q: Clone,
         F: Future<Output = Result<Response<R>, Status>>,
     {
-        Ok(self.call_and_tell(name, request, method).await?.0)
+        Ok(self.call_retried(name, request, method).await?.0)
     }
 
-    /// The same, and whether it was made before: an answer may have got lost.
-    pub(super) async fn call_and_tell<Q, R, F>(
+    /// Makes a call as [`call`](Self::call) does, and reports whether it was retried: an earlier answer may be lost then.
+    pub(super) async fn call_retried<Q, R, F>(
         &self,
         name: &'static str,
         request: Q,
@@ -93,22 +92,22 @@ impl<S: Channel> Fleet<S> {
         Q: Clone,
         F: Future<Output = Result<Response<R>, Status>>,
     {
-        let (mut backoff, mut is_repeated) = (self.backoff(), false);
+        let mut retries = 0;
         loop {
             match self.try_call(request.clone(), &method).await {
                 Err(status) if is_unavailable(&status) => {
-                    let wait = backoff.next();
-                    tracing::warn!(call = name, reason = status.message(), ?wait, "the SuperLink is out of reach");
+                    let wait = self.backoff.wait(retries);
+                    tracing::warn!(call = name, reason = status.message(), ?wait, "the SuperLink is unreachable");
                     tokio::time::sleep(wait).await;
-                    is_repeated = true;
+                    retries = retries.saturating_add(1);
                 }
                 Err(status) => return Err(NodeError::call(name, status)),
-                Ok(response) => return Ok((response, is_repeated)),
+                Ok(response) => return Ok((response, retries > 0)),
             }
         }
     }
 
-    /// Makes a call once. The signature is made anew: it grows old.
+    /// Makes a call once, with a new signature: signatures expire.
     pub(super) async fn try_call<Q, R, F>(
         &self,
         request: Q,

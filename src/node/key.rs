@@ -1,4 +1,4 @@
-//! The key that is the node's name at the SuperLink.
+//! The key that identifies a node at the SuperLink.
 
 use std::{
     fmt,
@@ -17,17 +17,17 @@ use sha2::{Digest, Sha256};
 use time::OffsetDateTime;
 use tonic::metadata::{Ascii, Binary, MetadataMap, MetadataValue};
 
-use super::error::NodeError;
+use super::error::{KeyProblem, NodeError};
 
-/// A key in PEM has under 1 KiB.
+/// The longest key file. A key in PEM is shorter than 1 KiB.
 const MAX_KEY_FILE: u64 = 16 << 10;
 const PUBLIC_KEY: &str = "flwr-public-key-bin";
 const TIMESTAMP: &str = "flwr-timestamp";
 const SIGNATURE: &str = "flwr-signature-bin";
 
-/// A node's private key on the curve P-384, as Flower makes it for node authentication.
+/// A node's private key on the curve P-384, as Flower uses it for node authentication.
 ///
-/// Every call carries the public key and a signed timestamp; whoever holds the key is the node.
+/// Every call carries the public key and a signed timestamp; whoever has the key can act as the node.
 #[derive(Clone)]
 pub struct NodeKey {
     private: SecretKey,
@@ -36,7 +36,7 @@ pub struct NodeKey {
 }
 
 impl NodeKey {
-    /// A new key.
+    /// Generates a new key.
     pub fn generate() -> Self {
         Self::new(SecretKey::generate())
     }
@@ -44,31 +44,30 @@ impl NodeKey {
     /// Reads a key from PEM: PKCS#8 (`BEGIN PRIVATE KEY`) or SEC1 (`BEGIN EC PRIVATE KEY`), not encrypted.
     ///
     /// # Errors
-    /// If it is something else. OpenSSH's format is named together with the command that converts it.
+    /// If it is something else. For OpenSSH's format, the error names the command that converts it.
     pub fn from_pem(pem: &str) -> Result<Self, NodeError> {
+        Self::parse(pem).map_err(|problem| NodeError::key(None, problem))
+    }
+
+    fn parse(pem: &str) -> Result<Self, KeyProblem> {
         let pem = pem.trim_start();
         if pem.starts_with("-----BEGIN OPENSSH") {
-            return Err(NodeError::key(
-                None,
-                "it is in OpenSSH's format; convert a copy of it, in place: ssh-keygen -p -N '' -m PKCS8 -f COPY",
-            ));
+            return Err(KeyProblem::OpenSsh);
         }
         let read = SecretKey::from_pkcs8_pem(pem).or_else(|_| SecretKey::from_sec1_pem(pem));
-        let unusable = "it is no private key on the curve P-384 in PEM (PKCS#8 or SEC1) without a passphrase";
-        read.map(Self::new).map_err(|_| NodeError::key(None, unusable))
+        read.map(Self::new).map_err(|_| KeyProblem::NotAKey)
     }
 
     /// Reads a key from a file, as [`from_pem`](Self::from_pem) does.
     ///
     /// # Errors
-    /// If the file cannot be read or holds no key.
+    /// If the file cannot be read or does not contain a key.
     pub fn load(path: impl AsRef<Path>) -> Result<Self, NodeError> {
         let path = path.as_ref();
         let mut pem = String::new();
         let read = File::open(path).and_then(|file| file.take(MAX_KEY_FILE).read_to_string(&mut pem));
-        let failed = |reason: String| NodeError::key(Some(path.to_owned()), reason);
-        read.map_err(|error| failed(error.to_string()))?;
-        Self::from_pem(&pem).map_err(|error| failed(error.to_string()))
+        let key = read.map_err(KeyProblem::Read).and_then(|_| Self::parse(&pem));
+        key.map_err(|problem| NodeError::key(Some(path.to_owned()), problem))
     }
 
     /// Writes the key to a new file that only its owner can read (Unix).
@@ -77,12 +76,12 @@ impl NodeKey {
     /// If the file exists or cannot be written.
     pub fn save(&self, path: impl AsRef<Path>) -> Result<(), NodeError> {
         let path = path.as_ref();
-        let failed = |reason: String| NodeError::key(Some(path.to_owned()), reason);
-        let pem = self.private.to_pkcs8_pem(LineEnding::LF).map_err(|error| failed(error.to_string()))?;
-        write_private(path, pem.as_bytes()).map_err(|error| failed(error.to_string()))
+        let pem = self.private.to_pkcs8_pem(LineEnding::LF).map_err(KeyProblem::Pem);
+        let saved = pem.and_then(|pem| write_private(path, pem.as_bytes()).map_err(KeyProblem::Write));
+        saved.map_err(|problem| NodeError::key(Some(path.to_owned()), problem))
     }
 
-    /// The public key in PEM, as `flwr supernode register` takes it.
+    /// The public key in PEM, as `flwr supernode register` expects it.
     pub fn public_pem(&self) -> &str {
         &self.public_pem
     }
@@ -93,7 +92,7 @@ impl NodeKey {
         Self { signing: SigningKey::from(&private), private, public_pem }
     }
 
-    /// Adds what node authentication asks for. Only the time is signed: it is valid for five minutes.
+    /// Adds the metadata that node authentication requires. Only the time is signed: the signature is valid for five minutes.
     pub(super) fn sign(&self, metadata: &mut MetadataMap) {
         let timestamp = isoformat(OffsetDateTime::now_utc());
         let hash = Sha256::digest(timestamp.as_bytes());
@@ -121,7 +120,7 @@ fn write_private(path: &Path, pem: &[u8]) -> io::Result<()> {
     file.sync_all()
 }
 
-/// The form that Python's `datetime.fromisoformat` reads in every version that Flower runs on.
+/// Formats a time as Python's `datetime.fromisoformat` reads it in every version that Flower runs on.
 fn isoformat(time: OffsetDateTime) -> String {
     let (year, month, day) = time.to_calendar_date();
     let (hour, minute, second, micro) = time.to_hms_micro();
@@ -148,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_of_flowers_has_the_public_key_that_flower_gives_it() {
+    fn a_key_of_flowers_has_the_public_key_that_flower_derives() {
         // A key that flwr 1.41.0 made for this test, its public key, and the key in the older form.
         let pem = include_str!("../../tests/data/flower_node_key.pem");
         let public = pem.find("-----BEGIN PUBLIC").unwrap();
@@ -159,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn a_timestamp_has_pythons_form() {
+    fn a_timestamp_has_pythons_format() {
         let time = OffsetDateTime::from_unix_timestamp_nanos(1_700_000_000_000_042_999).unwrap();
         assert_eq!(isoformat(time), "2023-11-14T22:13:20.000042+00:00");
     }
@@ -175,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_key_says_what_to_do() {
+    fn text_that_is_not_a_key_says_what_to_do() {
         let openssh = NodeKey::from_pem("-----BEGIN OPENSSH PRIVATE KEY-----\n").unwrap_err().to_string();
         assert!(openssh.contains("ssh-keygen -p"), "{openssh}");
         for text in ["", "nonsense", "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n"] {

@@ -1,4 +1,4 @@
-//! Messages from the SuperLink, and replies to them.
+//! Messages of the SuperLink, and replies to them.
 
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
@@ -8,17 +8,17 @@ use crate::{
     proto::{self, Metadata},
 };
 
-/// Flower's code for an app that failed.
+/// Flower's code for an app that raised an exception.
 const CLIENT_APP_RAISED_EXCEPTION: i64 = 2;
 
-/// A message that the SuperLink had for this node.
+/// A message that was pulled from the SuperLink.
 #[derive(Debug)]
 pub struct Message {
     head: Head,
     content: Result<RecordDict, NodeError>,
 }
 
-/// What of a message a reply needs.
+/// The part of a message that its reply needs.
 #[derive(Clone, Debug)]
 pub(super) struct Head {
     metadata: Metadata,
@@ -34,12 +34,12 @@ impl Message {
         &self.head
     }
 
-    /// What Flower says about it.
+    /// Flower's metadata of it.
     pub fn metadata(&self) -> &Metadata {
         &self.head.metadata
     }
 
-    /// What to do with it: `train`, `evaluate` or `query`, perhaps followed by a dot and an action's name.
+    /// Its task: `train`, `evaluate` or `query`, optionally followed by a dot and an action's name.
     pub fn message_type(&self) -> &str {
         &self.metadata().message_type
     }
@@ -49,20 +49,20 @@ impl Message {
         self.metadata().run_id
     }
 
-    /// What it carries.
+    /// Its content.
     ///
     /// # Errors
-    /// If that could not be pulled or read; [`error_reply`](Self::error_reply) tells the app's other side.
+    /// If the content could not be pulled or read; reply with [`error_reply`](Self::error_reply) then.
     pub fn content(&self) -> Result<&RecordDict, NodeError> {
         self.content.as_ref().map_err(Clone::clone)
     }
 
-    /// The reply with a result. It lives as long as this message would have.
+    /// Makes the reply with a result. It expires when this message would have.
     pub fn reply(&self, content: RecordDict) -> Reply {
         self.head.reply(content)
     }
 
-    /// The reply that says that there is no result, and why.
+    /// Makes the reply that there is no result, with the reason.
     pub fn error_reply(&self, reason: impl Into<String>) -> Reply {
         self.head.error_reply(reason)
     }
@@ -114,23 +114,23 @@ enum Outcome {
     Error(proto::Error),
 }
 
-/// A reply as it is pushed.
-pub(super) struct Deflated {
-    /// Without its content, as the SuperLink wants it.
+/// A reply, ready to be pushed.
+pub(super) struct SplitReply {
+    /// Without its content, as the SuperLink expects it.
     pub(super) message: proto::Message,
-    pub(super) objects: split::Deflated,
-    /// How long the app took, in seconds.
+    pub(super) objects: split::Split,
+    /// The app's run time, in seconds.
     pub(super) runtime: f64,
 }
 
 impl Reply {
-    /// What Flower is told about it.
+    /// Flower's metadata of it.
     pub fn metadata(&self) -> &Metadata {
         &self.metadata
     }
 
-    /// Cuts it into objects. Its id is that of its own object.
-    pub(super) fn deflate(self) -> Deflated {
+    /// Splits it into objects. Its id is that of its own object.
+    pub(super) fn split(self) -> SplitReply {
         let (content, error) = match self.outcome {
             Outcome::Content(content) => (Some(content), None),
             Outcome::Error(error) => (None, Some(error)),
@@ -140,7 +140,7 @@ impl Reply {
         let message_id = objects.tree.object_id.clone();
         message.metadata = Some(Metadata { message_id, ..self.metadata });
         message.content = content.map(|_| proto::RecordDict::default());
-        Deflated { message, objects, runtime: self.runtime }
+        SplitReply { message, objects, runtime: self.runtime }
     }
 }
 

@@ -1,4 +1,4 @@
-//! A node's stay at the SuperLink: from its registration to its end.
+//! A node's session at the SuperLink: from its registration to its end.
 
 use std::{
     sync::{
@@ -22,20 +22,20 @@ use crate::proto::{
     UnregisterNodeFleetRequest,
 };
 
-/// Flower's interval; its SuperLinks accept 10 s to 30 min.
+/// Flower's interval; SuperLinks accept 10 s to 30 min.
 const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(30);
 /// How often Flower's SuperNode asks for messages.
 const POLL_INTERVAL: Duration = Duration::from_secs(3);
-/// The longest wait between two attempts of a call, as Flower has it.
+/// The longest wait before a retry, as in Flower.
 const MAX_BACKOFF: Duration = Duration::from_secs(20);
-/// More than most models, less than most memories.
+/// More than most models need, less than most machines have.
 const MAX_MESSAGE_SIZE: u64 = 4 << 30;
-/// Time for each call that says goodbye.
-const GOODBYE: Duration = Duration::from_secs(5);
-/// What the SuperLink says of a run that has ended, if it says anything of it.
+/// Time for each call that ends the session.
+const LEAVE_TIMEOUT: Duration = Duration::from_secs(5);
+/// The status that a SuperLink reports for a run that has ended, if it reports one.
 const FINISHED: &str = "finished";
 
-/// Settings of a [`Node`], and the start of it.
+/// Builds a [`Node`].
 #[derive(Debug)]
 #[must_use]
 pub struct NodeBuilder<S> {
@@ -53,25 +53,26 @@ pub(super) struct Settings {
 }
 
 impl<S: Channel> NodeBuilder<S> {
-    /// How often the SuperLink may expect a heartbeat. Default 30 s; a node counts as offline after twice the time.
+    /// Sets the interval at which the SuperLink may expect a heartbeat. Default 30 s; a node counts as offline after twice
+    /// that time.
     pub fn heartbeat_interval(mut self, interval: Duration) -> Self {
         self.settings.heartbeat_interval = interval;
         self
     }
 
-    /// How often to ask for a message while there is none. Default 3 s.
+    /// Sets how often to ask for a message while there is none. Default 3 s.
     pub fn poll_interval(mut self, interval: Duration) -> Self {
         self.settings.poll_interval = interval;
         self
     }
 
-    /// The longest wait before a call that did not get through is made again. Default 20 s.
+    /// Sets the longest wait before a retry while the SuperLink is unreachable. Default 20 s.
     pub fn max_backoff(mut self, max_backoff: Duration) -> Self {
         self.settings.max_backoff = max_backoff;
         self
     }
 
-    /// How much memory one message may take. Default 4 GiB; a larger one is answered with an error.
+    /// Sets how much memory one message may take. Default 4 GiB; a larger message is answered with an error.
     pub fn max_message_size(mut self, bytes: u64) -> Self {
         self.settings.max_message_size = bytes;
         self
@@ -79,17 +80,17 @@ impl<S: Channel> NodeBuilder<S> {
 
     /// Registers the key and activates the node; [`Node::close`] unregisters it. A key can be registered once.
     ///
-    /// Waits for a SuperLink that is out of reach.
+    /// Waits for a SuperLink that is unreachable.
     ///
     /// # Errors
-    /// If the SuperLink does not take the key. One with node authentication registers no keys this way.
+    /// If the SuperLink rejects the key. With node authentication, a SuperLink registers no keys this way.
     pub async fn register(self) -> Result<Node<S>, NodeError> {
         self.start(true).await
     }
 
     /// Activates the node whose key was registered with `flwr supernode register`.
     ///
-    /// Waits for a SuperLink that is out of reach.
+    /// Waits for a SuperLink that is unreachable.
     ///
     /// # Errors
     /// If the SuperLink does not know the key.
@@ -112,9 +113,9 @@ impl<S: Channel> NodeBuilder<S> {
     }
 }
 
-/// A node at a SuperLink. Its heartbeat goes on until it is closed or dropped.
+/// A node at a SuperLink. Its heartbeat continues until the node is closed or dropped.
 ///
-/// Dropping it tells the SuperLink nothing: it takes the node for offline after a while.
+/// Dropping it sends nothing: the SuperLink considers the node offline after a while.
 #[derive(Debug)]
 pub struct Node<S> {
     pub(super) session: Arc<Session<S>>,
@@ -122,7 +123,7 @@ pub struct Node<S> {
 }
 
 impl<S: Channel> Node<S> {
-    /// A node that makes its calls with `channel`, known by `key`.
+    /// Starts a node that makes its calls over `channel` and is identified by `key`.
     pub fn builder(channel: S, key: NodeKey) -> NodeBuilder<S> {
         let settings = Settings {
             heartbeat_interval: HEARTBEAT_INTERVAL,
@@ -133,12 +134,12 @@ impl<S: Channel> Node<S> {
         NodeBuilder { channel, key, settings }
     }
 
-    /// The id the SuperLink gave it. It changes if the SuperLink forgets the node and registers it again.
+    /// The id that the SuperLink gave it. It changes if the SuperLink forgets the node and the node registers again.
     pub fn id(&self) -> u64 {
         self.session.id.load(Ordering::Acquire)
     }
 
-    /// What the SuperLink says about a run.
+    /// Asks the SuperLink for a run.
     ///
     /// # Errors
     /// [`NodeError::is_run_stopped`] if it is not running.
@@ -146,10 +147,10 @@ impl<S: Channel> Node<S> {
         self.session.run(run_id).await
     }
 
-    /// Does `work` as long as the run goes on, which is asked for now and then.
+    /// Does `work` while the run is running, which is checked at intervals.
     ///
     /// # Errors
-    /// [`NodeError::is_run_stopped`] if it stopped; the work is dropped then.
+    /// [`NodeError::is_run_stopped`] if the run stopped; the work is dropped then.
     pub async fn while_running<T>(&self, run_id: u64, work: impl Future<Output = T>) -> Result<T, NodeError> {
         tokio::select! {
             biased;
@@ -161,42 +162,42 @@ impl<S: Channel> Node<S> {
     /// Ends the heartbeat, deactivates the node and, if it registered itself, unregisters it.
     ///
     /// # Errors
-    /// If the SuperLink cannot be told within a few seconds: it takes the node for offline after a while.
+    /// If the SuperLink does not answer within a few seconds: it considers the node offline after a while.
     pub async fn close(mut self) -> Result<(), NodeError> {
         self.heartbeat.shutdown().await;
         self.session.leave().await
     }
 }
 
-/// What the node and its heartbeat share.
+/// The state that a node and its heartbeat share.
 #[derive(Debug)]
 pub(super) struct Session<S> {
     pub(super) fleet: Fleet<S>,
     pub(super) settings: Settings,
     registers: bool,
     id: AtomicU64,
-    /// Whether the SuperLink knows the node, as far as can be told.
+    /// Whether the SuperLink knows the node, according to its last answer.
     known: AtomicBool,
-    /// One message at a time: until it is here whole, it may be handed out again to whoever asks.
+    /// One pull at a time: until a message has been received completely, the SuperLink may hand it out again.
     pub(super) pulling: Mutex<()>,
 }
 
 impl<S: Channel> Session<S> {
-    /// The node as calls name it.
+    /// The node, as an argument of calls.
     pub(super) fn node(&self) -> proto::Node {
         proto::Node { node_id: self.id.load(Ordering::Acquire) }
     }
 
-    /// Whether the SuperLink still knows the node, as far as can be told.
+    /// Whether the SuperLink knows the node, according to its last answer.
     pub(super) fn is_known(&self) -> bool {
         self.known.load(Ordering::Acquire)
     }
 
-    /// Notes that the SuperLink does not know the node of this id.
+    /// Records that the SuperLink does not know the node with this id.
     pub(super) fn forgotten(&self, node: proto::Node, reason: &str) {
-        // What was sent under an earlier id says nothing about the present one.
+        // An answer about an earlier id says nothing about the present one.
         if node == self.node() && self.known.swap(false, Ordering::AcqRel) {
-            tracing::warn!(node_id = node.node_id, reason, "the SuperLink does not know this node any more");
+            tracing::warn!(node_id = node.node_id, reason, "the SuperLink no longer knows this node");
         }
     }
 
@@ -217,7 +218,7 @@ impl<S: Channel> Session<S> {
             .fleet
             .call("ActivateNode", request, |mut client, request| async move { client.activate_node(request).await });
         let activated = activated.await;
-        // A key that is registered already may be so by an attempt whose answer was lost.
+        // An attempt whose answer was lost may have registered the key.
         let node_id = match (activated, registered) {
             (Ok(activated), _) => activated.node_id,
             (Err(_), Err(error)) | (Err(error), Ok(())) => return Err(error),
@@ -247,7 +248,7 @@ impl<S: Channel> Session<S> {
         }
     }
 
-    /// Ends when the run has stopped.
+    /// Waits until the run has stopped.
     async fn stopped(&self, run_id: u64) -> NodeError {
         loop {
             tokio::time::sleep(self.settings.poll_interval * 3).await;
@@ -264,7 +265,7 @@ impl<S: Channel> Session<S> {
         let deactivated = self.fleet.try_call(DeactivateNodeRequest { node_id }, |mut client, request| async move {
             client.deactivate_node(request).await
         });
-        let deactivated = goodbye("DeactivateNode", deactivated).await;
+        let deactivated = leave_call("DeactivateNode", deactivated).await;
         if !self.registers {
             return deactivated;
         }
@@ -272,12 +273,12 @@ impl<S: Channel> Session<S> {
             self.fleet.try_call(UnregisterNodeFleetRequest { node_id }, |mut client, request| async move {
                 client.unregister_node(request).await
             });
-        deactivated.and(goodbye("UnregisterNode", unregistered).await)
+        deactivated.and(leave_call("UnregisterNode", unregistered).await)
     }
 }
 
-async fn goodbye<R>(name: &'static str, call: impl Future<Output = Result<R, Status>>) -> Result<(), NodeError> {
-    let late = |_| Err(Status::deadline_exceeded(format!("no answer within {GOODBYE:?}")));
-    let answered = tokio::time::timeout(GOODBYE, call).await.unwrap_or_else(late);
+async fn leave_call<R>(name: &'static str, call: impl Future<Output = Result<R, Status>>) -> Result<(), NodeError> {
+    let late = |_| Err(Status::deadline_exceeded(format!("no answer within {LEAVE_TIMEOUT:?}")));
+    let answered = tokio::time::timeout(LEAVE_TIMEOUT, call).await.unwrap_or_else(late);
     answered.map(|_| ()).map_err(|status| NodeError::call(name, status))
 }

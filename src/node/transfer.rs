@@ -1,4 +1,4 @@
-//! Messages and replies on their way: their objects are pulled and pushed a few at a time.
+//! Transfers messages and replies: their objects are pulled and pushed a few at a time.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -15,32 +15,35 @@ use super::{
     session::{Node, Session},
 };
 use crate::{
-    object::{self, Object, Received, assemble, record::RecordDict},
+    object::{self, ContentError, Object, Received, assemble, record::RecordDict},
     proto::{
         ConfirmMessageReceivedRequest, Metadata, ObjectTree, PullMessagesRequest, PullObjectRequest,
         PushMessagesRequest, PushObjectRequest,
     },
+    transport::Backoff,
 };
 
-/// As many as Flower transfers at a time.
+/// How many objects are transferred at a time, as in Flower.
 const CONCURRENT_OBJECTS: usize = 2;
-/// How often to ask for an object that its sender has not pushed yet; with the waits below, more than an hour.
-const MAX_PULLS: usize = 500;
-/// The longest wait between two such attempts.
+/// How often to ask for an object that its sender has not pushed yet: with these waits, for more than an hour.
+const MAX_PULLS: u32 = 500;
+/// Wait before the second attempt, before jitter.
+const PULL_WAIT: Duration = Duration::from_secs(1);
+/// The longest wait between two attempts, before jitter.
 const MAX_PULL_WAIT: Duration = Duration::from_secs(10);
 
 impl<S: Channel> Node<S> {
-    /// Waits for the next message and pulls what it carries. Whatever is wrong with that is found in
-    /// [`Message::content`]. Of several that wait, one pulls at a time.
+    /// Waits for the next message and pulls its content. If the content cannot be used, [`Message::content`] returns the
+    /// error. Of several callers, one pulls at a time.
     ///
-    /// If the SuperLink has forgotten the node, because it was restarted, the node joins it again. A message whose run
-    /// has stopped is passed over.
+    /// If the SuperLink has forgotten the node, because it was restarted, the node joins again. A message whose run has
+    /// stopped is skipped.
     ///
     /// # Errors
-    /// If the SuperLink does not take this node any more.
+    /// If the SuperLink no longer accepts this node.
     ///
     /// # Cancel safety
-    /// A message that was handed out already is lost; a funnel before the SuperLink hands it out again.
+    /// A message that the SuperLink has handed out is lost; a funnel beside the SuperLink hands it out again.
     pub async fn pull_message(&self) -> Result<Message, NodeError> {
         let session = &self.session;
         loop {
@@ -57,31 +60,31 @@ impl<S: Channel> Node<S> {
                     continue;
                 }
                 Err(error) if error.is_refused() => return Err(error),
-                Err(error) => tracing::warn!(%error, "no message can be pulled now"),
+                Err(error) => tracing::warn!(%error, "cannot pull a message now"),
             }
             tokio::time::sleep(session.settings.poll_interval).await;
         }
     }
 
-    /// Pushes a reply: first its outline, then those of its objects that the SuperLink lacks. Calls whose answer got lost
-    /// are made again, and what a SuperLink says of what it has already is understood.
+    /// Pushes a reply: first its object tree, then those of its objects that the SuperLink does not have. Calls whose answer
+    /// was lost are retried; the SuperLink's answer that it has an object already counts as success then.
     ///
     /// # Errors
-    /// [`NodeError::is_run_stopped`] and [`NodeError::is_too_late`] tell that nobody waits for it any more.
+    /// With [`NodeError::is_run_stopped`] and [`NodeError::is_too_late`], nobody waits for the reply any more.
     pub async fn push_reply(&self, reply: Reply) -> Result<(), NodeError> {
         self.session.push(reply).await
     }
 
-    /// Answers messages for ever: with what `app` makes of them, or with an error that says why it could not.
+    /// Answers messages indefinitely: with the result of `app`, or with the reason of its failure.
     ///
-    /// Nothing that is wrong with one message ends it. Work for a run that stops is dropped. Work that computes for long
-    /// belongs on a thread of its own (`tokio::task::spawn_blocking`), unless the runtime has others for the heartbeat.
+    /// An invalid message is answered with an error. Work for a run that stops is dropped. Long computations belong on a
+    /// thread of their own (`tokio::task::spawn_blocking`), unless the runtime has other threads for the heartbeat.
     ///
     /// # Errors
-    /// If the SuperLink does not take this node any more.
+    /// If the SuperLink no longer accepts this node.
     ///
     /// # Cancel safety
-    /// The message that is worked on gets no reply.
+    /// The message in progress gets no reply.
     pub async fn serve<F, E>(&self, mut app: impl FnMut(Message) -> F) -> Result<std::convert::Infallible, NodeError>
     where
         F: Future<Output = Result<RecordDict, E>>,
@@ -102,8 +105,8 @@ impl<S: Channel> Node<S> {
                 Err(stopped) => Err(stopped),
             };
             match pushed {
-                Ok(()) => tracing::info!(run_id, "a message is answered"),
-                Err(error) => tracing::warn!(run_id, %error, "a message stays without an answer"),
+                Ok(()) => tracing::info!(run_id, "answered a message"),
+                Err(error) => tracing::warn!(run_id, %error, "cannot answer a message"),
             }
         }
     }
@@ -121,18 +124,18 @@ impl<S: Channel> Session<S> {
         let metadata = message.metadata.unwrap_or_default();
         let content = match pulled.message_object_trees.first() {
             Some(tree) => self.content(&metadata, tree).await,
-            None => Err(NodeError::content("message", "it came without an object tree")),
+            None => Err(ContentError::new("message", "it has no object tree").into()),
         };
         match content {
             Err(error) if error.is_run_stopped() => {
-                tracing::info!(run_id = metadata.run_id, "a message of a run that has stopped is passed over");
+                tracing::info!(run_id = metadata.run_id, "skipped a message of a run that has stopped");
                 Ok(None)
             }
             content => Ok(Some(Message::new(metadata, content))),
         }
     }
 
-    /// Pulls a message's objects, says that they are here, and makes records of them.
+    /// Pulls a message's objects, confirms them, and assembles its records.
     async fn content(self: &Arc<Self>, metadata: &Metadata, tree: &ObjectTree) -> Result<RecordDict, NodeError> {
         let run_id = metadata.run_id;
         let pulls = object::object_ids(tree)?.into_iter().map(|id| Arc::clone(self).pull_object(run_id, id));
@@ -143,7 +146,7 @@ impl<S: Channel> Session<S> {
         while let Some((id, object)) = pulled.try_next().await? {
             size += object.body.len() as u64;
             if size > max_size {
-                return Err(NodeError::content("message", format_args!("it is larger than {max_size} bytes")));
+                return Err(ContentError::new("message", format_args!("it is larger than {max_size} bytes")).into());
             }
             objects.insert(id, object);
         }
@@ -151,29 +154,28 @@ impl<S: Channel> Session<S> {
         self.confirm(metadata).await?;
         match assemble::content(&tree.object_id, objects, max_size)? {
             Some(content) => Ok(content),
-            None => Err(NodeError::content("message", "it carries no records")),
+            None => Err(ContentError::new("message", "it has no content").into()),
         }
     }
 
     async fn pull_object(self: Arc<Self>, run_id: u64, id: String) -> Result<(String, Received), NodeError> {
-        let mut wait = Duration::from_secs(1).min(self.settings.max_backoff);
-        for _ in 0..MAX_PULLS {
+        let backoff = Backoff::new(PULL_WAIT, MAX_PULL_WAIT.min(self.settings.max_backoff), 0.8..1.2);
+        for retries in 0..MAX_PULLS {
             let request = PullObjectRequest { node: Some(self.node()), run_id, object_id: id.clone() };
             let pulled = self
                 .fleet
                 .call("PullObject", request, |mut client, request| async move { client.pull_object(request).await });
             let pulled = pulled.await.map_err(|error| error.in_run(run_id))?;
             if !pulled.object_found {
-                return Err(NodeError::object(&id, "the SuperLink does not have it"));
+                return Err(ContentError::object(&id, "the SuperLink does not have it").into());
             }
             if pulled.object_available {
                 let object = Received::parse(&id, pulled.object_content)?;
                 return Ok((id, object));
             }
-            tokio::time::sleep(wait.mul_f64(0.8 + 0.4 * fastrand::f64())).await;
-            wait = (wait * 2).min(MAX_PULL_WAIT).min(self.settings.max_backoff);
+            tokio::time::sleep(backoff.wait(retries)).await;
         }
-        Err(NodeError::object(&id, "its sender has not pushed it"))
+        Err(ContentError::object(&id, "its sender has not pushed it").into())
     }
 
     async fn confirm(&self, metadata: &Metadata) -> Result<(), NodeError> {
@@ -192,30 +194,30 @@ impl<S: Channel> Session<S> {
         let run_id = reply.metadata().run_id;
         let ttl = reply.metadata().ttl;
         if ttl <= 0.0 {
-            return Err(NodeError::too_late(format!("the message expired {:.1} s ago", -ttl)));
+            return Err(NodeError::expired(-ttl));
         }
-        // Hashing a large model takes long enough to hold up everything else.
-        let deflating = tokio::task::spawn_blocking(move || reply.deflate());
-        let reply = deflating.await.expect("deflating does not panic");
+        // Hashing a large model would block the runtime.
+        let splitting = tokio::task::spawn_blocking(move || reply.split());
+        let reply = splitting.await.expect("splitting a reply does not panic");
         let request = PushMessagesRequest {
             node: Some(self.node()),
             messages_list: vec![reply.message],
             message_object_trees: vec![reply.objects.tree],
             clientapp_runtime_list: vec![reply.runtime],
         };
-        let pushed = self.fleet.call_and_tell("PushMessages", request, |mut client, request| async move {
+        let pushed = self.fleet.call_retried("PushMessages", request, |mut client, request| async move {
             client.push_messages(request).await
         });
-        let (pushed, is_repeated) = pushed.await.map_err(|error| error.in_run(run_id))?;
+        let (pushed, is_retried) = pushed.await.map_err(|error| error.in_run(run_id))?;
         let wanted: HashSet<_> = pushed.objects_to_push.into_iter().collect();
-        let session = match (wanted.is_empty(), is_repeated) {
+        let session = match (wanted.is_empty(), is_retried) {
             (false, _) => Some(pushed.session_id),
-            // The answer that asked for the objects got lost. A SuperLink does not ask again once its ServerApp has seen the
-            // reply; in no session it takes those that it lacks, as from nodes that are older than sessions.
+            // The answer that asked for the objects was lost. A SuperLink does not ask again once its ServerApp has seen the
+            // reply; without a session it accepts those that it does not have, as from nodes that do not know sessions.
             (true, true) => None,
             // The reply itself is an object that cannot be there already.
             (true, false) => {
-                return Err(NodeError::too_late("the message has expired, or has been answered already"));
+                return Err(NodeError::not_wanted());
             }
         };
         let objects = reply.objects.objects.values().filter(|object| session.is_none() || wanted.contains(&object.id));
@@ -223,7 +225,7 @@ impl<S: Channel> Session<S> {
         stream::iter(pushes).buffer_unordered(CONCURRENT_OBJECTS).try_collect().await
     }
 
-    /// In no session, "not stored" may mean that the object is there already.
+    /// Pushes one object. Without a session, "not stored" may mean that the SuperLink has it already.
     async fn push_object(
         self: Arc<Self>,
         run_id: u64,
@@ -238,11 +240,11 @@ impl<S: Channel> Session<S> {
             object_content: object.content(),
             session_id: session_id.unwrap_or_default(),
         };
-        let pushed = self.fleet.call_and_tell("PushObject", request, |mut client, request| async move {
+        let pushed = self.fleet.call_retried("PushObject", request, |mut client, request| async move {
             client.push_object(request).await
         });
-        let (pushed, is_repeated) = pushed.await.map_err(|error| error.in_run(run_id))?;
-        // Of an object that it has stored, a SuperLink says the same when it comes again.
-        if pushed.stored || is_repeated || !is_in_session { Ok(()) } else { Err(NodeError::not_stored(&object.id)) }
+        let (pushed, is_retried) = pushed.await.map_err(|error| error.in_run(run_id))?;
+        // A SuperLink answers the same if it has the object already.
+        if pushed.stored || is_retried || !is_in_session { Ok(()) } else { Err(NodeError::not_stored(&object.id)) }
     }
 }

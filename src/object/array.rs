@@ -1,19 +1,19 @@
-//! Arrays as they travel, and as `ndarray` has them.
+//! Arrays: serialised as Flower sends them, and as `ndarray` has them.
 
 use bytes::Bytes;
 use ndarray::{ArrayBase, ArrayD, ArrayViewD, Data, Dimension};
 use ndarray_npy::{ReadNpyExt, ReadableElement, ViewElement, ViewNpyError, ViewNpyExt, WritableElement, WriteNpyExt};
 
-use crate::node::NodeError;
+use super::{ContentError, error::BoxError};
 
-/// How Flower names NumPy's format.
+/// Flower's name for NumPy's format.
 const NUMPY: &str = "numpy.ndarray";
-/// A header names a dtype and a shape; NumPy itself reads no more than 10,000 bytes of it.
+/// The longest header that is read. It names a dtype and a shape; NumPy itself reads at most 10,000 bytes of it.
 const MAX_HEADER: usize = 64 << 10;
-/// Where the second version of the format keeps its header's length, in four bytes.
+/// Where the second version of the format has its header's length, in four bytes.
 const LONG_HEADER_LEN: std::ops::Range<usize> = 8..12;
 
-/// A serialised array and what it says about itself.
+/// A serialised array and its description.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Array {
     pub(super) dtype: String,
@@ -23,12 +23,12 @@ pub struct Array {
 }
 
 impl Array {
-    /// An array that is serialised already, in whichever way `stype` names.
+    /// Wraps an array that is already serialised, in the format that `stype` names.
     pub fn new(dtype: impl Into<String>, shape: Vec<u64>, stype: impl Into<String>, data: impl Into<Bytes>) -> Self {
         Self { dtype: dtype.into(), shape, stype: stype.into(), data: data.into() }
     }
 
-    /// Serialises as NumPy does.
+    /// Serialises an array as NumPy does.
     pub fn from_ndarray<A, S, D>(array: &ArrayBase<S, D>) -> Self
     where
         A: Element,
@@ -41,56 +41,57 @@ impl Array {
         Self::new(A::DTYPE, shape, NUMPY, data)
     }
 
-    /// Reads an array that NumPy serialised, with elements of type `A`. The serialised data counts, not what is said
-    /// about it.
+    /// Reads an array that NumPy serialised, with elements of type `A`. The serialised data counts, not its description.
     ///
     /// # Errors
-    /// If it was serialised in another way, has elements of another type or is damaged.
-    pub fn to_ndarray<A: Element>(&self) -> Result<ArrayD<A>, NodeError> {
-        let failed = |reason: String| NodeError::content(format_args!("array of dtype {:?}", self.dtype), reason);
+    /// If its format is another one, its elements are of another type, or it is damaged.
+    pub fn to_ndarray<A: Element>(&self) -> Result<ArrayD<A>, ContentError> {
+        let what = format_args!("array of dtype {:?}", self.dtype);
+        let failed = |reason: String| ContentError::new(what, reason);
+        let unreadable = |source: BoxError| ContentError::with_source(what, "it cannot be read", source);
         if self.stype != NUMPY {
-            return Err(failed(format!("it is serialised as {:?}; only {NUMPY:?} can be read", self.stype)));
+            return Err(failed(format!("it is serialised as {:?}, and only {NUMPY:?} is supported", self.stype)));
         }
         if self.header_len() > MAX_HEADER {
-            return Err(failed(format!("its header claims more than {MAX_HEADER} bytes")));
+            return Err(failed(format!("its header declares more than {MAX_HEADER} bytes")));
         }
         match ArrayViewD::<A>::view_npy(&self.data) {
             Ok(view) => Ok(view.to_owned()),
-            // Only now that its length is known to be right may memory be taken for it.
+            // Its length is known to be right only now: no memory is allocated for it before.
             Err(ViewNpyError::MisalignedData) => {
-                ArrayD::read_npy(&self.data[..]).map_err(|error| failed(error.to_string()))
+                ArrayD::read_npy(&self.data[..]).map_err(|error| unreadable(error.into()))
             }
             Err(ViewNpyError::NonNativeEndian) => {
-                Err(failed("its bytes are in the other order; send it in this machine's order".to_owned()))
+                Err(failed("its byte order is not this machine's; send it in this machine's byte order".to_owned()))
             }
             Err(ViewNpyError::WrongDescriptor(found)) => {
                 Err(failed(format!("its elements are {found} and not {}; {SUPPORTED}", A::DTYPE)))
             }
-            Err(error) => Err(failed(error.to_string())),
+            Err(error) => Err(unreadable(error.into())),
         }
     }
 
-    /// What it says its elements are, for instance `float32`.
+    /// The declared type of its elements, for instance `float32`.
     pub fn dtype(&self) -> &str {
         &self.dtype
     }
 
-    /// What it says its shape is.
+    /// The declared shape.
     pub fn shape(&self) -> &[u64] {
         &self.shape
     }
 
-    /// How it is serialised, for instance `numpy.ndarray`.
+    /// The format of the serialised data, for instance `numpy.ndarray`.
     pub fn stype(&self) -> &str {
         &self.stype
     }
 
-    /// The serialised array.
+    /// The serialised data.
     pub fn data(&self) -> &Bytes {
         &self.data
     }
 
-    /// The length that the header claims, if its version allows for long ones.
+    /// The declared length of the header, if the version of the format allows long ones.
     fn header_len(&self) -> usize {
         let long = self.data.get(6).is_some_and(|version| *version > 1);
         let len = self.data.get(LONG_HEADER_LEN).filter(|_| long).and_then(|len| len.try_into().ok());
@@ -98,11 +99,11 @@ impl Array {
     }
 }
 
-const SUPPORTED: &str = "bool, integers of 8 to 64 bits, float32 and float64 can be read";
+const SUPPORTED: &str = "bool, integers of 8 to 64 bits, float32 and float64 are supported";
 
-/// A type of elements that arrays can have.
+/// A type that an array's elements can have.
 pub trait Element: ViewElement + ReadableElement + WritableElement + Clone {
-    /// NumPy's name of it.
+    /// NumPy's name for it.
     const DTYPE: &'static str;
 }
 
@@ -139,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn an_array_survives_the_way_there_and_back() {
+    fn an_array_is_the_same_after_a_round_trip() {
         let array = arr2(&[[1.5_f32, -2.0, 0.25], [f32::MAX, f32::MIN_POSITIVE, 0.0]]);
         let sent = Array::from_ndarray(&array);
         assert_eq!((sent.dtype(), sent.shape(), sent.stype()), ("float32", &[2, 3][..], NUMPY));
@@ -151,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn columns_first_is_read_and_written() {
+    fn column_major_order_is_read_and_written() {
         let array = arr2(&[[1_u16, 2, 3], [4, 5, 6]]);
         assert_eq!(Array::from_ndarray(&array.t()).to_ndarray::<u16>().unwrap(), array.t().into_dyn());
     }
@@ -169,10 +170,10 @@ mod tests {
     }
 
     #[test]
-    fn another_dtype_or_serialisation_says_what_is_possible() {
+    fn another_dtype_or_format_says_what_is_supported() {
         let half = npy("{'descr': '<f2', 'fortran_order': False, 'shape': (1,), }", &[0, 0]);
         let error = numpy(half).to_ndarray::<f32>().unwrap_err();
-        assert!(error.is_bad_content() && error.to_string().contains("<f2"), "{error}");
+        assert!(error.to_string().contains("<f2"), "{error}");
         let big = npy("{'descr': '>f4', 'fortran_order': False, 'shape': (1,), }", &[0; 4]);
         assert!(numpy(big).to_ndarray::<f32>().unwrap_err().to_string().contains("order"));
         let pickled = npy("{'descr': '|O', 'fortran_order': False, 'shape': (1,), }", &[0; 4]);
@@ -182,11 +183,10 @@ mod tests {
     }
 
     #[test]
-    fn a_shape_that_is_too_large_for_the_data_takes_no_memory() {
+    fn a_shape_that_is_too_large_for_the_data_allocates_no_memory() {
         for shape in ["(4611686018427387904,)", "(9223372036854775807, 9223372036854775807)", "(1000000000000, 0, 9)"] {
             let header = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}, }}");
-            let read = numpy(npy(&header, &[0; 8])).to_ndarray::<f32>();
-            assert!(read.unwrap_err().is_bad_content(), "{shape}");
+            assert!(numpy(npy(&header, &[0; 8])).to_ndarray::<f32>().is_err(), "{shape}");
         }
     }
 
@@ -194,12 +194,12 @@ mod tests {
     fn an_array_cut_anywhere_is_an_error() {
         let whole = Array::from_ndarray(&arr1(&[1.0_f32, 2.0])).data().clone();
         for end in 0..whole.len() {
-            assert!(numpy(whole.slice(..end)).to_ndarray::<f32>().unwrap_err().is_bad_content(), "{end}");
+            assert!(numpy(whole.slice(..end)).to_ndarray::<f32>().is_err(), "{end}");
         }
         let mut long = whole.to_vec();
         long.push(0);
         assert!(numpy(long).to_ndarray::<f32>().is_err());
-        let claims = [b"\x93NUMPY\x02\x00", &u32::MAX.to_le_bytes()[..]].concat();
-        assert!(numpy(claims).to_ndarray::<f32>().unwrap_err().to_string().contains("header"));
+        let declared = [b"\x93NUMPY\x02\x00", &u32::MAX.to_le_bytes()[..]].concat();
+        assert!(numpy(declared).to_ndarray::<f32>().unwrap_err().to_string().contains("header"));
     }
 }

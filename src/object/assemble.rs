@@ -1,4 +1,4 @@
-//! From objects to records.
+//! Puts records together from objects.
 
 use std::collections::{HashMap, HashSet};
 
@@ -7,44 +7,44 @@ use indexmap::IndexMap;
 use serde::{Deserialize, de::DeserializeOwned};
 
 use super::{
-    Kind, Received,
+    ContentError, Kind, Received,
     array::Array,
     record::{ArrayRecord, Record, RecordDict, TypedDict},
 };
-use crate::{node::NodeError, proto};
+use crate::proto;
 
-/// Names of records and arrays in a message.
+/// The most names of records and arrays in a message.
 const MAX_NAMES: usize = 1_000_000;
 
-/// The content of the message whose object has the id `root`; `None` if it carries an error instead.
+/// Puts together the content of the message whose object has the id `root`; `None` if it carries an error instead.
 ///
-/// `max_bytes` bounds the memory it takes: a few objects can name each other very often.
+/// `max_bytes` limits the memory for it: a few objects can refer to each other very often.
 pub(crate) fn content(
     root: &str,
     objects: HashMap<String, Received>,
     max_bytes: u64,
-) -> Result<Option<RecordDict>, NodeError> {
-    let mut inflate = Inflate { objects, arrays: HashMap::new(), names: MAX_NAMES, bytes: max_bytes };
-    let message = inflate.object(root, root)?;
+) -> Result<Option<RecordDict>, ContentError> {
+    let mut assembly = Assembly { objects, arrays: HashMap::new(), names: MAX_NAMES, bytes: max_bytes };
+    let message = assembly.object(root, root)?;
     if message.kind != Kind::Message {
         return Err(wrong_kind(root, message.kind, "a message"));
     }
     let [content] = message.children.as_slice() else { return Ok(None) };
     let content = content.clone();
-    inflate.record_dict(root, &content).map(Some)
+    assembly.record_dict(root, &content).map(Some)
 }
 
-struct Inflate {
+struct Assembly {
     objects: HashMap<String, Received>,
-    /// Arrays that were put together already.
+    /// Arrays that are put together already.
     arrays: HashMap<String, Array>,
-    /// How many more names it may have.
+    /// How many more names the content may have.
     names: usize,
-    /// How many more bytes it may take.
+    /// How many more bytes the content may take.
     bytes: u64,
 }
 
-/// What the body of an array's object says.
+/// The body of an array's object.
 #[derive(Deserialize)]
 struct ArrayBody {
     dtype: String,
@@ -53,12 +53,12 @@ struct ArrayBody {
     arraychunk_ids: Vec<usize>,
 }
 
-impl Inflate {
-    fn object(&self, parent: &str, id: &str) -> Result<&Received, NodeError> {
-        self.objects.get(id).ok_or_else(|| NodeError::object(parent, format_args!("its child {id} did not come")))
+impl Assembly {
+    fn object(&self, parent: &str, id: &str) -> Result<&Received, ContentError> {
+        self.objects.get(id).ok_or_else(|| ContentError::object(parent, format_args!("its child {id} is missing")))
     }
 
-    fn record_dict(&mut self, parent: &str, id: &str) -> Result<RecordDict, NodeError> {
+    fn record_dict(&mut self, parent: &str, id: &str) -> Result<RecordDict, ContentError> {
         let object = self.object(parent, id)?;
         if object.kind != Kind::RecordDict {
             return Err(wrong_kind(id, object.kind, "a record dict"));
@@ -67,7 +67,7 @@ impl Inflate {
         records.into_iter().map(|(name, record)| Ok((name, self.record(id, &record)?))).collect()
     }
 
-    fn record(&mut self, parent: &str, id: &str) -> Result<Record, NodeError> {
+    fn record(&mut self, parent: &str, id: &str) -> Result<Record, ContentError> {
         let object = self.object(parent, id)?;
         match object.kind {
             Kind::ArrayRecord => self.array_record(id).map(Record::Array),
@@ -85,12 +85,12 @@ impl Inflate {
         }
     }
 
-    fn array_record(&mut self, id: &str) -> Result<ArrayRecord, NodeError> {
+    fn array_record(&mut self, id: &str) -> Result<ArrayRecord, ContentError> {
         let arrays = self.names(id)?;
         arrays.into_iter().map(|(name, array)| Ok((name, self.array(id, &array)?))).collect()
     }
 
-    fn array(&mut self, parent: &str, id: &str) -> Result<Array, NodeError> {
+    fn array(&mut self, parent: &str, id: &str) -> Result<Array, ContentError> {
         if let Some(array) = self.arrays.get(id) {
             return Ok(array.clone());
         }
@@ -106,13 +106,14 @@ impl Inflate {
         Ok(array)
     }
 
-    /// The chunks in the order of `indices`, put together. A single one is not copied.
-    fn chunks(&mut self, id: &str, children: &[String], indices: &[usize]) -> Result<Bytes, NodeError> {
+    /// Joins the chunks in the order of `indices`. A single chunk is not copied.
+    fn chunks(&mut self, id: &str, children: &[String], indices: &[usize]) -> Result<Bytes, ContentError> {
         let mut chunks = Vec::with_capacity(indices.len());
         let mut len = 0_usize;
         for index in indices {
-            let child =
-                children.get(*index).ok_or_else(|| NodeError::object(id, "it names a chunk it does not have"))?;
+            let child = children
+                .get(*index)
+                .ok_or_else(|| ContentError::object(id, "it refers to a chunk that it does not have"))?;
             let chunk = self.object(id, child)?;
             if chunk.kind != Kind::ArrayChunk {
                 return Err(wrong_kind(child, chunk.kind, "a chunk of an array"));
@@ -132,52 +133,52 @@ impl Inflate {
     }
 
     /// The names that an object gives its children.
-    fn names(&mut self, id: &str) -> Result<IndexMap<String, String>, NodeError> {
+    fn names(&mut self, id: &str) -> Result<IndexMap<String, String>, ContentError> {
         let names: IndexMap<String, String> = parse(id, &self.body(id)?)?;
         let object = self.object(id, id)?;
         let children: HashSet<_> = object.children.iter().collect();
         if !names.values().all(|child| children.contains(child)) {
-            return Err(NodeError::object(id, "it names an object that is no child of it"));
+            return Err(ContentError::object(id, "it names an object that is not its child"));
         }
         let left = self.names.checked_sub(names.len());
         self.names =
-            left.ok_or_else(|| NodeError::object(id, format_args!("the message has over {MAX_NAMES} names")))?;
+            left.ok_or_else(|| ContentError::object(id, format_args!("the message has more than {MAX_NAMES} names")))?;
         Ok(names)
     }
 
-    /// The body of an object that is about to be read, once more perhaps.
-    fn body(&mut self, id: &str) -> Result<Bytes, NodeError> {
+    /// The body of an object. It counts towards the limit each time it is read.
+    fn body(&mut self, id: &str) -> Result<Bytes, ContentError> {
         let body = self.object(id, id)?.body.clone();
         self.spend(id, body.len())?;
         Ok(body)
     }
 
-    fn spend(&mut self, id: &str, bytes: usize) -> Result<(), NodeError> {
+    fn spend(&mut self, id: &str, bytes: usize) -> Result<(), ContentError> {
         let left = self.bytes.checked_sub(bytes as u64);
         self.bytes =
-            left.ok_or_else(|| NodeError::object(id, "with it the message is larger than this node accepts"))?;
+            left.ok_or_else(|| ContentError::object(id, "with it, the message is larger than this node accepts"))?;
         Ok(())
     }
 }
 
-fn values<V>(id: &str, items: impl Iterator<Item = (String, Option<V>)>) -> Result<TypedDict<V>, NodeError> {
+fn values<V>(id: &str, items: impl Iterator<Item = (String, Option<V>)>) -> Result<TypedDict<V>, ContentError> {
     let checked = items.map(|(name, value)| match value {
         Some(value) => Ok((name, value)),
-        None => Err(NodeError::object(id, format_args!("the value of {name:?} is of an unknown type"))),
+        None => Err(ContentError::object(id, format_args!("the type of the value {name:?} is unknown"))),
     });
     checked.collect()
 }
 
-fn parse<T: DeserializeOwned>(id: &str, body: &[u8]) -> Result<T, NodeError> {
-    serde_json::from_slice(body).map_err(|error| NodeError::object(id, format_args!("its body is wrong: {error}")))
+fn parse<T: DeserializeOwned>(id: &str, body: &[u8]) -> Result<T, ContentError> {
+    serde_json::from_slice(body).map_err(|error| ContentError::body(id, error))
 }
 
-fn decode<T: prost::Message + Default>(id: &str, body: &Bytes) -> Result<T, NodeError> {
-    T::decode(body.clone()).map_err(|error| NodeError::object(id, format_args!("its body is wrong: {error}")))
+fn decode<T: prost::Message + Default>(id: &str, body: &Bytes) -> Result<T, ContentError> {
+    T::decode(body.clone()).map_err(|error| ContentError::body(id, error))
 }
 
-fn wrong_kind(id: &str, kind: Kind, wanted: &str) -> NodeError {
-    NodeError::object(id, format_args!("it is of type {} and not {wanted}", kind.name()))
+fn wrong_kind(id: &str, kind: Kind, wanted: &str) -> ContentError {
+    ContentError::object(id, format_args!("its type is {} and not {wanted}", kind.name()))
 }
 
 #[cfg(test)]
@@ -190,7 +191,7 @@ mod tests {
         proto::ObjectTree,
     };
 
-    /// A message made of bare objects, which may contradict each other.
+    /// A message made of single objects, which may contradict each other.
     #[derive(Default)]
     struct Forged(HashMap<String, Received>);
 
@@ -207,7 +208,7 @@ mod tests {
             self.add(kind, &[child], serde_json::to_vec(&names).unwrap())
         }
 
-        /// What comes of a message whose record dict has this one record.
+        /// The error of a message whose record dict has this one record.
         fn error_of(mut self, record: &ObjectTree, max_bytes: u64) -> String {
             let content = self.named(Kind::RecordDict, record, 1);
             let root = self.add(Kind::Message, &[&content], "");
@@ -215,7 +216,7 @@ mod tests {
         }
     }
 
-    fn content_of(root: &ObjectTree, forged: Forged, max_bytes: u64) -> Result<Option<RecordDict>, NodeError> {
+    fn content_of(root: &ObjectTree, forged: Forged, max_bytes: u64) -> Result<Option<RecordDict>, ContentError> {
         content(&root.object_id, forged.0, max_bytes)
     }
 
@@ -224,18 +225,18 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_record_is_named() {
+    fn an_object_that_is_not_a_record_is_named() {
         let mut forged = Forged::default();
         let chunk = forged.add(Kind::ArrayChunk, &[], "data");
         assert!(forged.error_of(&chunk, 1 << 20).contains("ArrayChunk and not a record"));
     }
 
     #[test]
-    fn a_child_that_did_not_come_is_named() {
+    fn a_missing_child_is_named() {
         let mut forged = Forged::default();
         let record = forged.add(Kind::MetricRecord, &[], "");
         forged.0.clear();
-        assert!(forged.error_of(&record, 1 << 20).contains("did not come"));
+        assert!(forged.error_of(&record, 1 << 20).contains("is missing"));
     }
 
     #[test]
@@ -248,25 +249,25 @@ mod tests {
     }
 
     #[test]
-    fn a_chunk_an_array_does_not_have_is_an_error() {
+    fn a_chunk_that_an_array_does_not_have_is_an_error() {
         let mut forged = Forged::default();
         let array = forged.add(Kind::Array, &[], array_body(&[0]));
         let record = forged.named(Kind::ArrayRecord, &array, 1);
-        assert!(forged.error_of(&record, 1 << 20).contains("a chunk it does not have"));
+        assert!(forged.error_of(&record, 1 << 20).contains("a chunk that it does not have"));
     }
 
     #[test]
-    fn a_negative_shape_and_no_json_are_errors() {
+    fn a_negative_shape_and_invalid_json_are_errors() {
         for body in [r#"{"dtype": "", "shape": [-1], "stype": "", "arraychunk_ids": []}"#, "{", "[]", ""] {
             let mut forged = Forged::default();
             let array = forged.add(Kind::Array, &[], body);
             let record = forged.named(Kind::ArrayRecord, &array, 1);
-            assert!(forged.error_of(&record, 1 << 20).contains("its body is wrong"), "{body}");
+            assert!(forged.error_of(&record, 1 << 20).contains("its body is invalid: "), "{body}");
         }
     }
 
     #[test]
-    fn records_that_name_each_other_very_often_are_refused() {
+    fn records_that_refer_to_each_other_very_often_are_refused() {
         let mut forged = Forged::default();
         let array = forged.add(Kind::Array, &[], array_body(&[]));
         let record = forged.named(Kind::ArrayRecord, &array, 2000);
@@ -281,16 +282,16 @@ mod tests {
         let item = proto::metric_record::Item { key: "new".to_owned(), value: None };
         let mut forged = Forged::default();
         let record = forged.add(Kind::MetricRecord, &[], proto::MetricRecord { items: vec![item] }.encode_to_vec());
-        assert!(forged.error_of(&record, 1 << 20).contains("\"new\" is of an unknown type"));
+        assert!(forged.error_of(&record, 1 << 20).contains("the value \"new\" is unknown"));
     }
 
     #[test]
     fn a_message_with_an_error_has_no_content() {
-        let deflated = split::message(&proto::Message::default(), None);
-        let object = &deflated.objects[&deflated.tree.object_id];
+        let split = split::message(&proto::Message::default(), None);
+        let object = &split.objects[&split.tree.object_id];
         let received = Received::parse(&object.id, object.content()).unwrap();
         let objects = HashMap::from([(object.id.clone(), received)]);
-        assert_eq!(content(&deflated.tree.object_id, objects, 0).unwrap(), None);
+        assert_eq!(content(&split.tree.object_id, objects, 0).unwrap(), None);
     }
 }
 
@@ -299,12 +300,12 @@ mod properties {
     use proptest::{collection::vec, prelude::*};
 
     use super::*;
-    use crate::{
-        node::{ConfigValue, MetricValue},
-        object::split,
+    use crate::object::{
+        record::{ConfigValue, MetricValue},
+        split,
     };
 
-    /// Contents as apps make them.
+    /// Content as apps make it.
     fn content() -> impl Strategy<Value = RecordDict> {
         let array = ("[a-z0-9]{0,8}", vec(any::<u64>(), 0..3), "\\PC{0,8}", vec(any::<u8>(), 0..40))
             .prop_map(|(dtype, shape, stype, data)| Array::new(dtype, shape, stype, data));
@@ -318,25 +319,25 @@ mod properties {
     }
 
     fn objects(content: &RecordDict) -> (String, Vec<(String, Bytes)>) {
-        let deflated = split::message(&proto::Message::default(), Some(content));
-        let objects = deflated.objects.into_values().map(|object| (object.id.clone(), object.content())).collect();
-        (deflated.tree.object_id, objects)
+        let split = split::message(&proto::Message::default(), Some(content));
+        let objects = split.objects.into_values().map(|object| (object.id.clone(), object.content())).collect();
+        (split.tree.object_id, objects)
     }
 
-    fn read(root: &str, objects: &[(String, Bytes)], max: u64) -> Result<Option<RecordDict>, NodeError> {
+    fn read(root: &str, objects: &[(String, Bytes)], max: u64) -> Result<Option<RecordDict>, ContentError> {
         let parsed = objects.iter().map(|(id, content)| Ok((id.clone(), Received::parse(id, content.clone())?)));
-        super::content(root, parsed.collect::<Result<_, NodeError>>()?, max)
+        super::content(root, parsed.collect::<Result<_, ContentError>>()?, max)
     }
 
     proptest! {
         #[test]
-        fn a_content_comes_back_from_its_objects(content in content()) {
+        fn content_that_is_split_is_assembled_again(content in content()) {
             let (root, objects) = objects(&content);
             prop_assert_eq!(read(&root, &objects, u64::MAX).unwrap(), Some(content));
         }
 
         #[test]
-        fn an_object_that_is_missing_or_changed_is_never_passed_over(
+        fn an_object_that_is_missing_or_changed_is_always_an_error(
             content in content(),
             which in any::<prop::sample::Index>(),
             changed in prop::option::of((any::<prop::sample::Index>(), 1..=u8::MAX)),
@@ -352,11 +353,11 @@ mod properties {
                 }
                 None => drop(objects.remove(which)),
             }
-            prop_assert!(read(&root, &objects, u64::MAX).unwrap_err().is_bad_content());
+            prop_assert!(read(&root, &objects, u64::MAX).is_err());
         }
 
         #[test]
-        fn a_limit_is_kept_whatever_the_content(content in content(), max in 0..200u64) {
+        fn a_limit_holds_whatever_the_content(content in content(), max in 0..200u64) {
             let (root, objects) = objects(&content);
             let Ok(Some(read)) = read(&root, &objects, max) else { return Ok(()) };
             let arrays = read.iter().filter_map(|(_, record)| if let Record::Array(arrays) = record { Some(arrays) } else { None });

@@ -1,14 +1,15 @@
-//! JSON as Python writes it, so that equal records have equal ids on both sides: a space after each comma and colon,
-//! and nothing but ASCII.
+//! JSON as Python writes it, so that equal records have equal ids in both languages: a space after each comma and colon,
+//! and only ASCII.
 
 use std::io::{self, Write};
 
 use serde::Serialize;
 use serde_json::{Serializer, ser::Formatter};
 
+/// Serialises a value as Python's `json.dumps` does.
 pub(super) fn to_vec(value: &impl Serialize) -> Vec<u8> {
     let mut json = Vec::new();
-    value.serialize(&mut Serializer::with_formatter(&mut json, Python)).expect("texts and numbers have a JSON form");
+    value.serialize(&mut Serializer::with_formatter(&mut json, Python)).expect("strings and numbers can be serialised");
     json
 }
 
@@ -44,7 +45,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_looks_like_pythons() {
+    fn json_equals_pythons() {
         let value = [("a\"\\\n\u{7f}", vec![1, 2]), ("gewicht-ä😀", vec![])];
         let value: indexmap::IndexMap<_, _> = value.into_iter().collect();
         let json = String::from_utf8(to_vec(&value)).unwrap();

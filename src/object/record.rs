@@ -1,13 +1,13 @@
-//! Records: what messages carry.
+//! Records: the content of messages.
 
 use indexmap::IndexMap;
 
-use super::array::Array;
-use crate::{node::NodeError, proto};
+use super::{ContentError, array::Array};
+use crate::proto;
 
 pub use crate::proto::{config_record_value::Value as ConfigValue, metric_record_value::Value as MetricValue};
 
-/// A dictionary that keeps its order, with one type of values.
+/// A dictionary in insertion order, with values of one type.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TypedDict<V>(IndexMap<String, V>);
 
@@ -15,7 +15,7 @@ pub struct TypedDict<V>(IndexMap<String, V>);
 pub type ArrayRecord = TypedDict<Array>;
 /// Named numbers and lists of numbers.
 pub type MetricRecord = TypedDict<MetricValue>;
-/// Named settings: numbers, booleans, texts, bytes, and lists of them.
+/// Named settings: numbers, booleans, strings, bytes, and lists of them.
 pub type ConfigRecord = TypedDict<ConfigValue>;
 /// Named records: the content of a message.
 pub type RecordDict = TypedDict<Record>;
@@ -32,44 +32,44 @@ pub enum Record {
 }
 
 impl<V> TypedDict<V> {
-    /// An empty one.
+    /// An empty dictionary.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Adds a value at the end, or replaces the one of the same name where it is.
+    /// Adds a value at the end, or replaces the one with the same name in its place.
     pub fn insert(&mut self, name: impl Into<String>, value: impl Into<V>) {
         self.0.insert(name.into(), value.into());
     }
 
-    /// As [`insert`](Self::insert), for writing one down in one expression.
+    /// As [`insert`](Self::insert), for use in one expression.
     #[must_use]
     pub fn with(mut self, name: impl Into<String>, value: impl Into<V>) -> Self {
         self.insert(name, value);
         self
     }
 
-    /// The value of this name.
+    /// The value with this name.
     pub fn get(&self, name: &str) -> Option<&V> {
         self.0.get(name)
     }
 
-    /// Names and values, in their order.
+    /// Names and values, in order.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (&str, &V)> {
         self.0.iter().map(|(name, value)| (name.as_str(), value))
     }
 
-    /// The values, in their order.
+    /// The values, in order.
     pub fn values(&self) -> impl ExactSizeIterator<Item = &V> {
         self.0.values()
     }
 
-    /// How many there are.
+    /// The number of values.
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// Whether there are none.
+    /// Whether it has no values.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -88,61 +88,61 @@ impl<V> FromIterator<(String, V)> for TypedDict<V> {
 }
 
 impl ArrayRecord {
-    /// Arrays under the names `"0"`, `"1"` and so on, as Flower names a list of NumPy arrays.
+    /// Names arrays `"0"`, `"1"` and so on, as Flower does with a list of NumPy arrays.
     pub fn from_arrays(arrays: impl IntoIterator<Item = Array>) -> Self {
         arrays.into_iter().enumerate().map(|(index, array)| (index.to_string(), array)).collect()
     }
 
-    /// The array of this name.
+    /// The array with this name.
     ///
     /// # Errors
-    /// If there is none.
-    pub fn array(&self, name: &str) -> Result<&Array, NodeError> {
+    /// If there is no array with this name.
+    pub fn array(&self, name: &str) -> Result<&Array, ContentError> {
         self.get(name).ok_or_else(|| missing(self, "array", name))
     }
 }
 
 impl RecordDict {
-    /// The arrays of this name.
+    /// The arrays with this name.
     ///
     /// # Errors
     /// If there is no such record, or one of another type.
-    pub fn arrays(&self, name: &str) -> Result<&ArrayRecord, NodeError> {
+    pub fn arrays(&self, name: &str) -> Result<&ArrayRecord, ContentError> {
         match self.record(name)? {
             Record::Array(record) => Ok(record),
-            other => Err(other.is_no(name, "ArrayRecord")),
+            other => Err(other.wrong_type(name, "ArrayRecord")),
         }
     }
 
-    /// The metrics of this name.
+    /// The metrics with this name.
     ///
     /// # Errors
     /// If there is no such record, or one of another type.
-    pub fn metrics(&self, name: &str) -> Result<&MetricRecord, NodeError> {
+    pub fn metrics(&self, name: &str) -> Result<&MetricRecord, ContentError> {
         match self.record(name)? {
             Record::Metric(record) => Ok(record),
-            other => Err(other.is_no(name, "MetricRecord")),
+            other => Err(other.wrong_type(name, "MetricRecord")),
         }
     }
 
-    /// The settings of this name.
+    /// The settings with this name.
     ///
     /// # Errors
     /// If there is no such record, or one of another type.
-    pub fn config(&self, name: &str) -> Result<&ConfigRecord, NodeError> {
+    pub fn config(&self, name: &str) -> Result<&ConfigRecord, ContentError> {
         match self.record(name)? {
             Record::Config(record) => Ok(record),
-            other => Err(other.is_no(name, "ConfigRecord")),
+            other => Err(other.wrong_type(name, "ConfigRecord")),
         }
     }
 
-    fn record(&self, name: &str) -> Result<&Record, NodeError> {
+    fn record(&self, name: &str) -> Result<&Record, ContentError> {
         self.get(name).ok_or_else(|| missing(self, "record", name))
     }
 }
 
 impl Record {
-    /// How Flower calls its type.
+    /// Flower's name for its type.
     pub fn type_name(&self) -> &'static str {
         match self {
             Self::Array(_) => "ArrayRecord",
@@ -151,18 +151,18 @@ impl Record {
         }
     }
 
-    fn is_no(&self, name: &str, wanted: &str) -> NodeError {
-        NodeError::content(
+    fn wrong_type(&self, name: &str, wanted: &str) -> ContentError {
+        ContentError::new(
             format_args!("record {name:?}"),
-            format_args!("it is of type {} and not {wanted}", self.type_name()),
+            format_args!("its type is {} and not {wanted}", self.type_name()),
         )
     }
 }
 
-/// An error that shows a few of the names that exist.
-fn missing<V>(dict: &TypedDict<V>, what: &str, name: &str) -> NodeError {
+/// A missing name; the error lists a few of those that exist.
+fn missing<V>(dict: &TypedDict<V>, what: &str, name: &str) -> ContentError {
     let names: Vec<_> = dict.0.keys().take(8).collect();
-    NodeError::content(format_args!("{what} {name:?}"), format_args!("there is none of this name, only {names:?}"))
+    ContentError::new(format_args!("{what} {name:?}"), format_args!("there is no such name, only {names:?}"))
 }
 
 impl From<ArrayRecord> for Record {
@@ -183,14 +183,14 @@ impl From<ConfigRecord> for Record {
     }
 }
 
-/// Lets Rust's numbers stand for metrics and settings.
+/// Converts Rust's numbers to metrics and settings.
 macro_rules! from_numbers {
     ($($target:ty),+) => {$(
         from_values!($target: f64 => Double, f32 => Double, i64 => Sint64, i32 => Sint64, u32 => Sint64);
         from_lists!($target: f64 => DoubleList, i64 => SintList, u64 => UintList);
 
         impl From<u64> for $target {
-            /// As Flower does, unsigned only if it must be.
+            /// Unsigned only if it does not fit a signed integer, as Flower does.
             fn from(value: u64) -> Self {
                 i64::try_from(value).map_or(Self::Uint64(value), Self::Sint64)
             }

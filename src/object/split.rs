@@ -1,4 +1,4 @@
-//! From records to objects.
+//! Splits records into objects.
 
 use bytes::Bytes;
 use indexmap::IndexMap;
@@ -16,22 +16,22 @@ use crate::proto::{self, ObjectTree, config_record, metric_record};
 /// Flower's size of a chunk.
 pub(crate) const CHUNK_SIZE: usize = 5 << 20;
 
-/// The objects of a message, each once and children first, and how they hang together.
+/// The objects of a message, each once and children first, and the tree that they form.
 #[derive(Debug)]
-pub(crate) struct Deflated {
+pub(crate) struct Split {
     pub(crate) tree: ObjectTree,
     pub(crate) objects: IndexMap<String, Object>,
 }
 
-/// Cuts a message without its content, and the content, into objects.
-pub(crate) fn message(message: &proto::Message, content: Option<&RecordDict>) -> Deflated {
+/// Splits a message without its content, and the content, into objects.
+pub(crate) fn message(message: &proto::Message, content: Option<&RecordDict>) -> Split {
     let mut objects = Objects::default();
     let content = content.map(|content| objects.record_dict(content));
     let tree = objects.add(Kind::Message, content.into_iter().collect(), message.encode_to_vec());
-    Deflated { tree, objects: objects.0 }
+    Split { tree, objects: objects.0 }
 }
 
-/// What the body of an array's object says; the order of the fields is Flower's.
+/// The body of an array's object; the order of the fields is Flower's.
 #[derive(Serialize)]
 struct ArrayBody<'a> {
     dtype: &'a str,
@@ -85,7 +85,7 @@ impl Objects {
         self.add(Kind::Array, children.into_values().collect(), body)
     }
 
-    /// An object whose body says which child has which name. Equal children are one.
+    /// Adds an object whose body maps names to children. Equal children are listed once.
     fn named(&mut self, kind: Kind, children: IndexMap<&str, ObjectTree>) -> ObjectTree {
         let names: IndexMap<_, _> = children.iter().map(|(name, child)| (name, &child.object_id)).collect();
         let body = python_json::to_vec(&names);
@@ -115,22 +115,20 @@ fn config_record(record: &ConfigRecord) -> Vec<u8> {
 mod tests {
     use std::collections::HashMap;
 
+    use data_encoding::HEXLOWER;
+
     use super::*;
     use crate::object::{Received, assemble};
 
-    /// What a group of `flower_objects.tsv` holds: id and content, children first.
+    /// The objects of a group in `flower_objects.tsv`: id and content, children first.
     fn golden(group: &str) -> Vec<(String, Bytes)> {
         let lines = include_str!("../../tests/data/flower_objects.tsv").lines().filter(|line| !line.starts_with('#'));
         let rows = lines.map(|line| line.splitn(3, '\t').collect::<Vec<_>>()).filter(|row| row[0] == group);
-        rows.map(|row| (row[1].to_owned(), unhex(row[2]))).collect()
+        rows.map(|row| (row[1].to_owned(), HEXLOWER.decode(row[2].as_bytes()).unwrap().into())).collect()
     }
 
-    fn unhex(hex: &str) -> Bytes {
-        (0..hex.len()).step_by(2).map(|at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap()).collect()
-    }
-
-    /// Reads a message of Flower's and makes objects of it again.
-    fn there_and_back(objects: &[(String, Bytes)]) -> Deflated {
+    /// Assembles a message of Flower's and splits it again.
+    fn round_trip(objects: &[(String, Bytes)]) -> Split {
         let received = objects.iter().map(|(id, content)| (id.clone(), Received::parse(id, content.clone()).unwrap()));
         let received: HashMap<_, _> = received.collect();
         let root = &objects.last().unwrap().0;
@@ -143,14 +141,14 @@ mod tests {
     fn objects_equal_flowers_byte_for_byte() {
         for group in ["full", "tasks", "error"] {
             let wanted = golden(group);
-            let made = there_and_back(&wanted);
+            let made = round_trip(&wanted);
             let made: Vec<_> = made.objects.into_values().map(|object| (object.id.clone(), object.content())).collect();
             assert_eq!(made, wanted, "{group}");
         }
     }
 
     #[test]
-    fn large_arrays_are_cut_as_flower_cuts_them() {
+    fn large_arrays_are_split_as_flower_splits_them() {
         let pattern = (0..11_u64 << 20).map(|index| (index * 31 % 251) as u8).collect::<Vec<_>>();
         for (group, data) in [("big", pattern), ("zeros", vec![0; 12 << 20])] {
             let mut objects = Objects::default();
@@ -161,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_inflated_holds_flowers_values() {
+    fn assembled_records_hold_flowers_values() {
         let objects = golden("full");
         let root = objects.last().unwrap().0.clone();
         let received = objects.into_iter().map(|(id, content)| (id.clone(), Received::parse(&id, content).unwrap()));
@@ -170,7 +168,10 @@ mod tests {
         assert_eq!(weight.to_ndarray::<f32>().unwrap(), ndarray::arr2(&[[0.0, 1.0, 2.0], [3.0, 4.0, 5.0]]).into_dyn());
         let fortran = content.arrays("arrays").unwrap().array("gewicht-ä😀\u{7f}\"").unwrap();
         assert_eq!(fortran.to_ndarray::<i64>().unwrap(), ndarray::arr2(&[[0, 1, 2], [3, 4, 5]]).into_dyn());
-        assert_eq!(content.metrics("again").unwrap().get("int"), Some(&crate::node::MetricValue::Sint64(-3)));
-        assert_eq!(content.config("config").unwrap().get("flag"), Some(&crate::node::ConfigValue::Bool(true)));
+        assert_eq!(content.metrics("again").unwrap().get("int"), Some(&crate::object::record::MetricValue::Sint64(-3)));
+        assert_eq!(
+            content.config("config").unwrap().get("flag"),
+            Some(&crate::object::record::ConfigValue::Bool(true))
+        );
     }
 }

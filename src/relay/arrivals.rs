@@ -1,6 +1,7 @@
-//! Connections that have not said who they are: each has a place, and a time.
+//! Connections that are not authenticated yet: their number and their time are limited.
 //!
-//! By itself iroh-relay 1.4 lets in any number of them, and gives those that have asked for its WebSocket any time.
+//! iroh-relay 1.4 by itself accepts any number of them, and sets no time limit after the request for its WebSocket. Its own
+//! limit on both would replace this module.
 
 use std::{convert::Infallible, io, net::Shutdown, sync::Arc, time::Duration};
 
@@ -21,38 +22,39 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::{debug, warn};
 
-use super::access::Door;
+use super::gate::RelayGate;
 use crate::transport::RateLimit;
 
-/// Each is done after a few round trips. Past that, newcomers wait in the system's queue.
+/// The most connections that are not authenticated yet. Each takes a few round trips; further ones wait in the backlog of
+/// the socket.
 pub(super) const MAX_ARRIVING: usize = 128;
-/// For TLS, the request and the proof of who it is.
-const PATIENCE: Duration = Duration::from_secs(10);
-/// After a connection that could not be accepted: without file descriptors the next cannot be, either.
-const PAUSE: Duration = Duration::from_millis(100);
+/// Time for TLS, the request and the authentication.
+const ARRIVAL_TIMEOUT: Duration = Duration::from_secs(10);
+/// Wait after a connection that could not be accepted: without free file descriptors the next one fails, too.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// What a connection passes on its way in.
+/// Accepts connections and serves them until they are authenticated.
 #[derive(Clone)]
 pub(super) struct Arrivals {
     pub(super) tls: Option<TlsAcceptor>,
     pub(super) service: RelayService,
-    pub(super) door: Arc<Door>,
+    pub(super) gate: Arc<RelayGate>,
 }
 
-/// One that has not said who it is. It goes with the request in which it does, until it is registered or refused.
+/// A connection that is not authenticated yet. Its request holds this until the client is registered or refused.
 #[derive(Debug)]
 struct Arriving {
-    _place: OwnedSemaphorePermit,
-    _known: DropGuard,
+    _permit: OwnedSemaphorePermit,
+    _settled: DropGuard,
 }
 
-/// The relay's service, whose requests hold their connection's place.
-struct Tied {
+/// The relay's service, whose requests hold the permit of their connection.
+struct ArrivingService {
     arriving: Arc<Arriving>,
     service: RelayServiceWithNotify,
 }
 
-impl Service<Request<Incoming>> for Tied {
+impl Service<Request<Incoming>> for ArrivingService {
     type Response = Response<BytesBody>;
     type Error = HyperError;
     type Future = <RelayServiceWithNotify as Service<Request<Incoming>>>::Future;
@@ -64,49 +66,49 @@ impl Service<Request<Incoming>> for Tied {
 }
 
 impl Arrivals {
-    /// Lets them in, for ever.
+    /// Accepts connections indefinitely.
     pub(super) async fn accept(self, listener: TcpListener) -> Infallible {
-        let places = Arc::new(Semaphore::new(MAX_ARRIVING));
+        let permits = Arc::new(Semaphore::new(MAX_ARRIVING));
         let (mut arriving, trouble) = (JoinSet::new(), RateLimit::default());
         loop {
-            let place = Arc::clone(&places).acquire_owned().await.expect("nobody closes it");
+            let permit = Arc::clone(&permits).acquire_owned().await.expect("the semaphore is never closed");
             let accepted = tokio::select! {
                 Some(_) = arriving.join_next() => continue,
                 accepted = listener.accept() => accepted,
             };
             match accepted {
                 Ok((stream, _)) => {
-                    arriving.spawn(self.clone().settle(stream, place));
+                    arriving.spawn(self.clone().settle(stream, permit));
                 }
                 Err(error) => {
-                    trouble.run(|| warn!(%error, "no connection can be accepted; it is tried again"));
-                    sleep(PAUSE).await;
+                    trouble.run(|| warn!(%error, "cannot accept a connection; trying again"));
+                    sleep(ACCEPT_PAUSE).await;
                 }
             }
         }
     }
 
-    /// Serves a connection until it is a client, gone, or late.
-    async fn settle(self, stream: TcpStream, place: OwnedSemaphorePermit) {
+    /// Serves a connection until it is authenticated, closed, or late.
+    async fn settle(self, stream: TcpStream, permit: OwnedSemaphorePermit) {
         let Ok((stream, socket)) = duplicate(stream) else { return };
-        let known = CancellationToken::new();
-        let arriving = Arriving { _place: place, _known: known.clone().drop_guard() };
-        let settled = async {
+        let settled = CancellationToken::new();
+        let arriving = Arriving { _permit: permit, _settled: settled.clone().drop_guard() };
+        let serving = async {
             if let Err(error) = self.serve(stream, arriving).await {
-                debug!(%error, "a connection ended before it was known whose");
+                debug!(%error, "a connection ended before it was authenticated");
             }
-            known.cancelled().await;
+            settled.cancelled().await;
         };
-        if timeout(PATIENCE, settled).await.is_err() {
-            debug!("a connection did not say in time whose it is");
-            // It may be in other hands already, which notice this.
+        if timeout(ARRIVAL_TIMEOUT, serving).await.is_err() {
+            debug!("a connection was not authenticated in time");
+            // Another task may own the stream by now; it sees this.
             let _ = socket.shutdown(Shutdown::Both);
         }
-        // It was let in before it was registered: the roster may have changed in between.
-        self.door.cut(self.service.clients());
+        // It was admitted before it was registered: the roster may have changed in between.
+        self.gate.disconnect_denied(self.service.clients());
     }
 
-    /// To the end of HTTP: for a client that is where the relay's own protocol begins.
+    /// Serves HTTP. For a client, it ends where the relay's own protocol begins.
     async fn serve(&self, stream: TcpStream, arriving: Arriving) -> Result<(), io::Error> {
         let stream = match &self.tls {
             Some(tls) => MaybeTlsStream::Tls(tls.accept(stream).await?),
@@ -114,14 +116,14 @@ impl Arrivals {
         };
         let (arriving, service) = (Arc::new(arriving), self.service.clone());
         let service = RelayServiceWithNotify::new(service, Arc::new(Notify::new()));
-        let service = Tied { arriving, service };
-        // A probe that is answered has no more to ask.
+        let service = ArrivingService { arriving, service };
+        // A probe sends one request.
         let serving = http1::Builder::new().keep_alive(false).serve_connection(TokioIo::new(stream), service);
         serving.with_upgrades().await.map_err(io::Error::other)
     }
 }
 
-/// Another handle of the same socket, by which it can be shut down wherever it has gone.
+/// Makes a second handle of a socket, which can shut it down whichever task owns the stream.
 fn duplicate(stream: TcpStream) -> io::Result<(TcpStream, std::net::TcpStream)> {
     let stream = stream.into_std()?;
     let other = stream.try_clone()?;

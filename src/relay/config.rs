@@ -1,4 +1,4 @@
-//! What a relay is told.
+//! The configuration of a relay.
 
 use std::{
     fmt,
@@ -12,60 +12,61 @@ use iroh::RelayUrl;
 use super::{access::RelayAccess, tls};
 use crate::config::ConfigError;
 
-/// Where funnels look for QUIC address discovery: iroh's own choice.
+/// The UDP port where funnels expect QUIC address discovery: iroh's default.
 pub const DEFAULT_QUIC_PORT: u16 = 7842;
-/// A consortium has tens of peers; more than this at once is a mistake or an attack.
+/// The default of [`RelayServerConfig::max_clients`]. A consortium has tens of peers; more than this at once is a mistake or
+/// an attack.
 pub const DEFAULT_MAX_CLIENTS: NonZeroUsize = NonZeroUsize::new(1024).expect("it is not zero");
 
-/// By what the relay proves who it is.
+/// The certificate that a relay authenticates itself with.
 #[derive(Clone, Debug)]
 pub enum RelayTls {
-    /// A certificate chain and its key, in PEM files. They are read again once a day.
+    /// A certificate chain and its key, in PEM files. They are reloaded once a day.
     Files {
-        /// The certificate, and those between it and its authority.
+        /// The certificate, and those between it and its CA.
         cert: PathBuf,
         /// Its key.
         key: PathBuf,
     },
-    /// A certificate for these names that a local CA has signed, kept beside this file and made if it is missing. Funnels
+    /// A certificate for these names that a local CA signs, stored beside this file and made if it is missing. Funnels
     /// need the CA's: see [`RelayServer::ca_file`](super::RelayServer::ca_file).
     Local {
-        /// `NAME.tls.pem` and `NAME.ca.pem` stand beside it; it need not exist itself.
+        /// `NAME.tls.pem` and `NAME.ca.pem` are stored beside it; the file itself need not exist.
         beside: PathBuf,
         /// DNS names and addresses.
         names: Vec<String>,
     },
-    /// Nothing: plain HTTP. Who is between a funnel and the relay sees who talks to whom, and the token.
+    /// None: plain HTTP. Anybody on the path between a funnel and the relay sees which peers communicate, and the token.
     Plain,
 }
 
-/// What a [`RelayServer`](super::RelayServer) is made from. Made by [`builder`](Self::builder), which checks it.
+/// The configuration of a [`RelayServer`](super::RelayServer). [`builder`](Self::builder) makes and checks it.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct RelayServerConfig {
-    /// The TCP address for clients. Default: every IPv4 interface, or every interface where the host is an IPv6 address;
-    /// port 443, without TLS 80.
+    /// The TCP address for clients. Default: every IPv4 interface, or every interface if the host is an IPv6 address; port
+    /// 443, without TLS 80.
     pub listen: SocketAddr,
-    /// The name or address by which clients know it. Default: the address it listens on. With TLS a name or an IPv4
+    /// The name or address that clients use. Default: the address it listens on. With TLS a name or an IPv4
     /// address: iroh 1.4 cannot check a certificate for an IPv6 address.
     pub host: Option<String>,
     /// Its certificate.
     pub tls: RelayTls,
     /// The UDP port of QUIC address discovery, which needs TLS; clients look for it at 7842, the default.
     pub quic_port: u16,
-    /// Who may use it. Default: nobody.
+    /// The peers that may use it. Default: none.
     pub access: RelayAccess,
-    /// The most connections of clients at once. Default 1024. Those that have not said who they are have a limit of their
-    /// own, 128, and 10 s.
+    /// The most connections of clients at once. Default 1024. Those that are not authenticated yet have a limit of their own,
+    /// 128, and 10 s.
     pub max_clients: NonZeroUsize,
-    /// How many bytes a second one client may send. Default: as many as it can.
+    /// How many bytes per second one client may send. Default: unlimited.
     pub client_rate: Option<NonZeroU32>,
-    /// Where metrics are served, for Prometheus, to whoever reaches it. Default: nowhere.
+    /// The address where metrics for Prometheus are served, without access control. Default: none.
     pub metrics: Option<SocketAddr>,
 }
 
 impl RelayTls {
-    /// A certificate of a local CA for a relay that is known as `host` and on this machine, kept beside `beside`.
+    /// A certificate of a local CA for `host` and this machine's own names, stored beside `beside`.
     pub fn local(beside: impl Into<PathBuf>, host: &str) -> Self {
         let mut names = crate::tls::names([]);
         if !names.iter().any(|name| name == host) {
@@ -97,7 +98,7 @@ impl RelayServerConfig {
 }
 
 impl RelayServerConfig {
-    /// Why clients could not check the certificate, if they could not.
+    /// Explains why clients could not verify the certificate, if they could not.
     fn unverifiable(&self) -> Option<String> {
         let known_as = match &self.host {
             Some(host) => host.parse().ok()?,
@@ -107,13 +108,13 @@ impl RelayServerConfig {
         (is_checked && known_as.is_ipv6()).then(|| {
             format!(
                 "host: iroh 1.4 cannot check a certificate for an IPv6 address ({known_as}); give the relay a name, which \
-                 may stand for that address, or an IPv4 address: --host HOST"
+                 may resolve to that address, or an IPv4 address: --host HOST"
             )
         })
     }
 }
 
-/// A host as it stands in a URL.
+/// Formats a host for a URL.
 pub(super) fn authority(host: &str) -> String {
     match host.parse::<Ipv6Addr>() {
         Ok(ip) => format!("[{ip}]"),
@@ -137,7 +138,7 @@ impl RelayServerConfigBuilder {
         self
     }
 
-    /// Sets [`RelayServerConfig::host`]. An IPv6 address may stand in brackets.
+    /// Sets [`RelayServerConfig::host`]. An IPv6 address may be in brackets.
     pub fn host(mut self, host: impl Into<String>) -> Self {
         let host = host.into();
         let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
@@ -175,13 +176,13 @@ impl RelayServerConfigBuilder {
         self
     }
 
-    /// Adds a mistake that was found while the values were read, so that it is reported with the others.
+    /// Adds a mistake that was found while reading the values, so that it is reported with the others.
     pub fn mistake(mut self, mistake: impl fmt::Display) -> Self {
         self.mistakes.push(mistake.to_string());
         self
     }
 
-    /// Checks everything, and reads the certificate's files.
+    /// Checks the configuration, and reads the certificate's files.
     ///
     /// # Errors
     /// [`ConfigError`] with every mistake.
@@ -195,15 +196,15 @@ impl RelayServerConfigBuilder {
         }
         if self.config.access.is_nobody() {
             mistakes.push(
-                "access: nobody may use this relay; let in who has a token (--token-file F), a roster (--roster F), peers \
-                 by their id (--allow ID), or everybody (--open)"
+                "access: nobody may use this relay; admit peers that have a token (--token-file F), that are on a roster \
+                 (--roster F), by their id (--allow ID), or all (--open)"
                     .to_owned(),
             );
         }
         if let Some(host) = &self.config.host
             && format!("https://{}:1", authority(host)).parse::<RelayUrl>().is_err()
         {
-            mistakes.push(format!("host: {host:?} is no name or address"));
+            mistakes.push(format!("host: {host:?} is not a name or an address"));
         }
         mistakes.extend(self.config.unverifiable());
         mistakes.extend(tls::mistakes(&self.config.tls));

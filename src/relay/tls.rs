@@ -5,27 +5,31 @@ use std::path::{Path, PathBuf};
 use iroh_relay::server::{DEFAULT_CERT_RELOAD_INTERVAL, reloading_resolver};
 use time::OffsetDateTime;
 use tokio_rustls::rustls::{
-    ServerConfig,
+    Error as RustlsError, ServerConfig,
     crypto::ring,
-    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
+    pki_types::{
+        CertificateDer, PrivateKeyDer,
+        pem::{self, PemObject},
+    },
 };
 
 use super::config::RelayTls;
 use crate::{
     protocol::BoxError,
+    report::chain,
     tls::{self, Stored, server_config},
 };
 
-/// A certificate, ready to serve.
+/// A certificate, ready to use.
 pub(super) struct Certificate {
     pub(super) server_config: ServerConfig,
-    /// Who vouches for it, where that is no authority that everybody knows.
+    /// The CA that signed it, if it is a local one.
     pub(super) ca_file: Option<PathBuf>,
 }
 
 impl Certificate {
-    /// `None` without TLS.
-    pub(super) async fn of(tls: &RelayTls) -> Result<Option<Self>, BoxError> {
+    /// Loads or makes the certificate; `None` without TLS.
+    pub(super) async fn load(tls: &RelayTls) -> Result<Option<Self>, BoxError> {
         match tls {
             RelayTls::Files { cert, key } => {
                 let provider = ring::default_provider();
@@ -44,28 +48,41 @@ impl Certificate {
     }
 }
 
-/// What is wrong with the files of a certificate.
+/// Checks the files of a certificate, and returns every mistake.
 pub(super) fn mistakes(tls: &RelayTls) -> Vec<String> {
     let RelayTls::Files { cert, key } = tls else { return Vec::new() };
-    match (read_chain(cert), read_key(key)) {
+    let mistakes = match (read_chain(cert), read_key(key)) {
         (Ok(chain), Ok(read)) => match server_config().with_single_cert(chain, read) {
             Ok(_) => Vec::new(),
-            Err(error) => vec![format!("{} and {} cannot be used together: {error}", cert.display(), key.display())],
+            Err(source) => vec![FilesError::Mismatch { cert: cert.clone(), key: key.clone(), source }],
         },
         (chain, key) => chain.err().into_iter().chain(key.err()).collect(),
-    }
+    };
+    mistakes.iter().map(|mistake| chain(mistake)).collect()
 }
 
-fn read_chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
+fn read_chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, FilesError> {
     let chain = CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
     match chain {
-        Ok(chain) if chain.is_empty() => Err(format!("the certificate file {} holds no certificate", path.display())),
+        Ok(chain) if chain.is_empty() => Err(FilesError::NoCertificate { path: path.to_owned() }),
         Ok(chain) => Ok(chain),
-        Err(error) => Err(format!("the certificate file {} cannot be read: {error}", path.display())),
+        Err(source) => Err(FilesError::Certificate { path: path.to_owned(), source }),
     }
 }
 
-fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>, String> {
-    PrivateKeyDer::from_pem_file(path)
-        .map_err(|error| format!("the key file {} cannot be read: {error}", path.display()))
+fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>, FilesError> {
+    PrivateKeyDer::from_pem_file(path).map_err(|source| FilesError::Key { path: path.to_owned(), source })
+}
+
+/// A mistake in the files of a certificate.
+#[derive(Debug, thiserror::Error)]
+enum FilesError {
+    #[error("the certificate file {path} does not contain a certificate")]
+    NoCertificate { path: PathBuf },
+    #[error("cannot read the certificate file {path}")]
+    Certificate { path: PathBuf, source: pem::Error },
+    #[error("cannot read the key file {path}")]
+    Key { path: PathBuf, source: pem::Error },
+    #[error("{cert} and {key} cannot be used together")]
+    Mismatch { cert: PathBuf, key: PathBuf, source: RustlsError },
 }

@@ -1,6 +1,6 @@
 //! Makes a CA and a server certificate for the local port.
 //!
-//! The CA's key signs one certificate and is forgotten: nobody can ever make another that the CA's holders trust.
+//! The CA's key signs one certificate and is dropped: nobody can make another one that those who trust the CA accept.
 
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
@@ -8,19 +8,20 @@ use rcgen::{
 };
 use time::{Duration, OffsetDateTime};
 
-/// Both certificates end together, since what replaces one replaces the other, and every client has to be told.
+/// How long both certificates are valid. They expire together: one is never replaced without the other, and every client
+/// needs the new CA then.
 const LIFETIME: Duration = Duration::days(5 * 365);
-/// Clocks are wrong at times, by hours and by time zones.
+/// How long before now they become valid: some clocks are wrong, by hours or by a time zone.
 const BACKDATED: Duration = Duration::days(1);
 
-/// What was made, in PEM.
+/// A new CA, certificate and key, in PEM.
 pub(super) struct Issued {
     pub(super) ca: String,
     pub(super) certificate: String,
     pub(super) key: String,
 }
 
-/// Makes both, valid for `names` (DNS names and addresses) from `now` on.
+/// Makes a CA and a certificate that is valid for `names` (DNS names and addresses) from `now` on.
 pub(super) fn issue(names: &[String], now: OffsetDateTime) -> Result<Issued, rcgen::Error> {
     let mut ca = params(&[], "flower-iroh-funnel local CA", now)?;
     ca.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));

@@ -1,7 +1,7 @@
 //! TLS on the local ports.
 
 use std::{
-    fmt,
+    fmt, io,
     net::IpAddr,
     path::{Path, PathBuf},
     sync::Arc,
@@ -19,14 +19,14 @@ use tokio_rustls::{
     server::TlsStream,
 };
 
-use super::{Problem, TlsError, cause, provider, store};
+use super::{TlsError, cause, provider, store};
 
-/// A client of this machine, or next to it, is done in milliseconds; Python that has just started, in seconds.
+/// Time for the handshake. A client on this machine or near it takes milliseconds; Python that is starting, seconds.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
-/// gRPC speaks HTTP/2, Flower's HTTP API HTTP/1.1, and each asks for its own.
+/// The protocols that clients negotiate: HTTP/2 for gRPC, HTTP/1.1 for Flower's HTTP API.
 const PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
 
-/// The certificate of the local ports, and the CA that Flower's clients check it by.
+/// The certificate of the local ports, and the CA that Flower's clients verify it with.
 #[derive(Clone)]
 pub struct LocalTls {
     acceptor: TlsAcceptor,
@@ -34,7 +34,7 @@ pub struct LocalTls {
 }
 
 impl LocalTls {
-    /// Reads the certificate beside the key file, or makes it for the addresses that are listened on.
+    /// Loads the certificate beside the key file, or makes it for the addresses that are listened on.
     pub(crate) fn load_or_issue(
         key_file: &Path,
         listening: impl IntoIterator<Item = IpAddr>,
@@ -42,48 +42,40 @@ impl LocalTls {
         let names = store::names(listening);
         let stored = store::load_or_issue(key_file, &names, OffsetDateTime::now_utc())?;
         let config = server_config().with_single_cert(vec![stored.certificate], stored.key);
-        let mut config = config.map_err(|error| {
-            let path = key_file.with_extension("tls.pem");
-            TlsError { path, problem: Problem::Unusable(error.into()) }
-        })?;
+        let mut config = config.map_err(|error| TlsError::unusable(&key_file.with_extension("tls.pem"), error))?;
         config.alpn_protocols = PROTOCOLS.map(<[u8]>::to_vec).into();
         let acceptor = TlsAcceptor::from(Arc::new(config));
         Ok(Self { acceptor, root_certificates: Arc::new(stored.root_certificates) })
     }
 
-    /// The file that Flower's clients are given as `--root-certificates`; absolute.
+    /// The file for the `--root-certificates` of Flower's clients; absolute.
     pub fn root_certificates(&self) -> &Path {
         &self.root_certificates
     }
 
-    /// Shakes hands with a client, for 10 s at most.
-    pub(crate) async fn accept<S>(&self, socket: S) -> Result<TlsStream<S>, Complaint>
+    /// Does the TLS handshake with a client, for at most 10 s.
+    pub(crate) async fn accept<S>(&self, socket: S) -> Result<TlsStream<S>, HandshakeError>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
         match timeout(HANDSHAKE_TIMEOUT, self.acceptor.accept(socket)).await {
             Ok(Ok(stream)) => Ok(stream),
-            Ok(Err(error)) => Err(self.complaint(cause(&error))),
-            Err(_) => Err(Complaint("it did not finish TLS's handshake in time".to_owned())),
+            Ok(Err(error)) => Err(self.handshake_error(error)),
+            Err(_) => Err(HandshakeError::TimedOut),
         }
     }
 
-    fn complaint(&self, error: Option<&RustlsError>) -> Complaint {
+    fn handshake_error(&self, error: io::Error) -> HandshakeError {
         use AlertDescription::{BadCertificate, CertificateExpired, CertificateUnknown, DecryptError, UnknownCA};
-        let roots = self.root_certificates.display();
-        Complaint(match error {
-            None => "it went away during TLS's handshake".to_owned(),
-            Some(RustlsError::InvalidMessage(_)) => {
-                format!("it speaks without TLS; start it with --root-certificates {roots} and without --insecure")
-            }
+        let roots = || Arc::clone(&self.root_certificates);
+        match cause(&error) {
+            None => HandshakeError::Disconnected(error),
+            Some(RustlsError::InvalidMessage(_)) => HandshakeError::NotTls { roots: roots() },
             Some(RustlsError::AlertReceived(
                 alert @ (BadCertificate | CertificateExpired | CertificateUnknown | DecryptError | UnknownCA),
-            )) => format!(
-                "it does not trust this port's certificate ({alert:?}); start it anew with --root-certificates {roots}, \
-                 and let it dial by address or as localhost"
-            ),
-            Some(error) => format!("TLS failed: {error}"),
-        })
+            )) => HandshakeError::NotTrusted { alert: *alert, roots: roots() },
+            Some(error) => HandshakeError::Failed(error.clone()),
+        }
     }
 }
 
@@ -93,7 +85,7 @@ impl fmt::Debug for LocalTls {
     }
 }
 
-/// Of a server that asks its clients for no certificate.
+/// Starts the configuration of a server that asks its clients for no certificate.
 pub(crate) fn server_config() -> ConfigBuilder<ServerConfig, WantsServerCert> {
     ServerConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
@@ -101,12 +93,22 @@ pub(crate) fn server_config() -> ConfigBuilder<ServerConfig, WantsServerCert> {
         .with_no_client_auth()
 }
 
-/// Why a local client got no TLS, and what to do about it.
-#[derive(Debug)]
-pub(crate) struct Complaint(String);
-
-impl fmt::Display for Complaint {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
+/// Why the handshake with a local client failed, and what to do about it.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum HandshakeError {
+    #[error("it did not finish the TLS handshake in time")]
+    TimedOut,
+    #[error("it disconnected during the TLS handshake")]
+    Disconnected(#[source] io::Error),
+    #[error("it does not use TLS; start it with --root-certificates {} and without --insecure", .roots.display())]
+    NotTls { roots: Arc<PathBuf> },
+    #[error(
+        "it does not trust this port's certificate ({alert:?}); restart it with --root-certificates {}, and let it dial \
+         an IP address or localhost",
+        .roots.display()
+    )]
+    NotTrusted { alert: AlertDescription, roots: Arc<PathBuf> },
+    /// Its text has the cause: a warning in the log is one line.
+    #[error("TLS failed: {0}")]
+    Failed(#[source] RustlsError),
 }

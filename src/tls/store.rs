@@ -1,6 +1,6 @@
-//! Where the local port's certificate lives: beside the key file, made when there is none that will do.
+//! Stores the local port's certificate beside the key file, and makes it if none is usable.
 //!
-//! `NAME.tls.pem` has all of it and is private; `NAME.ca.pem` is the CA alone, for Flower to read.
+//! `NAME.tls.pem` has the key, the certificate and the CA, and is private; `NAME.ca.pem` has the CA alone, for Flower.
 
 use std::{
     fs::{self, File},
@@ -19,13 +19,13 @@ use tokio_rustls::rustls::{
 };
 use tracing::info;
 
-use super::{MAX_PEM, Problem, TlsError, authority, provider};
-use crate::atomic_file::{self, Readers};
+use super::{MAX_PEM, TlsError, authority, provider};
+use crate::atomic_file::{self, PrivateFile};
 
-/// A certificate with less time left is replaced when a funnel starts. A funnel may run for so long without a start.
+/// A certificate that expires sooner is replaced when a funnel starts: a funnel may run for this long without a restart.
 const RENEWAL: Duration = Duration::from_secs(365 * 24 * 3600);
 
-/// The certificate, its key, and the file with the CA.
+/// A certificate, its key, and the file with its CA.
 #[derive(Debug)]
 pub(crate) struct Stored {
     pub(crate) certificate: CertificateDer<'static>,
@@ -33,20 +33,19 @@ pub(crate) struct Stored {
     pub(crate) root_certificates: PathBuf,
 }
 
-/// The certificate beside `key_file`, made anew if there is none for all of `names` with enough time left.
+/// Loads the certificate beside `key_file`, or makes a new one if it does not cover all of `names` or expires soon.
 pub(crate) fn load_or_issue(key_file: &Path, names: &[String], now: OffsetDateTime) -> Result<Stored, TlsError> {
     let path = key_file.with_extension("tls.pem");
-    let failed = |problem| TlsError { path: path.clone(), problem };
-    let good = |bundle: &Bundle| bundle.will_do(names, now);
-    let bundle = match read(&path).map_err(failed)?.filter(good) {
+    let is_usable = |bundle: &Bundle| bundle.is_usable(names, now);
+    let bundle = match read(&path)?.filter(is_usable) {
         Some(bundle) => bundle,
-        None => replace(&path, names, now, good).map_err(failed)?,
+        None => replace(&path, names, now, is_usable)?,
     };
-    let root_certificates = publish(&path, bundle.ca_text()).map_err(failed)?;
+    let root_certificates = publish(&path, bundle.ca_text()).map_err(|error| private(&path).failed(error))?;
     Ok(Stored { certificate: bundle.certificate, key: bundle.key, root_certificates })
 }
 
-/// Key, certificate and CA in one file, so that they are always of one make.
+/// Key, certificate and CA in one file, so that they always belong together.
 struct Bundle {
     text: String,
     key: PrivateKeyDer<'static>,
@@ -67,8 +66,8 @@ impl Bundle {
         &self.text[begin..]
     }
 
-    /// Whether clients accept it under each name, now and until the time to renew it.
-    fn will_do(&self, names: &[String], now: OffsetDateTime) -> bool {
+    /// Whether clients accept it for each name, now and until it is replaced.
+    fn is_usable(&self, names: &[String], now: OffsetDateTime) -> bool {
         let mut roots = RootCertStore::empty();
         if roots.add(self.ca.clone()).is_err() {
             return false;
@@ -86,39 +85,51 @@ impl Bundle {
     }
 }
 
-fn read(path: &Path) -> Result<Option<Bundle>, Problem> {
-    let Some(text) = atomic_file::read(path, MAX_PEM)? else { return Ok(None) };
-    if let Readers::Others { mode } = atomic_file::readers(&File::open(path)?)? {
-        return Err(Problem::Exposed { mode });
-    }
-    Bundle::parse(text).map(Some).ok_or(Problem::NotOurs)
+fn private(path: &Path) -> PrivateFile<'_> {
+    PrivateFile { path, name: "the private key in", if_exposed: "remove it, and a new one is made" }
 }
 
-/// Makes a new one, unless another process has just made one that is as good.
+fn read(path: &Path) -> Result<Option<Bundle>, TlsError> {
+    let file = private(path);
+    let Some(opened) = file.open()? else { return Ok(None) };
+    let text = atomic_file::read_text(opened, MAX_PEM).map_err(|error| file.failed(error))?;
+    Bundle::parse(text).map(Some).ok_or_else(|| TlsError::not_ours(path))
+}
+
+/// Makes a new certificate, unless another process has just made one that is usable.
 fn replace(
     path: &Path,
     names: &[String],
     now: OffsetDateTime,
-    good: impl Fn(&Bundle) -> bool,
-) -> Result<Bundle, Problem> {
-    if let Some(folder) = path.parent() {
-        fs::create_dir_all(folder)?;
-    }
-    let _lock = atomic_file::lock(path)?;
-    if let Some(bundle) = read(path)?.filter(good) {
+    is_usable: impl Fn(&Bundle) -> bool,
+) -> Result<Bundle, TlsError> {
+    let _lock = lock(path).map_err(|error| private(path).failed(error))?;
+    if let Some(bundle) = read(path)?.filter(is_usable) {
         return Ok(bundle);
     }
-    let issued = authority::issue(names, now).map_err(|error| Problem::Unusable(error.into()))?;
-    let bundle = Bundle::parse(issued.key + &issued.certificate + &issued.ca).ok_or(Problem::NotOurs)?;
-    // Whoever finds the new certificate finds its CA, too.
-    atomic_file::replace_public(&ca_file(path)?, bundle.ca_text().as_bytes())?;
-    atomic_file::replace(path, bundle.text.as_bytes())?;
-    info!(file = %path.display(), "a new certificate for the local port");
+    let issued = authority::issue(names, now).map_err(|error| TlsError::unusable(path, error))?;
+    let bundle =
+        Bundle::parse(issued.key + &issued.certificate + &issued.ca).ok_or_else(|| TlsError::not_ours(path))?;
+    write(path, &bundle).map_err(|error| private(path).failed(error))?;
+    info!(file = %path.display(), "made a new certificate for the local port");
     Ok(bundle)
 }
 
-/// Sees to it that everybody can read the CA beside `path`, and returns where.
-fn publish(path: &Path, ca: &str) -> Result<PathBuf, Problem> {
+fn lock(path: &Path) -> io::Result<File> {
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder)?;
+    }
+    atomic_file::lock(path)
+}
+
+/// Writes the CA first: a reader that finds the new certificate finds its CA, too.
+fn write(path: &Path, bundle: &Bundle) -> io::Result<()> {
+    atomic_file::replace_public(&ca_file(path)?, bundle.ca_text().as_bytes())?;
+    atomic_file::replace(path, bundle.text.as_bytes())
+}
+
+/// Writes the CA beside `path`, readable by everybody, unless it is there already, and returns its path.
+fn publish(path: &Path, ca: &str) -> io::Result<PathBuf> {
     let published = ca_file(path)?;
     if !fs::read(&published).is_ok_and(|text| text == ca.as_bytes()) {
         let _lock = atomic_file::lock(path)?;
@@ -127,12 +138,12 @@ fn publish(path: &Path, ca: &str) -> Result<PathBuf, Problem> {
     Ok(published)
 }
 
-/// An absolute path, which `flwr` wants.
+/// The path of the CA, absolute, which `flwr` requires.
 fn ca_file(path: &Path) -> io::Result<PathBuf> {
     std::path::absolute(path.with_extension("").with_extension("ca.pem"))
 }
 
-/// The names under which clients dial: this machine's own, and an address of the network that was chosen to listen on.
+/// The names that clients dial: this machine's own, and the addresses that are listened on.
 pub(crate) fn names(listening: impl IntoIterator<Item = IpAddr>) -> Vec<String> {
     let mut names = ["127.0.0.1", "::1", "localhost"].map(str::to_owned).to_vec();
     let others = listening.into_iter().filter(|ip| !ip.is_unspecified()).map(|ip| ip.to_string());
@@ -171,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn a_certificate_is_made_once_and_only_its_ca_is_for_everybody() {
+    fn a_certificate_is_made_once_and_only_its_ca_is_public() {
         let (folder, now) = (Folder::new(), OffsetDateTime::now_utc());
         let made = folder.load(&local(), now);
         assert_eq!(folder.load(&local(), now + YEAR).certificate, made.certificate);
@@ -180,7 +191,7 @@ mod tests {
         assert_eq!(
             fs::read_dir(folder.key_file().parent().unwrap()).unwrap().count(),
             3,
-            "more is left than the files and a lock"
+            "only the two files and a lock are left"
         );
         let bundle = fs::read_to_string(folder.key_file().with_extension("tls.pem")).unwrap();
         assert_eq!(bundle.matches("PRIVATE KEY-----").count(), 2, "the CA's key is kept");
@@ -193,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn a_certificate_near_its_end_or_from_the_future_is_replaced_together_with_its_ca() {
+    fn a_certificate_that_expires_soon_or_is_from_the_future_is_replaced_together_with_its_ca() {
         let now = OffsetDateTime::now_utc();
         for later in [4 * YEAR + time::Duration::days(1), 6 * YEAR, -YEAR] {
             let folder = Folder::new();
@@ -206,18 +217,18 @@ mod tests {
     }
 
     #[test]
-    fn an_address_that_was_not_in_it_makes_a_new_one_and_a_missing_ca_file_is_written_again() {
+    fn a_new_address_gets_a_new_certificate_and_a_missing_ca_file_is_written_again() {
         let (folder, now) = (Folder::new(), OffsetDateTime::now_utc());
         let made = folder.load(&local(), now);
         let wider = folder.load(&names(["10.0.0.5".parse().unwrap()]), now);
         assert_ne!(wider.certificate, made.certificate);
-        assert_eq!(folder.load(&local(), now).certificate, wider.certificate, "it has more names than are needed");
+        assert_eq!(folder.load(&local(), now).certificate, wider.certificate, "more names than needed do no harm");
         fs::remove_file(&wider.root_certificates).unwrap();
         assert!(folder.load(&local(), now).root_certificates.exists());
     }
 
     #[test]
-    fn two_who_make_one_at_once_leave_a_key_a_certificate_and_a_ca_of_one_make() {
+    fn several_that_make_one_at_once_leave_a_key_a_certificate_and_a_ca_that_belong_together() {
         let (folder, now) = (Folder::new(), OffsetDateTime::now_utc());
         std::thread::scope(|scope| {
             for _ in 0..8 {
@@ -225,13 +236,13 @@ mod tests {
             }
         });
         let bundle = read(&folder.key_file().with_extension("tls.pem")).unwrap().unwrap();
-        assert!(bundle.will_do(&local(), now));
+        assert!(bundle.is_usable(&local(), now));
         let published = fs::read_to_string(folder.key_file().with_extension("ca.pem")).unwrap();
-        assert!(bundle.text.ends_with(&published), "the published CA is another one's");
+        assert!(bundle.text.ends_with(&published), "the published CA belongs to another certificate");
     }
 
     #[test]
-    fn what_a_funnel_did_not_make_is_never_overwritten() {
+    fn a_file_that_no_funnel_made_is_never_overwritten() {
         let folder = Folder::new();
         let path = folder.key_file().with_extension("tls.pem");
         fs::create_dir(path.parent().unwrap()).unwrap();

@@ -1,4 +1,4 @@
-//! Which certificates upstreams are known by: those of one CA, and no others.
+//! The certificates that are accepted from upstreams: those of one CA, and no others.
 
 use std::{error::Error, fs::File, io::Read, path::Path, sync::Arc};
 
@@ -7,10 +7,11 @@ use tokio_rustls::rustls::{
     pki_types::{CertificateDer, pem::PemObject},
 };
 
-use super::{MAX_PEM, Problem, TlsError, cause, provider};
+use super::{MAX_PEM, TlsError, cause, provider};
+use crate::atomic_file::FileError;
 
-/// The CA of the upstreams; by default there is none, and no certificate is good. Flower's certificates are private, so
-/// the platform's CAs are never asked.
+/// The CA of the upstreams. By default there is none, and no certificate is accepted. Flower's certificates are private, so
+/// the platform's CAs are never used.
 #[derive(Clone, Debug)]
 pub(crate) struct Trust {
     roots: Arc<RootCertStore>,
@@ -23,7 +24,7 @@ impl Default for Trust {
 }
 
 impl Trust {
-    /// Reads the CA's certificate in PEM, or those of several.
+    /// Reads the certificates of one or more CAs, in PEM.
     pub(crate) fn read(path: &Path) -> Result<Self, TlsError> {
         let mut roots = RootCertStore::empty();
         roots.add_parsable_certificates(authorities(path)?);
@@ -38,7 +39,7 @@ impl Trust {
             .with_no_client_auth()
     }
 
-    /// What is wrong with an upstream's TLS and what to do about it, if that is why a call failed.
+    /// Explains what is wrong with an upstream's TLS and what to do about it, if that is why a call failed.
     pub(crate) fn explain(error: &(dyn Error + 'static)) -> Option<String> {
         use CertificateError::{
             BadSignature, Expired, ExpiredContext, NotValidForName, NotValidForNameContext, NotValidYet,
@@ -46,13 +47,13 @@ impl Trust {
         };
         let error = cause(error)?;
         Some(match error {
-            // The second is what a CA of the same name and another key makes of it.
+            // A CA with the same name and another key causes the second.
             RustlsError::InvalidCertificate(UnknownIssuer | BadSignature) => {
                 "the CA given here did not sign its certificate; give the one that did with --superlink-ca".to_owned()
             }
             RustlsError::InvalidCertificate(NotValidForName | NotValidForNameContext { .. }) => {
                 format!(
-                    "its certificate is for other names ({error}); dial it by one of them, or have it made for this one"
+                    "its certificate is for other names ({error}); dial it by one of them, or have one made for this name"
                 )
             }
             RustlsError::InvalidCertificate(Expired | ExpiredContext { .. }) => {
@@ -62,27 +63,29 @@ impl Trust {
                 format!("its certificate is not valid yet ({error}); correct this machine's clock")
             }
             RustlsError::InvalidMessage(_) => {
-                "it does not speak TLS; if that is meant, name it with http:// or grpc://".to_owned()
+                "it does not speak TLS; if that is intended, name it with http:// or grpc://".to_owned()
             }
             error => format!("TLS failed: {error}"),
         })
     }
 }
 
-/// The certificates of CAs in a PEM file: one at least, and each of use.
+/// Reads the certificates of CAs from a PEM file: at least one, and each usable.
 pub(crate) fn authorities(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let failed = |problem| TlsError { path: path.to_owned(), problem };
     let mut pem = Vec::new();
     let read = File::open(path).and_then(|file| file.take(MAX_PEM).read_to_end(&mut pem));
-    read.map_err(|error| failed(Problem::Io(error)))?;
+    read.map_err(|error| FileError::io("the CA file", path, error))?;
     let mut authorities = Vec::new();
     for certificate in CertificateDer::pem_slice_iter(&pem) {
-        let certificate = certificate.map_err(|error| failed(Problem::Unusable(error.into())))?;
+        let certificate = certificate.map_err(|error| TlsError::unusable(path, error))?;
         let added = RootCertStore::empty().add(certificate.clone());
-        added.map_err(|error| failed(Problem::Unusable(error.into())))?;
+        added.map_err(|error| TlsError::unusable(path, error))?;
         authorities.push(certificate);
     }
-    if authorities.is_empty() { Err(failed(Problem::NoCertificates)) } else { Ok(authorities) }
+    if authorities.is_empty() {
+        return Err(TlsError::NoCertificates { path: path.to_owned() });
+    }
+    Ok(authorities)
 }
 
 #[cfg(test)]
@@ -92,13 +95,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_without_a_certificate_is_no_ca() {
+    fn a_file_without_a_certificate_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("ca.pem");
-        assert!(Trust::read(&path).unwrap_err().to_string().contains("cannot use"));
+        assert!(Trust::read(&path).unwrap_err().to_string().contains("cannot use the CA file"));
         for (content, part) in [
-            ("", "holds no certificate"),
-            ("-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n", "holds no certificate"),
+            ("", "does not contain a certificate"),
+            ("-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n", "does not contain a certificate"),
             ("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", "cannot be used"),
             ("-----BEGIN CERTIFICATE-----\nAAAA\n", "cannot be used"),
         ] {
@@ -109,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn every_reason_says_what_to_do_however_deep_it_lies() {
+    fn every_cause_says_what_to_do_however_deep_it_is_in_the_chain() {
         use CertificateError::{BadSignature, Expired, NotValidForName, NotValidYet, UnknownIssuer};
         for (reason, part) in [
             (RustlsError::InvalidCertificate(UnknownIssuer), "--superlink-ca"),

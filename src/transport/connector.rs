@@ -12,8 +12,9 @@ use iroh::{Endpoint, EndpointAddr, EndpointId};
 use tower_service::Service;
 
 use super::{
-    ConnectError, Connecting, IrohStream, Link,
+    ConnectError, Connecting, IrohStream, Link, LostLinkLayer,
     pool::{DIAL_TIMEOUT, Pool},
+    session_end::LatestSession,
     target,
 };
 
@@ -31,6 +32,7 @@ use super::{
 #[derive(Clone, Debug)]
 pub struct IrohConnector {
     pool: Arc<Pool>,
+    latest: LatestSession,
 }
 
 impl IrohConnector {
@@ -44,7 +46,13 @@ impl IrohConnector {
     /// Choose a shorter timeout if the caller has other peers to try; a dial through a relay takes about four round trips.
     /// The endpoint's idle timeout limits a dial too.
     pub fn with_dial_timeout(endpoint: Endpoint, alpn: impl Into<Vec<u8>>, dial_timeout: Duration) -> Self {
-        Self { pool: Arc::new(Pool::new(endpoint, alpn.into(), dial_timeout)) }
+        Self { pool: Arc::new(Pool::new(endpoint, alpn.into(), dial_timeout)), latest: LatestSession::default() }
+    }
+
+    /// Returns a clone for one channel, whose sessions report to `layer` why they ended.
+    #[must_use]
+    pub fn reporting_to(&self, layer: &LostLinkLayer) -> Self {
+        Self { pool: Arc::clone(&self.pool), latest: layer.latest().clone() }
     }
 
     /// Sets the addresses of a peer, for instance those of a ticket. They replace those set before, and end a backoff.
@@ -115,6 +123,9 @@ impl Service<Uri> for IrohConnector {
 
     fn call(&mut self, uri: Uri) -> Connecting {
         let this = self.clone();
-        Connecting::new(async move { Ok(this.open(target::peer_id(&uri)?).await?.for_http()) })
+        Connecting::new(async move {
+            let stream = this.open(target::peer_id(&uri)?).await?;
+            Ok(stream.for_http().recorded_in(&this.latest))
+        })
     }
 }

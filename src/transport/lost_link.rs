@@ -1,9 +1,10 @@
-//! A client layer that says `UNAVAILABLE`, and why, when a link is lost.
+//! A client layer that turns the loss of a link into `UNAVAILABLE` with the reason.
 
 use std::{
     error::Error,
     io,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll, ready},
 };
 
@@ -14,39 +15,62 @@ use tonic::Status;
 use tower_layer::Layer;
 use tower_service::Service;
 
-use super::ConnectError;
+use super::{
+    ConnectError, SessionError,
+    session_end::{LatestSession, SessionEnd},
+};
 
 type BoxError = Box<dyn Error + Send + Sync>;
 
-/// Wraps a tonic `Channel` in [`LostLink`].
+/// Wraps a tonic `Channel` in [`LostLink`]. Each channel needs a layer of its own, which its connector
+/// [reports to](super::IrohConnector::reporting_to).
 ///
 /// ```
-/// use flower_iroh_funnel::transport::LostLinkLayer;
+/// use flower_iroh_funnel::transport::{IrohConnector, LostLinkLayer};
 /// use tower_layer::Layer;
-/// # fn example(channel: tonic::transport::Channel) {
-/// let channel = LostLinkLayer.layer(channel);
-/// # }
+/// # fn example(connector: IrohConnector, peer: iroh::EndpointId) -> Result<(), tonic::transport::Error> {
+/// let lost_link = LostLinkLayer::new();
+/// let channel = tonic::transport::Endpoint::from_shared(format!("iroh://{peer}"))?
+///     .connect_with_connector_lazy(connector.reporting_to(&lost_link));
+/// let channel = lost_link.layer(channel);
+/// # Ok(()) }
 /// ```
-#[derive(Clone, Copy, Debug, Default)]
-pub struct LostLinkLayer;
+#[derive(Clone, Debug, Default)]
+pub struct LostLinkLayer {
+    latest: LatestSession,
+}
+
+impl LostLinkLayer {
+    /// Creates the layer of one channel. It keeps no link open.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    pub(super) fn latest(&self) -> &LatestSession {
+        &self.latest
+    }
+}
 
 impl<S> Layer<S> for LostLinkLayer {
     type Service = LostLink<S>;
 
     fn layer(&self, inner: S) -> LostLink<S> {
-        LostLink { inner }
+        LostLink { inner, latest: self.latest.clone() }
     }
 }
 
 /// A client service whose calls end with `UNAVAILABLE` and the reason when their link is lost, before the response
 /// or in the middle of it.
 ///
-/// Stock tonic reports `UNKNOWN: transport error` or `CANCELLED` then, which no retry policy takes for what it is.
-/// A call that had not been sent yet learns only that: it may be sent again, over another link. Errors that are not
-/// the link's pass unchanged.
+/// tonic alone reports `UNKNOWN: transport error` or `CANCELLED` then, which retry policies do not recognise
+/// (<https://github.com/grpc/grpc-rust/issues/628>). The reason is the code with which the peer ended the session, the close
+/// reason of the link, or the [`ConnectError`]; the status has it as its source too, as [`SessionError`] or `ConnectError`.
+/// If the status says that the session ended before the call was sent, the call may be repeated safely. Other errors pass
+/// unchanged.
 #[derive(Clone, Debug)]
 pub struct LostLink<S> {
     inner: S,
+    latest: LatestSession,
 }
 
 impl<S, Req, Res> Service<Request<Req>> for LostLink<S>
@@ -59,11 +83,38 @@ where
     type Future = LostLinkFuture<S::Future>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
-        self.inner.poll_ready(cx).map_err(explain)
+        self.inner.poll_ready(cx).map_err(|error| Session::of(&self.latest).explain(error))
     }
 
     fn call(&mut self, request: Request<Req>) -> Self::Future {
-        LostLinkFuture { inner: self.inner.call(request) }
+        LostLinkFuture { session: Session::of(&self.latest), inner: self.inner.call(request) }
+    }
+}
+
+/// The session of one call.
+#[derive(Clone, Debug)]
+struct Session {
+    latest: LatestSession,
+    /// The latest when the call started.
+    at_start: SessionEnd,
+}
+
+impl Session {
+    fn of(latest: &LatestSession) -> Self {
+        Self { at_start: latest.now(), latest: latest.clone() }
+    }
+
+    /// Replaces the error of a call by `UNAVAILABLE` and the reason, if the link or the session is what failed.
+    fn explain(&self, error: impl Into<BoxError>) -> BoxError {
+        let error = error.into();
+        let Some(loss) = Loss::of(&*error) else { return error };
+        let end = self.latest.end_since(&self.at_start);
+        let mut status = Status::unavailable(loss.message(end.as_ref()));
+        status.set_source(match (loss, end) {
+            (Loss::Unreachable(_), _) | (_, None) => Arc::from(error),
+            (_, Some(end)) => Arc::new(end),
+        });
+        Box::new(status)
     }
 }
 
@@ -74,6 +125,7 @@ pin_project! {
     pub struct LostLinkFuture<F> {
         #[pin]
         inner: F,
+        session: Session,
     }
 }
 
@@ -85,8 +137,9 @@ where
     type Output = Result<Response<LostLinkBody<Res>>, BoxError>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let response = ready!(self.project().inner.poll(cx)).map_err(explain)?;
-        Poll::Ready(Ok(response.map(|inner| LostLinkBody { inner })))
+        let this = self.project();
+        let response = ready!(this.inner.poll(cx)).map_err(|error| this.session.explain(error))?;
+        Poll::Ready(Ok(response.map(|inner| LostLinkBody { inner, session: this.session.clone() })))
     }
 }
 
@@ -96,6 +149,7 @@ pin_project! {
     pub struct LostLinkBody<B> {
         #[pin]
         inner: B,
+        session: Session,
     }
 }
 
@@ -108,7 +162,8 @@ where
     type Error = BoxError;
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<B::Data>, BoxError>>> {
-        self.project().inner.poll_frame(cx).map_err(explain)
+        let this = self.project();
+        this.inner.poll_frame(cx).map_err(|error| this.session.explain(error))
     }
 
     fn is_end_stream(&self) -> bool {
@@ -120,37 +175,48 @@ where
     }
 }
 
-fn explain(error: impl Into<BoxError>) -> BoxError {
-    let error = error.into();
-    match lost_link(&*error) {
-        Some(reason) => Box::new(Status::unavailable(reason)),
-        None => error,
-    }
+/// How a call lost its session.
+enum Loss {
+    /// There was none; with the reason.
+    Unreachable(String),
+    /// It failed while the call was in flight; with what HTTP/2 knows of it.
+    InFlight(String),
+    /// It ended before the call was sent. hyper gives no reason then.
+    NotSent,
 }
 
-/// The reason, if the link or the session is what failed.
-fn lost_link(error: &(dyn Error + 'static)) -> Option<String> {
-    let mut cause = Some(error);
-    let mut unsent = false;
-    while let Some(error) = cause {
-        if let Some(unreachable) = error.downcast_ref::<ConnectError>() {
-            return Some(unreachable.to_string());
-        }
-        if let Some(io) = error.downcast_ref::<io::Error>() {
-            return Some(io.to_string());
-        }
-        if let Some(h2) = error.downcast_ref::<h2::Error>() {
-            return h2.get_io().map(io::Error::to_string);
-        }
-        if let Some(hyper) = error.downcast_ref::<hyper::Error>() {
-            // A request body that failed is the caller's business.
-            if hyper.is_user() {
-                return None;
+impl Loss {
+    fn of(error: &(dyn Error + 'static)) -> Option<Self> {
+        let mut cause = Some(error);
+        let mut is_unsent = false;
+        while let Some(error) = cause {
+            if let Some(unreachable) = error.downcast_ref::<ConnectError>() {
+                return Some(Self::Unreachable(unreachable.to_string()));
             }
-            // hyper names no reason then: it goes to the calls that were on their way.
-            unsent |= hyper.is_canceled() || hyper.is_closed();
+            if let Some(io) = error.downcast_ref::<io::Error>() {
+                return Some(Self::InFlight(io.to_string()));
+            }
+            if let Some(h2) = error.downcast_ref::<h2::Error>() {
+                return h2.get_io().map(|io| Self::InFlight(io.to_string()));
+            }
+            if let Some(hyper) = error.downcast_ref::<hyper::Error>() {
+                // A request body that failed concerns the caller alone.
+                if hyper.is_user() {
+                    return None;
+                }
+                is_unsent |= hyper.is_canceled() || hyper.is_closed();
+            }
+            cause = error.source();
         }
-        cause = error.source();
+        is_unsent.then_some(Self::NotSent)
     }
-    unsent.then(|| "the session ended before the call was sent".to_owned())
+
+    fn message(&self, end: Option<&SessionError>) -> String {
+        match (self, end) {
+            (Self::Unreachable(reason), _) | (Self::InFlight(reason), None) => reason.clone(),
+            (Self::InFlight(_), Some(end)) => end.to_string(),
+            (Self::NotSent, None) => "the session ended before the call was sent".to_owned(),
+            (Self::NotSent, Some(end)) => format!("the session ended before the call was sent: {end}"),
+        }
+    }
 }

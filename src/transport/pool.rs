@@ -15,7 +15,7 @@ use iroh::{Endpoint, EndpointAddr, EndpointId};
 use tokio::time::Instant;
 use tracing::debug;
 
-use super::{Code, ConnectError, Link};
+use super::{Backoff, Code, ConnectError, Link};
 
 /// The default time for a dial. The four round trips of a handshake over a relay on the far side of the world take under
 /// 2 s; the rest allows for a loaded machine and a lost packet or two.
@@ -24,6 +24,8 @@ pub(super) const DIAL_TIMEOUT: Duration = Duration::from_secs(10);
 const BACKOFF_FIRST: Duration = Duration::from_millis(200);
 /// The longest wait after a failed dial, before jitter: short for an operator who waits, long compared with the cost of a dial.
 const BACKOFF_MAX: Duration = Duration::from_secs(5);
+/// A random half keeps many callers from coming back in step.
+const BACKOFF: Backoff = Backoff::new(BACKOFF_FIRST, BACKOFF_MAX, 0.5..1.0);
 
 type Outcome = Result<Link, ConnectError>;
 type Dial = BoxFuture<'static, Outcome>;
@@ -163,7 +165,7 @@ enum Next {
 
 impl State {
     fn failed(error: ConnectError, failures: u32) -> Self {
-        Self::Failed { error, failures: failures + 1, retry_at: Instant::now() + backoff(failures) }
+        Self::Failed { error, failures: failures + 1, retry_at: Instant::now() + BACKOFF.wait(failures) }
     }
 
     /// Counts a link that the peer refused as a failed dial: a peer at its limits accepts a link and closes it at once.
@@ -203,13 +205,6 @@ impl State {
 /// Removes the peers that are not in use, except `keep`: a URI may name any peer, so the map would grow without bound.
 fn remove_unused(peers: &mut HashMap<EndpointId, Peer>, keep: EndpointId) {
     peers.retain(|id, peer| *id == keep || peer.addr.is_some() || !peer.state.is_unused());
-}
-
-/// Returns the wait after `failures` earlier failures: doubled with each, half of it random so that callers do not retry in
-/// step.
-fn backoff(failures: u32) -> Duration {
-    let full = BACKOFF_FIRST.saturating_mul(1 << failures.min(10)).min(BACKOFF_MAX);
-    full.mul_f32(0.5 + fastrand::f32() / 2.0)
 }
 
 impl fmt::Debug for Pool {

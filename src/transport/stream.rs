@@ -11,7 +11,7 @@ use std::{
     io::{self, IoSlice},
     pin::Pin,
     task::{Context, Poll, ready},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use iroh::endpoint::{ConnectionError, ReadError, RecvStream, SendStream, StoppedError, VarInt, WriteError};
@@ -26,7 +26,13 @@ use self::{
     read_ahead::{ReadAhead, ReadFailed},
     write_buffer::{Stopped, WriteBuffer},
 };
-use super::{Code, Link, PeerInfo, SessionError};
+use super::{
+    Code, Link, PeerInfo, SessionError,
+    session_end::{LatestSession, SessionEnd},
+};
+
+/// How long the failure of a write on an HTTP stream waits for a read that reports it. HTTP/2 reads as soon as it is woken.
+const READ_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// A QUIC bi-stream that reads and writes like a socket.
 ///
@@ -36,6 +42,12 @@ use super::{Code, Link, PeerInfo, SessionError};
 /// - Dropping the stream before that resets it with [`Code::CANCELLED`].
 /// - The peer's clean end reads as end of file. Any other end, its reset or a lost link, reads as an error that names the
 ///   peer and the cause, on every read from then on: data is never cut short silently.
+///
+/// # Errors
+/// An error of a read or a write that the peer or the link causes is a [`SessionError`] inside of the [`io::Error`]. On a
+/// stream that [`IrohConnector`](super::IrohConnector)'s service opened, or that [`IrohIncoming`](super::IrohIncoming)
+/// yields, the next read reports the failure of a write: data written until then, for at most 1 s, is accepted and dropped.
+/// HTTP/2 passes an error to its calls only if a read returns it.
 ///
 /// # Backpressure
 /// Up to 4 MiB are read ahead while the reader stalls; then QUIC's flow control holds the peer back. If the peer sent all of
@@ -53,6 +65,7 @@ pub struct IrohStream {
     receiving: Receiving,
     /// Counts the stream towards a server's limits: that of its peer, and that of all peers.
     permits: Option<[OwnedSemaphorePermit; 2]>,
+    session_end: Option<SessionEnd>,
     /// Last, so that the stream ends before its link may close.
     link: Link,
 }
@@ -63,9 +76,15 @@ enum Sending {
     Ended,
 }
 
-#[derive(PartialEq)]
 enum Receiving {
     Open,
+    /// A write has failed, which the next read reports.
+    WriteFailed {
+        since: Instant,
+    },
+    /// A read has failed.
+    Failed,
+    /// The peer has finished the stream, or this side has ended it.
     Ended,
 }
 
@@ -78,6 +97,7 @@ impl IrohStream {
             sending: Sending::Open,
             receiving: Receiving::Open,
             permits: None,
+            session_end: None,
             link,
         }
     }
@@ -90,6 +110,12 @@ impl IrohStream {
     /// Prepares the stream for HTTP, which flushes what it writes: small writes wait for the flush and leave together.
     pub(crate) fn for_http(mut self) -> Self {
         self.send.cork();
+        self
+    }
+
+    /// Makes this session the latest of its channel, and has it record there why it ends.
+    pub(super) fn recorded_in(mut self, latest: &LatestSession) -> Self {
+        self.session_end = Some(latest.start());
         self
     }
 
@@ -109,18 +135,47 @@ impl IrohStream {
             // Fails only on a stream that has ended already.
             let _ = self.send.stream().reset(code.into());
         }
-        if self.receiving == Receiving::Open {
+        if !matches!(self.receiving, Receiving::Ended) {
             self.receiving = Receiving::Ended;
             self.recv.stop(code);
         }
     }
 
+    /// Leaves the failure of a write to the next read if HTTP uses the stream, and returns it otherwise.
+    ///
+    /// h2 0.4 hands the error of a read to all calls of the session. An error of a write it only returns from its
+    /// connection, which hyper logs; the calls then fail with "stream closed because of a broken pipe", and the peer's
+    /// reason is lost. Not reported upstream as of 2026-11. Writes can report their failures themselves once h2's
+    /// `Connection::poll` passes every I/O error to its streams.
+    #[cold]
+    fn write_failed(&mut self, cx: &Context<'_>, error: WriteError) -> io::Result<()> {
+        if matches!(self.receiving, Receiving::Open) && self.send.is_corked() {
+            self.receiving = Receiving::WriteFailed { since: Instant::now() };
+        }
+        match self.receiving {
+            Receiving::WriteFailed { since } if since.elapsed() < READ_TIMEOUT => {
+                self.send.wake_reader();
+                // Reader and writer are one task in HTTP/2, which may not have read yet.
+                cx.waker().wake_by_ref();
+                Ok(())
+            }
+            _ => Err(self.write_error(error)),
+        }
+    }
+
+    fn failed(&self, error: SessionError) -> io::Error {
+        if let Some(end) = &self.session_end {
+            end.set(&error);
+        }
+        error.into()
+    }
+
     fn ended_by_peer(&self, code: VarInt) -> io::Error {
-        SessionError::ended_by_peer(self.link.peer(), code).into()
+        self.failed(SessionError::ended_by_peer(self.link.peer(), code))
     }
 
     fn link_lost(&self, reason: ConnectionError) -> io::Error {
-        SessionError::from(self.link.lost(reason)).into()
+        self.failed(self.link.lost(reason).into())
     }
 
     fn read_error(&self, failed: ReadFailed) -> io::Error {
@@ -128,7 +183,7 @@ impl IrohStream {
             ReadFailed::Quic(ReadError::Reset(code)) => self.ended_by_peer(code),
             ReadFailed::Quic(ReadError::ConnectionLost(reason)) => self.link_lost(reason),
             ReadFailed::Quic(error) => error.into(),
-            ReadFailed::Overrun => SessionError::unread(self.link.peer()).into(),
+            ReadFailed::Overrun => self.failed(SessionError::unread(self.link.peer())),
         }
     }
 
@@ -159,23 +214,28 @@ impl Drop for IrohStream {
 impl AsyncRead for IrohStream {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        if this.receiving == Receiving::Ended || buf.remaining() == 0 {
+        if matches!(this.receiving, Receiving::Ended) || buf.remaining() == 0 {
             return Poll::Ready(Ok(()));
         }
         // A reader waits for a response to what it wrote.
-        if let Poll::Ready(Err(error)) = this.send.poll_before_read(cx) {
-            return Poll::Ready(Err(this.write_error(error)));
-        }
+        let flushed = this.send.poll_before_read(cx);
         let filled = buf.filled().len();
-        match ready!(this.recv.poll_read(cx, buf)) {
-            Ok(()) => {
+        let error = match this.recv.poll_read(cx, buf) {
+            Poll::Ready(Ok(())) => {
                 if buf.filled().len() == filled {
                     this.receiving = Receiving::Ended;
                 }
-                Poll::Ready(Ok(()))
+                return Poll::Ready(Ok(()));
             }
-            Err(failed) => Poll::Ready(Err(this.read_error(failed))),
-        }
+            Poll::Ready(Err(failed)) => this.read_error(failed),
+            Poll::Pending => match flushed {
+                // All data that the peer sent before is read.
+                Poll::Ready(Err(error)) => this.write_error(error),
+                _ => return Poll::Pending,
+            },
+        };
+        this.receiving = Receiving::Failed;
+        Poll::Ready(Err(error))
     }
 }
 
@@ -190,8 +250,10 @@ impl AsyncWrite for IrohStream {
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        let written = ready!(this.send.poll_write(cx, bufs));
-        Poll::Ready(written.map_err(|error| this.write_error(error)))
+        Poll::Ready(match ready!(this.send.poll_write(cx, bufs)) {
+            Ok(written) => Ok(written),
+            Err(error) => this.write_failed(cx, error).map(|()| bufs.iter().map(|buf| buf.len()).sum()),
+        })
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -200,8 +262,10 @@ impl AsyncWrite for IrohStream {
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        let flushed = ready!(this.send.poll_flush(cx));
-        Poll::Ready(flushed.map_err(|error| this.write_error(error)))
+        Poll::Ready(match ready!(this.send.poll_flush(cx)) {
+            Ok(()) => Ok(()),
+            Err(error) => this.write_failed(cx, error),
+        })
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

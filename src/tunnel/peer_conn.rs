@@ -100,7 +100,7 @@ where
         PeerCall(Box::pin(async move {
             let (response, lane) =
                 tunnel.call(size, request).await.map_err(|failure| tonic::Status::unavailable(failure.to_string()))?;
-            Ok(Relayed::received(response).to_caller(Wire::Grpc, "the tunnel", lane))
+            Ok(Relayed::received(response).for_caller(Wire::Grpc, "the tunnel", lane))
         }))
     }
 }

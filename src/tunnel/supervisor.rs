@@ -25,7 +25,7 @@ use crate::{
     hop,
     protocol::{CallError, HELLO_PATH},
     report::OnChange,
-    transport::{Code, ConnectError, IrohConnector, Link, LinkLost},
+    transport::{Backoff, Code, ConnectError, IrohConnector, Link, LinkLost},
 };
 
 /// The pause before the second attempt, doubling with each.
@@ -286,6 +286,5 @@ fn pause(failures: u32, reason: DownReason) -> Duration {
         DownReason::Unreachable if failures < SOON => RETRY_SOON,
         DownReason::Unreachable | DownReason::NotAdmitted | DownReason::Stopped => RETRY_MAX,
     };
-    let full = RETRY_FIRST.saturating_mul(1 << failures.min(10)).min(max);
-    full.mul_f32(0.5 + fastrand::f32() / 2.0)
+    Backoff::new(RETRY_FIRST, max, 0.5..1.0).wait(failures)
 }

@@ -1,4 +1,4 @@
-//! A relay of one's own, between funnels that have no other way to each other.
+//! A self-hosted relay, between funnels that have no direct path.
 
 use std::fs;
 
@@ -15,7 +15,7 @@ use crate::{
 };
 
 #[tokio::test]
-async fn funnels_without_another_way_meet_at_a_relay_with_a_token_and_survive_its_restart() {
+async fn funnels_without_a_direct_path_use_a_relay_with_a_token_and_survive_its_restart() {
     guarded(async {
         let lab = Lab::new();
         let token = lab.token("token", TOKEN);
@@ -41,7 +41,7 @@ async fn funnels_without_another_way_meet_at_a_relay_with_a_token_and_survive_it
 }
 
 #[tokio::test]
-async fn a_relay_with_a_local_ca_serves_who_trusts_it_and_nobody_else() {
+async fn a_relay_with_a_local_ca_serves_only_funnels_that_trust_it() {
     guarded(async {
         let lab = Lab::new();
         let relay = lab.relay("--tls-local 127.0.0.1 --listen 127.0.0.1:0 --quic-port 0 --open").await;
@@ -72,7 +72,7 @@ async fn one_of_two_relays_is_enough() {
         let apart = lab.apart(superlink().await, &line.join(" ")).await;
         assert_eq!(apart.call().await, "200");
         let [first, second] = relays;
-        // Whichever it is that carries the link: without it, the other one does.
+        // Without the relay that carries the link, the other one does.
         let used = apart.outbound.stderr().contains(&format!("path=relay {}", url(&first)));
         let (used, left) = if used { (first, second) } else { (second, first) };
         used.kill().await.unwrap();
@@ -84,7 +84,7 @@ async fn one_of_two_relays_is_enough() {
 }
 
 #[tokio::test]
-async fn a_relays_metrics_are_served_where_it_is_told_to() {
+async fn a_relays_metrics_are_served_at_the_configured_port() {
     guarded(async {
         let lab = Lab::new();
         let port = free_addr().port();
@@ -100,7 +100,7 @@ async fn a_relays_metrics_are_served_where_it_is_told_to() {
 }
 
 #[tokio::test]
-async fn what_an_operator_mistypes_about_a_relay_is_said_at_once() {
+async fn every_mistake_in_a_relays_options_is_reported_at_once() {
     guarded(async {
         let lab = Lab::new();
         let public = lab.file("public");
@@ -112,7 +112,7 @@ async fn what_an_operator_mistypes_about_a_relay_is_said_at_once() {
         let parts = [
             "--listen here",
             "--metrics there",
-            "holds no certificate",
+            "does not contain a certificate",
             "/nonexistent/key",
             "nobody may use this relay",
         ];

@@ -40,7 +40,7 @@ async fn join_prints_the_options_for_tls_and_says_of_a_client_without_it_what_it
         client.write_all(b"POST /v1/fleet/pull-messages HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
         // However it ends.
         let _ = client.read_to_end(&mut Vec::new()).await;
-        let told = format!("it speaks without TLS; start it with --root-certificates {}", ca.display());
+        let told = format!("it does not use TLS; start it with --root-certificates {}", ca.display());
         outbound.logged(&told).await.unwrap();
     })
     .await;

@@ -2,6 +2,8 @@
 
 #[path = "faults/figures.rs"]
 mod figures;
+#[path = "faults/lost_answers.rs"]
+mod lost_answers;
 #[path = "faults/network.rs"]
 mod network;
 #[path = "faults/nodes.rs"]

@@ -1,5 +1,5 @@
-//! A SuperLink in Rust, as far as its nodes see it: tonic's Fleet service over iroh, reached by the real SuperNodes of
-//! both wires through an outbound funnel.
+//! The Fleet API of a SuperLink in Rust: tonic's Fleet service over iroh, called by real SuperNodes of both wires through
+//! an outbound funnel.
 
 use std::{collections::HashMap, error::Error, net::SocketAddr, sync::Mutex, time::Duration};
 
@@ -23,9 +23,9 @@ use crate::{
     versions::{V1_39, V1_42},
 };
 
-/// Above what a SuperNode needs to start, on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(120);
-/// How often a SuperNode asks for messages before it is stopped.
+/// Longer than a SuperNode needs to start on a busy machine.
+const NODE_TIMEOUT: Duration = Duration::from_secs(120);
+/// How often a SuperNode polls before it is stopped.
 const PULLS: usize = 2;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -45,18 +45,18 @@ async fn reach_a_fleet_service() -> Result<(), Box<dyn Error>> {
     for version in [V1_39, V1_42] {
         let Some(venv) = flower_venv(version).await? else { return Ok(()) };
         let mut node = SuperNode::start(&venv, dial, 0, 1)?;
-        let seen = tokio::time::timeout(PATIENCE, polling(&mut calls, funnel.endpoint_id())).await;
+        let seen = tokio::time::timeout(NODE_TIMEOUT, polling(&mut calls, funnel.endpoint_id())).await;
         let id = seen.map_err(|_| node.explain(flower::Error::new(format!("{version} does not poll"))))?;
         assert_eq!(node.registered().await?, id.to_string());
         node.stop().await?;
-        let left = tokio::time::timeout(PATIENCE, leaving(&mut calls)).await;
+        let left = tokio::time::timeout(NODE_TIMEOUT, leaving(&mut calls)).await;
         assert_eq!(left?, id, "{version}");
     }
     funnel.close().await;
     Ok(())
 }
 
-/// Waits until a node has registered, is active, has sent a heartbeat and asks for messages; all through `funnel`.
+/// Waits until a node has registered, activated and polled, all through `funnel`.
 async fn polling(calls: &mut mpsc::UnboundedReceiver<Call>, funnel: iroh::EndpointId) -> u64 {
     let (mut seen, mut pulls) = (HashMap::new(), 0);
     while let Some(call) = calls.recv().await {
@@ -72,7 +72,7 @@ async fn polling(calls: &mut mpsc::UnboundedReceiver<Call>, funnel: iroh::Endpoi
     panic!("the service has ended");
 }
 
-/// Waits until a node says that it goes.
+/// Waits until a node unregisters.
 async fn leaving(calls: &mut mpsc::UnboundedReceiver<Call>) -> u64 {
     while let Some(call) = calls.recv().await {
         if call.method == "UnregisterNode" {
@@ -101,7 +101,7 @@ async fn outbound(superlink: EndpointAddr) -> Result<(Funnel, SocketAddr), Box<d
     Ok((funnel, dial))
 }
 
-/// A call as the service has seen it.
+/// A call that the service received.
 #[derive(Debug)]
 struct Call {
     method: &'static str,
@@ -109,7 +109,7 @@ struct Call {
     peer: Option<iroh::EndpointId>,
 }
 
-/// Knows its nodes and has nothing to do for them.
+/// Knows its nodes and has no messages for them.
 struct SuperLink {
     /// Public keys in the order of their ids.
     nodes: Mutex<Vec<Bytes>>,

@@ -20,11 +20,17 @@ pub(crate) async fn in_turn(work: impl Future<Output = Result<(), Error>>) -> Re
 
 /// The same within a bound of its own.
 pub(crate) async fn in_turn_for(limit: Duration, work: impl Future<Output = Result<(), Error>>) -> Result<(), Error> {
-    let _turn = TURNS.acquire().await.expect("nobody closes it");
+    let Ok(turn) = TURNS.acquire().await else { return Err(Error::new("interrupted before its turn")) };
     let finished = tokio::select! {
         finished = tokio::time::timeout(limit, work) => finished,
         _ = flower::interrupted() => {
-            // By now the processes of the other branch are gone; libtest itself would leave them behind.
+            // By now the processes of the other branch are gone, and soon those of the tests beside it; libtest itself
+            // would leave them behind.
+            TURNS.close();
+            drop(turn);
+            while TURNS.available_permits() < AT_ONCE {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
             std::process::exit(130)
         }
     };

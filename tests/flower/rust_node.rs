@@ -26,7 +26,7 @@ async fn a_rust_node_trains_beside_a_python_node_of_a_superlink_that_speaks_grpc
     trains_beside_a_python_node(V1_39).await
 }
 
-/// A reply to a run that `flwr stop` has stopped is an error that says so; the node has the next run as ever.
+/// A reply to a run that `flwr stop` has stopped fails with that reason; the node takes part in the next run.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_that_is_stopped_costs_a_rust_node_its_reply_and_nothing_else() -> Result<(), Error> {
     in_turn(async {
@@ -125,7 +125,7 @@ async fn train_and_check(venv: &Venv, superlink: &SuperLink, rust: u64) -> Resul
     python.stop().await
 }
 
-/// The funnel beside the SuperLink, which lets in nobody but the Rust node.
+/// The funnel beside the SuperLink, which admits only the Rust node.
 async fn expose(superlink: &SuperLink, dir: &Path) -> Result<FunnelProcess, Error> {
     let node = endpoint_id(&dir.join("node.key")).await.map_err(Error::new)?;
     let file = |name: &str| dir.join(name).to_string_lossy().into_owned();

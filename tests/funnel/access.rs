@@ -1,6 +1,11 @@
 //! Who is let in, and what the others read.
 
-use flower_iroh_funnel::{ALPN, Api, Exposed, SecretKey, transport::Code};
+use std::error::Error;
+
+use flower_iroh_funnel::{
+    ALPN, Api, DownReason, Exposed, PeerDown, SecretKey,
+    transport::{Code, LinkLost},
+};
 
 use super::support::{
     LocalClient, Pair, RawPeer, Running, Upstream, detail, grpc_call, guarded, http_call, join, loopback,
@@ -44,7 +49,10 @@ async fn a_stranger_gets_no_link_and_reads_what_the_other_side_has_to_type() {
         let outbound = join(peer.clone(), SecretKey::generate()).await;
         let error = outbound.funnel.connect_to_peer(peer.clone()).await.unwrap_err();
         let command = format!("--allow {}", outbound.funnel.endpoint_id());
-        assert!(error.is_peer() && error.to_string().contains(&command), "{error}");
+        assert_eq!(error.peer_down().map(PeerDown::reason), Some(DownReason::NotAdmitted), "{error}");
+        assert!(error.to_string().contains(&command), "{error}");
+        let lost = error.source().and_then(|source| source.downcast_ref::<LinkLost>()).unwrap();
+        assert_eq!(lost.code(), Some(Code::REFUSED));
 
         let dial = outbound.funnel.local_addrs()[0];
         let response = LocalClient::http(dial).send(http_call("/v1/fleet/pull-messages", "x")).await.unwrap();

@@ -4,7 +4,7 @@ use flower_iroh_funnel::{
     ALPN, Api, Exposed, SecretKey,
     protocol::{Method as FlowerMethod, Refusal, Route, Wire},
 };
-use http::{Method, Request, Version};
+use http::{Method, Request, Version, uri::PathAndQuery};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -41,10 +41,11 @@ fn every_path_of_every_flower_leads_to_its_api() {
         let route = Route::of(&Request::post(path).body(()).unwrap());
         match api_of(path) {
             Some(api) => {
-                let method = path.rsplit('/').next().unwrap().to_owned();
+                let method = FlowerMethod::find(api, path.rsplit('/').next().unwrap());
                 let wire = if wire == "grpc" { Wire::Grpc } else { Wire::Http };
-                assert!(FlowerMethod::find(api, &method).is_some(), "{path} is not in the list of methods");
-                assert_eq!(route, Ok(Route::Call { api, wire, method }), "{path}");
+                assert!(method.is_some(), "{path} is not in the list of methods");
+                let path = PathAndQuery::from_static(path);
+                assert_eq!(route, Ok(Route::Call { api, wire, method, path }));
                 calls += 1;
             }
             // SimulationIo never leaves its machine; /api/v0 was an experiment of Flower 1.20 to 1.32.

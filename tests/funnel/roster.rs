@@ -3,7 +3,7 @@
 use std::{convert::Infallible, num::NonZeroU32, time::Duration};
 
 use flower_iroh_funnel::{
-    ALPN, Api, EndpointAddr, EndpointId, Exposed, Invitation, PeerConfig, SecretKey, Timestamp,
+    ALPN, Api, EndpointAddr, EndpointId, Exposed, Funnel, Invitation, PeerConfig, SecretKey, Timestamp,
     roster::{Roster, RosterFile},
     transport::Code,
 };
@@ -197,8 +197,9 @@ async fn a_damaged_roster_leaves_the_one_before_in_force() {
         std::fs::write(inviting.roster.path(), "[[peer").unwrap();
         // A second funnel refuses to start with it, and this one, which has had time to see it, goes on.
         let exposed = Exposed::new().superlink(upstream.url("http")).roster(inviting.roster.clone());
-        let error = loopback().expose(exposed).build().unwrap_err().to_string();
-        assert!(error.contains("a mistake in the roster"), "{error}");
+        let config = loopback().expose(exposed).build().unwrap();
+        let error = Funnel::new(config).await.unwrap_err();
+        assert!(error.is_mistake() && error.to_string().contains("a mistake in the roster"), "{error}");
         let stranger = join(inviting.addr.clone(), other.clone()).await;
         trouble(&stranger, inviting.addr.id, "does not admit this funnel").await;
         assert_eq!(status(&site, "/v1/fleet/pull-messages").await, 200);

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use flower_iroh_funnel::{Api, Exposed, SecretKey, Upstream as Address, identity};
+use flower_iroh_funnel::{Api, Exposed, Funnel, SecretKey, Upstream as Address, identity};
 use http::{Request, Response, StatusCode};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
@@ -248,11 +248,24 @@ fn tls_without_a_ca_and_a_ca_without_tls_are_mistakes() {
         (Exposed::new().superlink("https://127.0.0.1:1".parse().unwrap()), "name the CA that signed its certificate"),
         (Exposed::new().superlink_ca(&ca).superlink("http://127.0.0.1:1".parse().unwrap()), "no upstream speaks TLS"),
         (Exposed::new().local_superlink().superlink_ca(&ca), "no upstream speaks TLS"),
-        (Exposed::new().superlink_ca("/nonexistent/ca.pem").local_superlink(), "cannot use /nonexistent/ca.pem"),
     ] {
         let error = loopback().expose(allowed(exposed)).build().unwrap_err().to_string();
         assert!(error.contains(part), "{part}: {error}");
     }
     let error = loopback().local_tls().build().unwrap_err().to_string();
     assert!(error.contains("no key file is named"), "{error}");
+}
+
+#[tokio::test]
+async fn files_that_cannot_be_used_are_reported_together_when_the_funnel_is_made() {
+    let folder = tempfile::tempdir().unwrap();
+    let missing = |name: &str| folder.path().join("missing").join(name);
+    let exposed = Exposed::new().superlink_ca(missing("ca.pem")).local_superlink();
+    let config = loopback().expose(exposed).relay_ca_file(missing("relay.pem")).build().unwrap();
+    let error = Funnel::new(config).await.unwrap_err();
+    assert!(error.is_mistake(), "{error}");
+    for part in ["2 mistakes", "superlink_ca: cannot use the CA file", "relay CA: cannot use the CA file"] {
+        assert!(error.to_string().contains(part), "{part}: {error}");
+    }
+    assert!(!folder.path().join("missing").exists());
 }

@@ -1,4 +1,4 @@
-//! A Fleet API that reports every call, and fails or holds back what a test tells it to.
+//! A Fleet API that reports every call, and fails or delays those that a test selects.
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
@@ -7,6 +7,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use data_encoding::HEXLOWER;
 use flower_iroh_funnel::{
     ALPN,
     node::{self, Node, NodeBuilder, NodeKey},
@@ -40,13 +41,13 @@ use tower::Layer;
 use crate::forged::Forged;
 
 /// Ends a test that hangs. Nothing is measured with it.
-const HANG: Duration = Duration::from_secs(300);
-/// Between a node's polls: a test need not wait for long.
+const HANG_TIMEOUT: Duration = Duration::from_secs(300);
+/// The interval of a node's polls: short, so that tests are fast.
 const POLL: Duration = Duration::from_millis(10);
 
 pub(crate) type TestNode = Node<LostLink<Channel>>;
 
-/// A call that arrived and was signed as it must be.
+/// A call that was received with a valid signature.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Call {
     Register,
@@ -62,28 +63,28 @@ pub(crate) enum Call {
     PushObject { id: String, session_id: String },
 }
 
-/// What the Fleet API has, and how it behaves.
+/// The data and the behaviour of the Fleet API.
 #[derive(Default)]
 pub(crate) struct State {
     /// Counts the registrations: a node's id.
     pub(crate) node_id: u64,
     pub(crate) messages: VecDeque<(Message, ObjectTree)>,
     pub(crate) objects: HashMap<String, Bytes>,
-    /// Objects whose sender has yet to push them, the first time they are asked for.
+    /// Objects that their sender has not pushed yet when they are pulled for the first time.
     pub(crate) pending: HashSet<String>,
-    /// What is there already of what a node pushes.
+    /// Objects of a reply that the SuperLink has already.
     pub(crate) present: HashSet<String>,
     pub(crate) pushed: HashMap<String, Bytes>,
     /// Replies are too late.
     pub(crate) takes_no_reply: bool,
-    /// The session of a push is over.
+    /// The session of a push has ended.
     pub(crate) stores_nothing: bool,
-    /// Each object once, and the answer that says so gets lost; of an object that is stored it says "not stored".
+    /// Stores each object once, and the answer is lost; for an object that is stored the answer is "not stored".
     pub(crate) stores_once: bool,
-    /// The answer that asks for a reply's objects gets lost, and a ServerApp sees the reply before it comes again.
+    /// The answer that asks for a reply's objects is lost, and a ServerApp sees the reply before it is pushed again.
     pub(crate) asks_once: bool,
     asked: HashSet<String>,
-    /// Heartbeats come from a node that is not known.
+    /// The next heartbeat is from an unknown node.
     pub(crate) knows_no_heartbeat: bool,
     public_key: Vec<u8>,
     failures: HashMap<&'static str, (Status, usize)>,
@@ -91,13 +92,13 @@ pub(crate) struct State {
 }
 
 impl State {
-    /// Knows this key from now on, as if somebody had registered it.
+    /// Registers this key.
     pub(crate) fn register(&mut self, key: &NodeKey) {
         self.node_id += 1;
         self.public_key = key.public_pem().as_bytes().to_vec();
     }
 
-    /// The sizes of what was pushed of arrays, without heads.
+    /// The sizes of the array chunks that were pushed, without headers.
     pub(crate) fn pushed_chunks(&self) -> Vec<usize> {
         let chunks = self.pushed.values().filter(|content| content.starts_with(b"ArrayChunk"));
         chunks.filter_map(|content| Some(content.len() - content.iter().position(|byte| *byte == 0)? - 1)).collect()
@@ -116,10 +117,11 @@ pub(crate) struct Lab {
 }
 
 impl Lab {
-    /// Runs a test on two workers, with a Fleet API that is up.
+    /// Runs a test on two workers, with a running Fleet API.
     pub(crate) fn run<F: Future<Output = ()>>(test: impl FnOnce(Lab) -> F) {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-        let within = async { tokio::time::timeout(HANG, test(Self::start().await)).await.expect("the test hangs") };
+        let within =
+            async { tokio::time::timeout(HANG_TIMEOUT, test(Self::start().await)).await.expect("the test hangs") };
         runtime.block_on(within);
     }
 
@@ -134,7 +136,7 @@ impl Lab {
         Self { fleet, calls, server, client, serving }
     }
 
-    /// A node that asks often and tries again soon.
+    /// A node that polls often and retries soon.
     pub(crate) fn builder(&self) -> NodeBuilder<LostLink<Channel>> {
         self.builder_with(NodeKey::generate())
     }
@@ -151,7 +153,9 @@ impl Lab {
         let connector = IrohConnector::new(self.client.clone(), ALPN);
         connector.add_peer(self.server.addr());
         let channel = Channel::from_shared(format!("iroh://{}", self.server.id())).unwrap();
-        let channel = wrap(LostLinkLayer.layer(channel.connect_with_connector_lazy(connector)));
+        let lost_link = LostLinkLayer::new();
+        let channel = channel.connect_with_connector_lazy(connector.reporting_to(&lost_link));
+        let channel = wrap(lost_link.layer(channel));
         Node::builder(channel, key).poll_interval(POLL).max_backoff(POLL)
     }
 
@@ -163,19 +167,19 @@ impl Lab {
         self.fleet.state.lock().unwrap()
     }
 
-    /// Lets the next `times` calls of a method fail.
+    /// Makes the next `times` calls of a method fail.
     pub(crate) fn fail(&self, method: &'static str, status: Status, times: usize) {
         self.state().failures.insert(method, (status, times));
     }
 
-    /// Hands a message to the node, with the objects it is made of.
+    /// Offers a message and its objects to the node.
     pub(crate) fn offer(&self, forged: Forged) {
         let mut state = self.state();
         state.objects.extend(forged.objects);
         state.messages.push_back((forged.message, forged.tree));
     }
 
-    /// Does `work`, whose objects are held back until two of them are on their way, and counts how many ever are at the
+    /// Does `work`, whose objects are delayed until two of them are in transfer, and counts the most that are in transfer at the
     /// same time.
     pub(crate) async fn count_transfers<T>(&mut self, work: impl Future<Output = T>) -> (T, usize) {
         self.state().most_transfers = 0;
@@ -190,7 +194,7 @@ impl Lab {
         (output, most)
     }
 
-    /// Waits for the first call from now on that `wanted` makes something of.
+    /// Waits for the next call that `wanted` accepts.
     pub(crate) async fn call<T>(&mut self, wanted: impl Fn(Call) -> Option<T>) -> T {
         loop {
             let call = self.calls.recv().await.expect("the Fleet API is up");
@@ -205,7 +209,7 @@ impl Lab {
         self.call(|call| if let Call::PushMessages(request) = call { Some(*request) } else { None }).await
     }
 
-    /// Calls that have arrived and were not waited for.
+    /// The calls that were received and not waited for.
     pub(crate) fn calls(&mut self) -> Vec<Call> {
         std::iter::from_fn(|| self.calls.try_recv().ok()).collect()
     }
@@ -223,20 +227,20 @@ async fn loopback() -> Endpoint {
 }
 
 pub(crate) fn object_id(content: &[u8]) -> String {
-    Sha256::digest(content).iter().map(|byte| format!("{byte:02x}")).collect()
+    HEXLOWER.encode(&Sha256::digest(content))
 }
 
 struct Fleet {
     state: Mutex<State>,
     calls: mpsc::UnboundedSender<Call>,
-    /// How many objects are on their way.
+    /// How many objects are in transfer.
     transfers: watch::Sender<usize>,
-    /// Whether they get on.
+    /// Whether transfers proceed.
     gate: watch::Sender<bool>,
 }
 
 impl Fleet {
-    /// Checks who calls, notes the call, and fails it if that is wanted.
+    /// Verifies the signature, records the call, and fails it if the test wants that.
     fn enter<T>(
         &self,
         method: &'static str,
@@ -254,7 +258,7 @@ impl Fleet {
             verified.is_some_and(|(key, signature)| key.verify_prehash(&Sha256::digest(timestamp), &signature).is_ok());
         let mut state = self.state.lock().unwrap();
         if !verified || (method != "RegisterNode" && state.public_key != public_key) {
-            return Err(Status::unauthenticated("the test knows no such key"));
+            return Err(Status::unauthenticated("the test does not know this key"));
         }
         let _ = self.calls.send(call);
         match state.failures.get_mut(method) {
@@ -266,7 +270,7 @@ impl Fleet {
         }
     }
 
-    /// Counts an object that is on its way, and holds it back while the gate is closed.
+    /// Counts an object in transfer, and delays it while the gate is closed.
     async fn transfer(&self) {
         self.transfers.send_modify(|transfers| {
             *transfers += 1;
@@ -392,7 +396,7 @@ impl fleet_server::Fleet for Fleet {
     }
 }
 
-/// The ids of a tree, as Flower answers them: in any order, each once.
+/// Collects the ids of a tree, as Flower answers them: in any order, each once.
 fn collect(tree: &ObjectTree, ids: &mut Vec<String>) {
     if !ids.contains(&tree.object_id) {
         ids.push(tree.object_id.clone());

@@ -1,4 +1,4 @@
-//! Messages made of objects that need not be right.
+//! Messages made of objects that may be invalid.
 
 use std::{
     collections::HashMap,
@@ -14,11 +14,11 @@ use prost::Message as _;
 
 use crate::fleet::object_id;
 
-/// Flower's size of a chunk.
+/// The size of Flower's chunks.
 const CHUNK: usize = 5 << 20;
 pub(crate) const RUN: u64 = 11;
 
-/// A message, and the objects it is made of.
+/// A message and its objects.
 pub(crate) struct Forged {
     pub(crate) message: Message,
     pub(crate) tree: ObjectTree,

@@ -1,6 +1,7 @@
-//! Messages and what can be wrong with them.
+//! Messages, and the ways in which they can be invalid.
 
 use bytes::Bytes;
+use data_encoding::HEXLOWER;
 use flower_iroh_funnel::node::{Array, Message, MetricRecord, NodeError, RecordDict};
 use ndarray::Array1;
 use tonic::Status;
@@ -16,25 +17,25 @@ async fn sum(message: Message) -> Result<RecordDict, NodeError> {
     Ok(RecordDict::new().with("metrics", MetricRecord::new().with("sum", sum)))
 }
 
-/// Serves a bad message and then a good one, and returns what the bad one was answered with.
+/// Serves an invalid message and then a valid one, and returns the reason in the answer to the invalid one.
 fn answer_to(bad: Forged) -> String {
     let mut reason = String::new();
     Lab::run(async |mut lab| {
         let node = lab.node().await;
         lab.offer(bad);
-        // Of other objects than any bad one.
+        // Its objects differ from those of the invalid ones.
         lab.offer(array_message(&Array::from_ndarray(&ndarray::arr0(7.0_f32))));
         let answered = async {
             let bad = lab.reply().await.messages_list.remove(0);
             let good = lab.reply().await.messages_list.remove(0);
-            assert_eq!(good.error, None, "the node stays up");
+            assert_eq!(good.error, None, "the node goes on");
             (bad, lab)
         };
         let (bad, lab) = tokio::select! {
             ended = node.serve(sum) => panic!("the node ended: {ended:?}"),
             answered = answered => answered,
         };
-        let error = bad.error.expect("a bad message is answered with an error");
+        let error = bad.error.expect("an invalid message is answered with an error");
         assert_eq!((error.code, bad.content), (2, None));
         reason = error.reason;
         lab.stop().await;
@@ -87,7 +88,7 @@ fn an_unsupported_dtype_is_an_error_of_its_message() {
     let data = [b"\x93NUMPY\x01\x00\x76\x00", header.as_bytes(), &[0, 0]].concat();
     let half = Array::new("float16", vec![1], "numpy.ndarray", data);
     let reason = answer_to(array_message(&half));
-    assert!(reason.contains("float16") && reason.contains("can be read"), "{reason}");
+    assert!(reason.contains("float16") && reason.contains("are supported"), "{reason}");
 }
 
 #[test]
@@ -99,7 +100,7 @@ fn an_object_that_is_missing_is_an_error_of_its_message() {
 }
 
 #[test]
-fn a_tree_without_end_is_an_error_of_its_message() {
+fn a_tree_that_is_too_deep_is_an_error_of_its_message() {
     let mut forged = small_message();
     for _ in 0..20 {
         let inner = forged.tree.clone();
@@ -123,7 +124,7 @@ fn a_message_that_is_too_large_is_answered_with_an_error() {
 }
 
 #[test]
-fn an_object_that_is_not_there_yet_is_asked_for_again() {
+fn an_object_that_is_not_available_yet_is_pulled_again() {
     Lab::run(async |lab| {
         let node = lab.node().await;
         let forged = small_message();
@@ -135,7 +136,7 @@ fn an_object_that_is_not_there_yet_is_asked_for_again() {
 }
 
 #[test]
-fn a_message_of_a_run_that_stopped_is_passed_over() {
+fn a_message_of_a_run_that_stopped_is_skipped() {
     Lab::run(async |lab| {
         let node = lab.node().await;
         lab.fail("PullObject", Status::permission_denied("the run is not running"), 1);
@@ -150,7 +151,7 @@ fn a_message_of_a_run_that_stopped_is_passed_over() {
 }
 
 #[test]
-fn an_array_of_many_chunks_comes_together_two_objects_at_a_time() {
+fn an_array_of_many_chunks_is_pulled_two_objects_at_a_time() {
     Lab::run(async |mut lab| {
         let node = lab.node().await;
         let array = Array1::from_iter((0..3_000_000).map(|value| value as f32));
@@ -174,10 +175,8 @@ fn objects_of_flower_itself_are_read() {
         forged.tree.object_id = objects.last().unwrap().0.to_owned();
         let leaf = |id: &str| flower_iroh_funnel::proto::ObjectTree { object_id: id.to_owned(), children: vec![] };
         forged.tree.children = objects.iter().rev().skip(1).map(|(id, _)| leaf(id)).collect();
-        let unhex = |hex: &str| {
-            (0..hex.len()).step_by(2).map(|at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap()).collect::<Bytes>()
-        };
-        forged.objects = objects.iter().map(|(id, hex)| ((*id).to_owned(), unhex(hex))).collect();
+        let decode = |hex: &str| Bytes::from(HEXLOWER.decode(hex.as_bytes()).unwrap());
+        forged.objects = objects.iter().map(|(id, hex)| ((*id).to_owned(), decode(hex))).collect();
         lab.offer(forged);
         let message = node.pull_message().await.unwrap();
         let names: Vec<_> = message.content().unwrap().iter().map(|(name, _)| name.to_owned()).collect();

@@ -1,4 +1,4 @@
-//! Replies, and what becomes of those that nobody waits for.
+//! Replies, and those that nobody waits for any more.
 
 use std::{collections::HashSet, future::pending};
 
@@ -17,7 +17,7 @@ fn content() -> RecordDict {
     RecordDict::new().with("arrays", arrays).with("metrics", MetricRecord::new().with("num-examples", 2_usize))
 }
 
-/// Of the only chunk of the content's array.
+/// The id of the only chunk of the content's array.
 fn chunk_id() -> String {
     let data = Array::from_ndarray(&ndarray::arr1(&[1.0_f32, 2.0])).data().clone();
     object_id(&[format!("ArrayChunk  {}\0", data.len()).as_bytes(), &data].concat())
@@ -143,7 +143,7 @@ fn a_reply_that_is_too_late_says_so() {
 }
 
 #[test]
-fn a_reply_gets_through_though_the_answers_to_its_objects_get_lost() {
+fn a_reply_succeeds_though_the_answers_to_its_objects_are_lost() {
     Lab::run(async |lab| {
         let node = lab.node().await;
         lab.offer(small_message());
@@ -156,7 +156,7 @@ fn a_reply_gets_through_though_the_answers_to_its_objects_get_lost() {
 }
 
 #[test]
-fn a_reply_gets_through_though_the_answer_that_asks_for_its_objects_gets_lost() {
+fn a_reply_succeeds_though_the_answer_that_asks_for_its_objects_is_lost() {
     Lab::run(async |mut lab| {
         let node = lab.node().await;
         lab.offer(small_message());
@@ -169,13 +169,13 @@ fn a_reply_gets_through_though_the_answer_that_asks_for_its_objects_gets_lost() 
             Call::PushObject { session_id, .. } => Some(session_id),
             _ => None,
         });
-        assert!(sessions.eq(std::iter::repeat_n("", 6)), "nobody knows the session");
+        assert!(sessions.eq(std::iter::repeat_n("", 6)), "the session is unknown");
         lab.stop().await;
     });
 }
 
 #[test]
-fn a_reply_gets_through_once_the_superlink_is_back() {
+fn a_reply_succeeds_once_the_superlink_is_back() {
     Lab::run(async |lab| {
         let node = lab.node().await;
         lab.offer(small_message());

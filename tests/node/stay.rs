@@ -1,4 +1,4 @@
-//! From the registration to the end, with what comes in between.
+//! A node's session at the SuperLink, from registration to its end.
 
 use std::{
     task::{Context, Poll},
@@ -17,7 +17,7 @@ use crate::{
 };
 
 #[test]
-fn a_node_registers_lives_and_leaves() {
+fn a_node_registers_sends_heartbeats_and_leaves() {
     Lab::run(async |mut lab| {
         let node = lab.node().await;
         assert_eq!(node.id(), 1);
@@ -77,7 +77,7 @@ fn a_key_that_is_in_use_says_what_to_do() {
 }
 
 #[test]
-fn a_registration_whose_answer_was_lost_is_taken_up() {
+fn a_registration_whose_answer_was_lost_is_used() {
     Lab::run(async |lab| {
         let key = NodeKey::generate();
         lab.state().register(&key);
@@ -88,7 +88,7 @@ fn a_registration_whose_answer_was_lost_is_taken_up() {
 }
 
 #[test]
-fn a_superlink_out_of_reach_is_waited_for() {
+fn an_unreachable_superlink_is_waited_for() {
     Lab::run(async |lab| {
         for method in ["RegisterNode", "ActivateNode", "PullMessages", "PullObject", "ConfirmMessageReceived"] {
             lab.fail(method, Status::unavailable("on its way"), 3);
@@ -101,7 +101,7 @@ fn a_superlink_out_of_reach_is_waited_for() {
 }
 
 #[test]
-fn heartbeats_go_on_whatever_becomes_of_one() {
+fn heartbeats_continue_after_one_fails() {
     Lab::run(async |mut lab| {
         lab.fail("SendNodeHeartbeat", Status::unavailable("on its way"), 2);
         let node = lab.builder().heartbeat_interval(Duration::from_millis(20)).register().await.unwrap();
@@ -118,13 +118,13 @@ fn heartbeats_go_on_whatever_becomes_of_one() {
 }
 
 #[test]
-fn a_node_that_is_dropped_leaves_no_heartbeat_behind() {
+fn a_node_that_is_dropped_sends_no_more_heartbeats() {
     Lab::run(async |mut lab| {
         let (held, mut released) = mpsc::channel::<()>(1);
         let node = lab.builder_over(|channel| Held { channel, _held: held }).register().await.unwrap();
         lab.call(|call| (call == Call::Heartbeat).then_some(())).await;
         drop(node);
-        // The heartbeat's own clone of the channel is gone as well.
+        // The heartbeat's own clone of the channel is dropped, too.
         assert_eq!(released.recv().await, None);
         lab.stop().await;
     });
@@ -169,7 +169,7 @@ fn a_node_that_was_forgotten_joins_again() {
 }
 
 #[test]
-fn a_superlink_that_was_restarted_gets_the_node_again() {
+fn a_node_joins_a_restarted_superlink_again() {
     Lab::run(async |lab| {
         let node = lab.node().await;
         lab.state().node_id = 40;
@@ -181,7 +181,7 @@ fn a_superlink_that_was_restarted_gets_the_node_again() {
 }
 
 #[test]
-fn a_node_that_is_refused_for_good_ends() {
+fn a_node_that_is_refused_again_ends() {
     Lab::run(async |lab| {
         let node = lab.node().await;
         lab.fail("PullMessages", Status::unauthenticated("Invalid timestamp"), usize::MAX);
@@ -192,7 +192,7 @@ fn a_node_that_is_refused_for_good_ends() {
 }
 
 #[test]
-fn polls_that_fail_go_on() {
+fn polling_continues_after_a_failure() {
     Lab::run(async |lab| {
         let node = lab.node().await;
         for status in [Status::permission_denied("not now"), Status::internal("a bug")] {

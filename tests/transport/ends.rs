@@ -15,8 +15,8 @@ use tokio::{
 use tonic::Status;
 
 use crate::support::{
-    ALPN, Client, Raw, TestClient, TestServer, close_code, greet, greet_anew, hello, loopback, named, run, target,
-    until, within,
+    ALPN, Client, Raw, TestClient, TestServer, close_code, greet, greet_anew, hello, loopback, named, run, until,
+    within,
 };
 
 /// A unary call and a stream that have both reached the server and will not end by themselves.
@@ -199,7 +199,7 @@ fn nothing_is_left_when_the_last_user_lets_go() {
         for cycle in 1..=CYCLES {
             let connector = IrohConnector::new(endpoint.clone(), ALPN);
             connector.add_peer(server.addr());
-            let mut hello = hello(target(server.id()).connect_with_connector_lazy(connector.clone()));
+            let mut hello = hello(&connector, server.id());
             greet(&mut hello).await.unwrap();
             let replies = hello.server_stream(named("stuck")).await.unwrap().into_inner();
             server.stuck().await;

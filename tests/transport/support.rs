@@ -326,12 +326,14 @@ impl TestClient {
     }
 
     pub(crate) fn hello(&self, peer: EndpointId) -> Client {
-        hello(self.channel(peer))
+        hello(&self.connector, peer)
     }
 }
 
-pub(crate) fn hello(channel: Channel) -> Client {
-    HelloClient::new(LostLinkLayer.layer(channel))
+pub(crate) fn hello(connector: &IrohConnector, peer: EndpointId) -> Client {
+    let lost_link = LostLinkLayer::new();
+    let channel = target(peer).connect_with_connector_lazy(connector.reporting_to(&lost_link));
+    HelloClient::new(lost_link.layer(channel))
         .max_decoding_message_size(usize::MAX)
         .max_encoding_message_size(usize::MAX)
 }

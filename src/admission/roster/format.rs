@@ -179,7 +179,7 @@ mod tests {
         let both = [Api::Fleet, Api::Control].into_iter().collect();
         roster.allow(site, Some("st. mary's".parse().unwrap()), both).unwrap();
         roster.deny(stranger);
-        let (invitation, uses) = (crate::Invitation::new(site.into()), NonZeroU32::new(3).unwrap());
+        let (invitation, uses) = (crate::address_lookup::Invitation::new(site.into()), NonZeroU32::new(3).unwrap());
         roster.invite(&invitation, "charité".parse().unwrap(), both, uses, Timestamp::now()).unwrap();
         assert_eq!(read(&write(&roster)).unwrap(), roster);
     }
@@ -231,7 +231,7 @@ mod properties {
                 let Ok(name) = name.parse() else { continue };
                 let id = SecretKey::from_bytes(&seed).public();
                 let expires = Timestamp::now().plus(Duration::from_secs(seconds));
-                let invitation = crate::Invitation::new(id.into());
+                let invitation = crate::address_lookup::Invitation::new(id.into());
                 // A name that is taken, or an invitation that has expired, changes nothing.
                 let _ = match kind {
                     0 => roster.allow(id, Some(name), apis),

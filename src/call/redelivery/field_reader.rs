@@ -1,52 +1,42 @@
 //! The small fields of a protobuf message, read while its bytes pass.
 
-use std::{
-    pin::Pin,
-    sync::{Arc, Mutex, PoisonError},
-    task::{Context, Poll, ready},
-};
+use crate::protocol::{GRPC_HEADER, Wire};
 
-use bytes::Bytes;
-use http_body::{Body as HttpBody, Frame, SizeHint};
-
-use crate::hop::Body;
-
-/// How much of one message is kept.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Limits {
-    /// Whoever sends more fields is not understood.
-    fields: usize,
-    /// A field of more bytes passes unread, and so does one that is more than is left of `all`.
-    field: usize,
-    all: usize,
-}
-
-impl Limits {
-    /// Its names and numbers; an object's content passes.
-    pub(super) const NAMES: Self = Self { fields: 16, field: 256, all: 1024 };
-
-    /// All of it, if it has no more bytes than this.
-    pub(super) const fn whole(bytes: usize) -> Self {
-        Self { fields: 16, field: bytes, all: bytes }
-    }
-}
+/// Whoever sends more fields than this is not understood.
+const MAX_FIELDS: usize = 16;
+/// A field with more bytes than this passes unread.
+const MAX_FIELD: usize = 256;
+/// So does one with more bytes than are left of this, of all fields of one message.
+const MAX_BYTES: usize = 1024;
 
 /// What a field holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Value {
     Number(u64),
     Bytes(Vec<u8>),
+    /// Bytes that passed unread, since there were too many.
+    Long,
 }
 
-/// Takes in one message piece by piece.
+/// Reads one message piece by piece: its ids and numbers; an object's content passes.
 #[derive(Debug)]
-pub(super) struct Skim {
-    /// Of gRPC's header, what is to come.
-    header: usize,
-    /// What is left of them.
-    limits: Limits,
+pub(super) struct FieldReader {
+    frame: Frame,
     state: State,
     fields: Vec<(u64, Value)>,
+    /// How many bytes of fields may still be kept.
+    left: usize,
+}
+
+/// What tells where the message ends.
+#[derive(Clone, Copy, Debug)]
+enum Frame {
+    /// The body does, which has or has not ended.
+    Http { has_ended: bool },
+    /// A header before the message, of which so many bytes have come.
+    Header([u8; GRPC_HEADER], usize),
+    /// That header has come: so many bytes of the message are still to come.
+    Grpc(u64),
 }
 
 #[derive(Debug)]
@@ -58,7 +48,7 @@ enum State {
     Bytes(u64, u64, Option<Vec<u8>>),
     /// A fixed number, of which so many bytes are to come. None is of interest.
     Fixed(u64),
-    NotUnderstood,
+    Malformed,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -69,10 +59,10 @@ struct Varint {
 
 impl Varint {
     /// The number, when this byte is its last.
-    fn push(&mut self, byte: u8) -> Result<Option<u64>, NotUnderstood> {
+    fn push(&mut self, byte: u8) -> Result<Option<u64>, Malformed> {
         let bits = u64::from(byte & 0x7f);
         if self.shift > 63 || (self.shift == 63 && bits > 1) {
-            return Err(NotUnderstood);
+            return Err(Malformed);
         }
         self.value |= bits << self.shift;
         self.shift += 7;
@@ -80,58 +70,85 @@ impl Varint {
     }
 }
 
-struct NotUnderstood;
+/// The bytes are not those of one protobuf message.
+struct Malformed;
 
-impl Skim {
-    /// Of a message with `header` bytes before it.
-    pub(super) fn new(header: usize, limits: Limits) -> Self {
-        Self { header, limits, state: State::Key(Varint::default()), fields: Vec::new() }
+impl FieldReader {
+    /// Of the message in a body of this wire.
+    pub(super) fn new(wire: Wire) -> Self {
+        let frame = match wire {
+            Wire::Grpc => Frame::Header([0; GRPC_HEADER], 0),
+            Wire::Http => Frame::Http { has_ended: false },
+        };
+        Self { frame, state: State::Key(Varint::default()), fields: Vec::new(), left: MAX_BYTES }
     }
 
-    /// The fields of a message that came in these pieces.
-    #[cfg(fuzzing)]
-    pub(super) fn parse_pieces<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Option<Vec<(u64, Value)>> {
-        let mut skim = Self::new(0, Limits::NAMES);
-        pieces.into_iter().for_each(|piece| skim.take_in(piece));
-        skim.fields().map(<[_]>::to_vec)
-    }
-
-    /// The fields of a whole message, if it is one.
-    pub(super) fn parse(message: &[u8]) -> Option<Vec<(u64, Value)>> {
-        let mut skim = Self::new(0, Limits { fields: message.len(), ..Limits::whole(message.len()) });
-        skim.take_in(message);
-        skim.fields().map(<[_]>::to_vec)
-    }
-
-    /// The fields that were short enough, if all of a message has passed.
+    /// The fields, if all of the message has passed.
     pub(super) fn fields(&self) -> Option<&[(u64, Value)]> {
-        let is_between = matches!(self.state, State::Key(Varint { shift: 0, .. }));
-        (is_between && self.header == 0).then_some(&self.fields)
+        let is_between_fields = matches!(self.state, State::Key(Varint { shift: 0, .. }));
+        let is_whole = matches!(self.frame, Frame::Http { has_ended: true } | Frame::Grpc(0));
+        (is_between_fields && is_whole).then_some(&self.fields)
     }
 
-    pub(super) fn take_in(&mut self, mut bytes: &[u8]) {
-        let skipped = self.header.min(bytes.len());
-        bytes = &bytes[skipped..];
-        self.header -= skipped;
-        while !bytes.is_empty() {
-            match self.step(bytes) {
-                Ok(taken) => bytes = &bytes[taken..],
-                Err(NotUnderstood) => self.state = State::NotUnderstood,
-            }
+    /// Reads the next piece of the body.
+    pub(super) fn feed(&mut self, bytes: &[u8]) {
+        if self.unframe(bytes).and_then(|message| self.read(message)).is_err() {
+            self.state = State::Malformed;
         }
     }
 
+    /// The body has ended.
+    pub(super) fn end(&mut self) {
+        if let Frame::Http { has_ended } = &mut self.frame {
+            *has_ended = true;
+        }
+    }
+
+    /// Those of the bytes that are the message's. One that is compressed cannot be read, and there is one only: a SuperLink
+    /// looks at no second one.
+    fn unframe<'a>(&mut self, bytes: &'a [u8]) -> Result<&'a [u8], Malformed> {
+        let mut bytes = bytes;
+        if let Frame::Header(header, filled) = &mut self.frame {
+            let (start, rest) = bytes.split_at(bytes.len().min(GRPC_HEADER - *filled));
+            header[*filled..*filled + start.len()].copy_from_slice(start);
+            (*filled, bytes) = (*filled + start.len(), rest);
+            let [flag, length @ ..] = *header;
+            if *filled < GRPC_HEADER {
+                return Ok(&[]);
+            }
+            if flag != 0 {
+                return Err(Malformed);
+            }
+            self.frame = Frame::Grpc(u32::from_be_bytes(length).into());
+        }
+        if let Frame::Grpc(left) = &mut self.frame {
+            *left = left.checked_sub(bytes.len() as u64).ok_or(Malformed)?;
+        }
+        Ok(bytes)
+    }
+
+    fn read(&mut self, mut bytes: &[u8]) -> Result<(), Malformed> {
+        while !bytes.is_empty() {
+            let taken = self.step(bytes)?;
+            bytes = &bytes[taken..];
+        }
+        Ok(())
+    }
+
     /// How many of the bytes were taken.
-    fn step(&mut self, bytes: &[u8]) -> Result<usize, NotUnderstood> {
+    fn step(&mut self, bytes: &[u8]) -> Result<usize, Malformed> {
         match &mut self.state {
             State::Key(varint) => {
                 let Some(key) = varint.push(bytes[0])? else { return Ok(1) };
+                if !(8..=u64::from(u32::MAX)).contains(&key) {
+                    return Err(Malformed);
+                }
                 self.state = match key & 7 {
                     0 => State::Number(key >> 3, Varint::default()),
                     1 => State::Fixed(8),
                     2 => State::Length(key >> 3, Varint::default()),
                     5 => State::Fixed(4),
-                    _ => return Err(NotUnderstood),
+                    _ => return Err(Malformed),
                 };
                 Ok(1)
             }
@@ -148,43 +165,38 @@ impl Skim {
                     self.keep(field, Value::Bytes(Vec::new()))?;
                     return Ok(1);
                 }
-                let is_kept = length <= self.limits.field.min(self.limits.all) as u64;
+                let is_kept = length <= self.left.min(MAX_FIELD) as u64;
                 if is_kept {
-                    self.limits.all -= length as usize;
+                    self.left -= length as usize;
                 }
                 self.state = State::Bytes(field, length, is_kept.then(Vec::new));
                 Ok(1)
             }
             State::Bytes(field, left, kept) => {
-                let taken = usize::try_from(*left).unwrap_or(usize::MAX).min(bytes.len());
-                *left -= taken as u64;
+                let taken = take(left, bytes);
                 if let Some(kept) = kept {
                     kept.extend_from_slice(&bytes[..taken]);
                 }
                 if *left == 0 {
                     let (field, kept) = (*field, kept.take());
-                    self.state = State::Key(Varint::default());
-                    if let Some(kept) = kept {
-                        self.keep(field, Value::Bytes(kept))?;
-                    }
+                    self.keep(field, kept.map_or(Value::Long, Value::Bytes))?;
                 }
                 Ok(taken)
             }
             State::Fixed(left) => {
-                let taken = usize::try_from(*left).unwrap_or(usize::MAX).min(bytes.len());
-                *left -= taken as u64;
+                let taken = take(left, bytes);
                 if *left == 0 {
                     self.state = State::Key(Varint::default());
                 }
                 Ok(taken)
             }
-            State::NotUnderstood => Ok(bytes.len()),
+            State::Malformed => Ok(bytes.len()),
         }
     }
 
-    fn keep(&mut self, field: u64, value: Value) -> Result<(), NotUnderstood> {
-        if self.fields.len() == self.limits.fields {
-            return Err(NotUnderstood);
+    fn keep(&mut self, field: u64, value: Value) -> Result<(), Malformed> {
+        if self.fields.len() == MAX_FIELDS {
+            return Err(Malformed);
         }
         self.fields.push((field, value));
         self.state = State::Key(Varint::default());
@@ -192,66 +204,11 @@ impl Skim {
     }
 }
 
-/// The number in a field.
-pub(super) fn number(fields: &[(u64, Value)], wanted: u64) -> Option<u64> {
-    fields.iter().find_map(|(field, value)| match value {
-        Value::Number(number) if *field == wanted => Some(*number),
-        _ => None,
-    })
-}
-
-/// The bytes of a field.
-pub(super) fn bytes(fields: &[(u64, Value)], wanted: u64) -> Option<&[u8]> {
-    all_bytes(fields, wanted).next()
-}
-
-/// The same, of a field that comes more than once.
-pub(super) fn last_bytes(fields: &[(u64, Value)], wanted: u64) -> Option<&[u8]> {
-    all_bytes(fields, wanted).next_back()
-}
-
-fn all_bytes(fields: &[(u64, Value)], wanted: u64) -> impl DoubleEndedIterator<Item = &[u8]> {
-    fields.iter().filter_map(move |(field, value)| match value {
-        Value::Bytes(bytes) if *field == wanted => Some(bytes.as_slice()),
-        _ => None,
-    })
-}
-
-/// A request's body that is skimmed as it passes.
-#[derive(Debug)]
-pub(super) struct Skimmed {
-    body: Body,
-    skim: Arc<Mutex<Skim>>,
-}
-
-impl Skimmed {
-    /// And puts into `skim` what is known of it.
-    pub(super) fn new(body: Body, skim: Arc<Mutex<Skim>>) -> Self {
-        Self { body, skim }
-    }
-}
-
-impl HttpBody for Skimmed {
-    type Data = Bytes;
-    type Error = <Body as HttpBody>::Error;
-
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
-        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
-        if let Some(Ok(frame)) = &frame
-            && let Some(data) = frame.data_ref()
-        {
-            self.skim.lock().unwrap_or_else(PoisonError::into_inner).take_in(data);
-        }
-        Poll::Ready(frame)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
+/// Takes as many of the bytes as are to come, and returns how many that were.
+fn take(to_come: &mut u64, bytes: &[u8]) -> usize {
+    let taken = usize::try_from(*to_come).unwrap_or(usize::MAX).min(bytes.len());
+    *to_come -= taken as u64;
+    taken
 }
 
 #[cfg(test)]
@@ -263,57 +220,80 @@ mod tests {
     /// `PushObjectRequest`: node 300, run 7, an object, its content, a session.
     fn push_object(content: &[u8]) -> Vec<u8> {
         let mut message = vec![0x0a, 3, 0x08, 0xac, 0x02, 0x10, 7, 0x1a, 2, b'a', b'b', 0x22];
-        let mut length = content.len();
-        while length > 0x7f {
-            message.push((length & 0x7f) as u8 | 0x80);
-            length >>= 7;
-        }
-        message.push(length as u8);
-        message.extend_from_slice(content);
-        message.extend_from_slice(&[0x2a, 1, b's']);
-        message
+        prost::encode_length_delimiter(content.len(), &mut message).unwrap();
+        [&message, content, &[0x2a, 1, b's']].concat()
+    }
+
+    /// The body of a gRPC request.
+    fn framed(message: &[u8]) -> Vec<u8> {
+        [&[0][..], &(message.len() as u32).to_be_bytes(), message].concat()
+    }
+
+    fn read<'a>(wire: Wire, pieces: impl IntoIterator<Item = &'a [u8]>) -> FieldReader {
+        let mut reader = FieldReader::new(wire);
+        pieces.into_iter().for_each(|piece| reader.feed(piece));
+        reader.end();
+        reader
     }
 
     #[test]
     fn what_is_short_is_read_and_what_is_long_passes() {
-        let mut skim = Skim::new(5, Limits::NAMES);
-        skim.take_in(&[0; 5]);
-        skim.take_in(&push_object(&[1; 100_000]));
-        let fields = skim.fields().unwrap();
-        assert_eq!(number(&Skim::parse(bytes(fields, 1).unwrap()).unwrap(), 1), Some(300));
-        assert_eq!(
-            (number(fields, 2), bytes(fields, 3), bytes(fields, 5)),
-            (Some(7), Some(&b"ab"[..]), Some(&b"s"[..]))
-        );
-        assert_eq!(bytes(fields, 4), None);
+        let message = push_object(&[1; 100_000]);
+        let expected = [
+            (1, Value::Bytes(vec![0x08, 0xac, 0x02])),
+            (2, Value::Number(7)),
+            (3, Value::Bytes(b"ab".to_vec())),
+            (4, Value::Long),
+            (5, Value::Bytes(b"s".to_vec())),
+        ];
+        assert_eq!(read(Wire::Http, [&message[..]]).fields().unwrap(), expected);
+        assert_eq!(read(Wire::Grpc, [&framed(&message)[..]]).fields().unwrap(), expected);
+    }
+
+    #[test]
+    fn a_message_is_whole_when_its_wire_says_so() {
+        let message = push_object(b"content");
+        let mut over_http = FieldReader::new(Wire::Http);
+        over_http.feed(&message);
+        assert_eq!(over_http.fields(), None, "a field may be to come");
+        over_http.end();
+        assert!(over_http.fields().is_some());
+
+        let mut over_grpc = FieldReader::new(Wire::Grpc);
+        over_grpc.feed(&framed(&message));
+        assert!(over_grpc.fields().is_some());
+        over_grpc.feed(&framed(&[0x1a, 1, b'x']));
+        assert_eq!(over_grpc.fields(), None, "a second message, which a SuperLink does not look at");
+        let mut compressed = framed(&message);
+        compressed[0] = 1;
+        assert_eq!(read(Wire::Grpc, [&compressed[..]]).fields(), None);
     }
 
     proptest! {
         #[test]
         fn pieces_make_no_difference(content in vec(any::<u8>(), 0..600), cut in 1_usize..64) {
-            let message = push_object(&content);
-            let (mut whole, mut pieces) = (Skim::new(0, Limits::NAMES), Skim::new(0, Limits::NAMES));
-            whole.take_in(&message);
-            message.chunks(cut).for_each(|piece| pieces.take_in(piece));
+            let message = framed(&push_object(&content));
+            let (whole, pieces) = (read(Wire::Grpc, [&message[..]]), read(Wire::Grpc, message.chunks(cut)));
             prop_assert!(whole.fields().is_some());
             prop_assert_eq!(whole.fields(), pieces.fields());
         }
 
         #[test]
-        fn a_message_that_is_cut_is_none_unless_between_fields(content in vec(any::<u8>(), 1..300)) {
+        fn a_message_that_is_cut_is_read_only_between_fields(content in vec(any::<u8>(), 1..300)) {
             let message = push_object(&content);
-            for end in (0..message.len()).filter(|end| ![0, 5, 7, 11].contains(end)) {
-                let is_before_the_last = end == message.len() - 3;
-                prop_assert_eq!(Skim::parse(&message[..end]).is_some(), is_before_the_last, "{}", end);
+            for end in 0..message.len() {
+                let is_between = [0, 5, 7, 11, message.len() - 3].contains(&end);
+                let over_http = read(Wire::Http, [&message[..end]]);
+                let over_grpc = read(Wire::Grpc, [&framed(&message)[..5 + end]]);
+                prop_assert_eq!((over_http.fields().is_some(), over_grpc.fields()), (is_between, None), "{}", end);
             }
         }
 
         #[test]
-        fn garbage_is_taken_in_whole_and_within_bounds(garbage in vec(any::<u8>(), 0..400)) {
-            let mut skim = Skim::new(0, Limits::NAMES);
-            skim.take_in(&garbage);
-            let kept = skim.fields.iter().map(|(_, value)| if let Value::Bytes(bytes) = value { bytes.len() } else { 0 });
-            prop_assert!(kept.sum::<usize>() <= Limits::NAMES.all && skim.fields.len() <= Limits::NAMES.fields);
+        fn garbage_is_read_to_its_end_within_bounds(garbage in vec(any::<u8>(), 0..400)) {
+            let reader = read(Wire::Http, [&garbage[..]]);
+            let kept = reader.fields.iter().map(|(_, value)| if let Value::Bytes(bytes) = value { bytes.len() } else { 0 });
+            prop_assert!(kept.sum::<usize>() <= MAX_BYTES && reader.fields.len() <= MAX_FIELDS);
         }
     }
 }

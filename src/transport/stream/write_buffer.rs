@@ -94,6 +94,15 @@ impl WriteBuffer {
         self.corked = true;
     }
 
+    pub(super) fn is_corked(&self) -> bool {
+        self.corked
+    }
+
+    /// Wakes the task that reads.
+    pub(super) fn wake_reader(&self) {
+        self.blocked.reader.wake();
+    }
+
     /// Returns the QUIC stream, which the caller finishes or resets.
     pub(super) fn stream(&mut self) -> &mut SendStream {
         &mut self.send

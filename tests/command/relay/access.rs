@@ -1,4 +1,4 @@
-//! Who may use a relay, and what those hear who may not.
+//! Access to a relay, and the reasons that denied peers receive.
 
 use crate::{
     relay_lab::{Lab, TOKEN, superlink, url},
@@ -6,13 +6,13 @@ use crate::{
 };
 
 #[tokio::test]
-async fn a_relay_refuses_wrong_tokens_and_says_so_at_the_funnel() {
+async fn a_relay_refuses_wrong_tokens_and_the_funnel_reports_it() {
     guarded(async {
         let lab = Lab::new();
         let (right, wrong) = (lab.token("right", TOKEN), lab.token("wrong", "open-barley"));
         let relay = lab.relay(&format!("--http --listen 127.0.0.1:0 --token-file {right}")).await;
         for (relays, reason) in [
-            (format!("--relay {}", url(&relay)), "this relay wants a token"),
+            (format!("--relay {}", url(&relay)), "this relay requires a token"),
             (format!("--relay {},@{wrong}", url(&relay)), "the token is not the one of this relay"),
         ] {
             let funnel = lab.refused(&relays, "expose.key").await;
@@ -27,7 +27,7 @@ async fn a_relay_refuses_wrong_tokens_and_says_so_at_the_funnel() {
 }
 
 #[tokio::test]
-async fn a_relay_lets_in_whom_it_is_told_to_by_id_and_nobody_else() {
+async fn a_relay_admits_only_the_peers_that_are_allowed_by_id() {
     guarded(async {
         let lab = Lab::new();
         let (inbound, outbound) = (lab.id("expose.key").await, lab.id("join.key").await);
@@ -47,7 +47,7 @@ async fn a_relay_lets_in_whom_it_is_told_to_by_id_and_nobody_else() {
 }
 
 #[tokio::test]
-async fn a_relay_follows_the_roster_and_names_the_command_that_lets_a_funnel_in() {
+async fn a_relay_follows_the_roster_and_names_the_command_that_admits_a_funnel() {
     guarded(async {
         let lab = Lab::new();
         let roster = lab.file("peers.toml");
@@ -60,7 +60,7 @@ async fn a_relay_follows_the_roster_and_names_the_command_that_lets_a_funnel_in(
         lab.type_in(&remedy, "secret.key").await;
         funnel.logged("relay connected").await.unwrap();
         lab.type_in(&format!("peers deny {id}"), "secret.key").await;
-        relay.logged("cut: the roster").await.unwrap();
+        relay.logged("disconnected: the roster").await.unwrap();
         funnel.stop().await.unwrap();
         relay.stop().await.unwrap();
     })
@@ -68,7 +68,7 @@ async fn a_relay_follows_the_roster_and_names_the_command_that_lets_a_funnel_in(
 }
 
 #[tokio::test]
-async fn whom_the_roster_denies_learns_nothing_of_the_token() {
+async fn a_peer_that_the_roster_denies_learns_nothing_about_the_token() {
     guarded(async {
         let lab = Lab::new();
         let (right, wrong) = (lab.token("right", TOKEN), lab.token("wrong", "open-barley"));
@@ -80,8 +80,8 @@ async fn whom_the_roster_denies_learns_nothing_of_the_token() {
         let relay = lab.relay(&line).await;
         for token in [right, wrong] {
             let funnel = lab.refused(&format!("--relay {},@{token}", url(&relay)), "expose.key").await;
-            let told = funnel.stderr();
-            assert!(told.contains("this endpoint id is not allowed here") && !told.contains("the token is"), "{told}");
+            let log = funnel.stderr();
+            assert!(log.contains("this endpoint id is not allowed here") && !log.contains("the token is"), "{log}");
             funnel.stop().await.unwrap();
         }
         relay.stop().await.unwrap();

@@ -1,4 +1,4 @@
-//! A relay of one's own, and funnels that have no other way to each other.
+//! A self-hosted relay, and funnels that have no direct path.
 
 use std::{ffi::OsString, fs, net::SocketAddr, path::PathBuf};
 
@@ -12,12 +12,12 @@ use crate::{
 
 pub(crate) const TOKEN: &str = "open-sesame";
 
-/// A folder with the files of everybody.
+/// A folder with the files of the relay and the funnels.
 pub(crate) struct Lab {
     pub(crate) folder: TempDir,
 }
 
-/// Two funnels, one with IPv4 and one with IPv6 alone: no packet finds a way between them but through a relay.
+/// Two funnels, one with IPv4 and one with IPv6 only: packets between them pass only through a relay.
 pub(crate) struct Apart {
     pub(crate) inbound: FunnelProcess,
     pub(crate) outbound: FunnelProcess,
@@ -55,14 +55,14 @@ impl Lab {
         FunnelProcess::start(self.words(&format!("relay {line}"), "relay.key")).await.unwrap()
     }
 
-    /// What a command prints that succeeds.
+    /// Runs a command that succeeds, and returns its output.
     pub(crate) async fn type_in(&self, line: &str, key: &str) -> String {
         let (status, stdout, stderr) = run_for_output(self.words(line, key)).await.unwrap();
         assert!(status.success(), "{line}: {stderr}");
         stdout
     }
 
-    /// A funnel that a relay is to refuse, and has.
+    /// Starts a funnel, and waits until a relay has refused it.
     pub(crate) async fn refused(&self, relays: &str, key: &str) -> FunnelProcess {
         let line = format!("expose --bind 127.0.0.1:0 {relays}");
         let funnel = FunnelProcess::start(self.words(&line, key)).await.unwrap();
@@ -70,7 +70,7 @@ impl Lab {
         funnel
     }
 
-    /// Both funnels, with these relays.
+    /// Starts both funnels, with these relays.
     pub(crate) async fn apart(&self, superlink: SocketAddr, relays: &str) -> Apart {
         let (site, ticket) = (self.id("join.key").await, self.file("ticket"));
         let ticket = ticket.to_str().unwrap();
@@ -80,7 +80,7 @@ impl Lab {
         self.joined(inbound, &format!("@{ticket}"), relays).await
     }
 
-    /// One that joins another one, by a relay.
+    /// Starts a funnel that joins another one through a relay.
     pub(crate) async fn joined(&self, inbound: FunnelProcess, peer: &str, relays: &str) -> Apart {
         let line = format!("join {peer} --listen 127.0.0.1:0 --bind [::1]:0 {relays}");
         let outbound = FunnelProcess::start(self.words(&line, "join.key")).await.unwrap();
@@ -95,7 +95,7 @@ impl Apart {
         status(&read_head(&mut socket).await.unwrap()).to_owned()
     }
 
-    /// Calls until one is answered; whoever is told to try again does.
+    /// Calls until one call is answered.
     pub(crate) async fn call_at_last(&self) {
         while self.call().await != "200" {
             tokio::task::yield_now().await;

@@ -1,4 +1,4 @@
-//! What a relay bears.
+//! The limits of a relay.
 
 use std::net::SocketAddr;
 
@@ -35,7 +35,7 @@ async fn a_relay_that_is_full_refuses_more_and_has_room_again_when_one_leaves() 
 }
 
 #[tokio::test]
-async fn one_client_takes_few_of_a_relays_places() {
+async fn the_connections_of_one_client_are_limited() {
     guarded(async {
         let lab = Lab::new();
         let relay = lab.relay("--http --listen 127.0.0.1:0 --open").await;
@@ -59,7 +59,7 @@ async fn one_client_takes_few_of_a_relays_places() {
 }
 
 #[tokio::test]
-async fn what_a_funnel_may_send_through_a_relay_is_bounded() {
+async fn the_rate_of_a_client_is_limited() {
     const BODY: usize = 1 << 20;
     guarded(async {
         let lab = Lab::new();
@@ -86,7 +86,7 @@ async fn what_a_funnel_may_send_through_a_relay_is_bounded() {
 }
 
 #[tokio::test]
-async fn connections_that_never_say_whose_they_are_are_closed() {
+async fn connections_that_never_authenticate_are_closed() {
     guarded(async {
         let lab = Lab::new();
         let relay = lab.relay("--http --listen 127.0.0.1:0 --open").await;
@@ -96,7 +96,7 @@ async fn connections_that_never_say_whose_they_are_are_closed() {
             sockets.push(begin.connect(addr(&relay)).await);
         }
         for mut socket in sockets {
-            // Its end, however it comes.
+            // A clean end or a reset.
             let _ = socket.read_to_end(&mut Vec::new()).await;
         }
         assert_eq!(get(addr(&relay), "/ping").await.split(' ').nth(1), Some("200"));
@@ -108,8 +108,8 @@ async fn connections_that_never_say_whose_they_are_are_closed() {
 
 #[cfg(target_os = "linux")]
 #[tokio::test]
-async fn a_crowd_that_never_says_who_it_is_takes_few_descriptors_and_gives_way_to_a_funnel() {
-    /// Two descriptors for each of the 128 places, and what a relay has open beside them.
+async fn many_connections_that_never_authenticate_use_few_descriptors_and_do_not_keep_a_funnel_out() {
+    /// Two descriptors for each of the 128 permits, and those that a relay has open besides.
     const BOUND: usize = 2 * 128 + 40;
     guarded(async {
         let lab = Lab::new();
@@ -144,7 +144,7 @@ async fn a_crowd_that_never_says_who_it_is_takes_few_descriptors_and_gives_way_t
 }
 
 #[tokio::test]
-async fn a_relay_with_an_ipv6_address_is_used_by_it() {
+async fn a_relay_with_an_ipv6_address_is_used_under_it() {
     guarded(async {
         let lab = Lab::new();
         for line in ["--http --host ::1 --listen [::1]:0 --open", "--http --host [::1] --listen [::1]:0 --open"] {
@@ -164,7 +164,7 @@ async fn a_relay_with_an_ipv6_address_is_used_by_it() {
     .await;
 }
 
-/// How far someone goes who then says nothing.
+/// What a client sends before it stops.
 #[derive(Clone, Copy, Debug)]
 enum Begin {
     Nothing,

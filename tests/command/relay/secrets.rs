@@ -1,4 +1,4 @@
-//! Relays from a file, and where their tokens must not be found.
+//! Relays from a configuration file, and the places where their tokens must not be.
 
 use std::fs;
 
@@ -69,7 +69,7 @@ async fn a_relays_token_is_in_no_ticket_invitation_file_or_log() {
         let invitation = printed.lines().find_map(|line| line.strip_prefix("invitation ")).unwrap();
         let apart = lab.joined(inbound, invitation, &relays).await;
         assert_eq!(apart.call().await, "200");
-        // Texts hide what they encode.
+        // The texts are encoded.
         let ticket: EndpointTicket = ticket.parse().unwrap();
         let invitation: Invitation = invitation.parse().unwrap();
         for bytes in [ticket.encode_bytes(), invitation.encode_bytes()] {

@@ -31,7 +31,7 @@ impl ExitError {
         Self { message, status: 1 }
     }
 
-    fn or_usage(self, mistake: bool) -> Self {
+    pub(crate) fn or_usage(self, mistake: bool) -> Self {
         Self { status: if mistake { USAGE } else { self.status }, ..self }
     }
 

@@ -3,19 +3,16 @@
 use std::{path::Path, pin::pin};
 
 use flower_iroh_funnel::{
-    Api, EndpointId, Exposed, Funnel, FunnelConfig, FunnelConfigBuilder, Security, Upstream, UpstreamState,
+    Api, Exposed, Funnel, FunnelConfig, FunnelConfigBuilder, Grant, Upstream, UpstreamState,
     address_lookup::write_ticket, roster::RosterFile,
 };
 use iroh_tickets::endpoint::EndpointTicket;
 
-use super::{ExitError, parse_apis, print, with_options, with_state};
+use super::{ExitError, print, with_options, with_state};
 use crate::{
     args::{self, Common},
     signals,
 };
-
-/// A grant in `--allow`, listed like an API.
-const PASSTHROUGH: &str = "passthrough";
 
 pub(crate) async fn expose(common: &Common, args: args::Expose) -> Result<(), ExitError> {
     let mut builder = with_options(FunnelConfig::builder(), common);
@@ -45,17 +42,13 @@ fn upstreams(
     mut exposed: Exposed,
     args: &args::Expose,
 ) -> (FunnelConfigBuilder, Exposed) {
-    let default = exposed.default_security();
     for text in &args.upstream {
-        match parse_upstream(text, default) {
-            Ok((api, upstreams)) => {
-                exposed = upstreams.into_iter().fold(exposed, |exposed, upstream| exposed.upstream(api, upstream));
-            }
-            Err(mistake) => builder = builder.mistake(format_args!("--upstream {text}: {mistake}")),
+        if let Err(mistake) = add_upstream(&mut exposed, text) {
+            builder = builder.mistake(format_args!("--upstream {text}: {mistake}"));
         }
     }
-    match args.superlink.as_deref().map(|text| Upstream::candidates(text, default)) {
-        Some(Ok(superlinks)) => exposed = superlinks.into_iter().fold(exposed, Exposed::superlink),
+    match args.superlink.as_deref().map(|text| exposed.add_superlink(text)) {
+        Some(Ok(())) => {}
         Some(Err(mistake)) => builder = builder.mistake(format_args!("--superlink: {mistake}")),
         None if args.upstream.is_empty() => exposed = exposed.local_superlink(),
         None => {}
@@ -69,9 +62,8 @@ fn access(
     args: &args::Expose,
 ) -> (FunnelConfigBuilder, Exposed) {
     for text in &args.allow {
-        match parse_allow(text) {
-            Ok((peer, apis, Passes::Calls)) => exposed = exposed.allow(peer, apis),
-            Ok((peer, apis, Passes::BytesToo)) => exposed = exposed.allow(peer, apis).allow_passthrough(peer),
+        match text.parse::<Grant>() {
+            Ok(grant) => exposed = exposed.grant(grant),
             Err(mistake) => builder = builder.mistake(format_args!("--allow {text}: {mistake}")),
         }
     }
@@ -96,29 +88,10 @@ fn state(mut exposed: Exposed, args: &args::Expose, key_file: Option<&Path>) -> 
     key_file.into_iter().fold(exposed, with_state)
 }
 
-fn parse_upstream(text: &str, default: Security) -> Result<(Api, Vec<Upstream>), String> {
+fn add_upstream(exposed: &mut Exposed, text: &str) -> Result<(), String> {
     let (api, url) = text.split_once('=').ok_or("expected API=ADDR, for example fleet=127.0.0.1:9092")?;
     let api = api.parse::<Api>().map_err(|error| error.to_string())?;
-    let upstreams = Upstream::candidates(url, default).map_err(|error| error.to_string())?;
-    Ok((api, upstreams))
-}
-
-/// What a peer is granted besides APIs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Passes {
-    Calls,
-    BytesToo,
-}
-
-fn parse_allow(text: &str) -> Result<(EndpointId, Vec<Api>, Passes), String> {
-    let (id, names) = text.split_once('=').unwrap_or((text, Api::Fleet.name()));
-    let (passthrough, names): (Vec<_>, Vec<_>) = names.split(',').partition(|name| *name == PASSTHROUGH);
-    let passes = if passthrough.is_empty() { Passes::Calls } else { Passes::BytesToo };
-    let apis = parse_apis(names);
-    let id = id.parse().map_err(|_| {
-        "not an endpoint id; use the one that `flower-iroh-funnel id` prints on the other side".to_owned()
-    })?;
-    Ok((id, apis?, passes))
+    exposed.add_upstreams(api, url).map_err(|error| error.to_string())
 }
 
 async fn announce(funnel: &Funnel, ticket_file: Option<&Path>) -> Result<(), ExitError> {

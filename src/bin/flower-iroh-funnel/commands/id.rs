@@ -1,6 +1,6 @@
 //! `id`: prints the endpoint id, alone on stdout.
 
-use flower_iroh_funnel::{EndpointId, FunnelConfig, FunnelConfigBuilder};
+use flower_iroh_funnel::{EndpointId, FunnelConfigBuilder, identity};
 
 use super::{ExitError, managed_config, no_home_directory, print};
 use crate::args::{self, Common};
@@ -14,6 +14,6 @@ pub(crate) fn id(common: &Common, args: args::Id) -> Result<(), ExitError> {
 pub(super) fn own_id(config: &FunnelConfigBuilder) -> Result<EndpointId, ExitError> {
     let key_file = config.key_file_path();
     let key_file = key_file.ok_or_else(|| ExitError::usage(no_home_directory("the key", "--key-file")))?;
-    let config = FunnelConfig::builder().key_file(key_file).build()?;
-    Ok(config.secret_key.expect("it has a key file").public())
+    let key = identity::load_or_create(key_file);
+    Ok(key.map_err(|error| ExitError::of(error).or_usage(true))?.public())
 }

@@ -33,8 +33,9 @@ pub(crate) async fn join(common: &Common, args: args::Join) -> Result<(), ExitEr
     }
     let config = builder.build()?;
     let peer = config.peers[0].id();
-    let next = Next::of(&config);
+    let is_passthrough = config.peers[0].is_passthrough();
     let funnel = Funnel::new(config).await?;
+    let next = Next::of(&funnel, is_passthrough);
     signals::drain_on_signal(funnel.clone());
     let mut serving = pin!(funnel.serve());
     tokio::select! {
@@ -46,7 +47,7 @@ pub(crate) async fn join(common: &Common, args: args::Join) -> Result<(), ExitEr
 
 fn find_peer(common: &Common, args: &args::Join) -> Result<PeerConfig, String> {
     match parse_peer(&args.peer) {
-        Ok(peer) => Ok(peer),
+        Ok(peer) => Ok(peer.into()),
         Err(error) if error.may_be_name() => find_name(common, args).map_err(|nowhere| format!("{error}, {nowhere}")),
         Err(error) => Err(error.to_string()),
     }
@@ -104,9 +105,9 @@ enum Next {
 }
 
 impl Next {
-    fn of(config: &FunnelConfig) -> Self {
-        match &config.local_tls {
-            _ if config.peers[0].is_passthrough() => Self::Passthrough,
+    fn of(funnel: &Funnel, is_passthrough: bool) -> Self {
+        match funnel.local_tls() {
+            _ if is_passthrough => Self::Passthrough,
             Some(tls) => Self::Tls(tls.root_certificates().to_owned()),
             None => Self::Plain,
         }

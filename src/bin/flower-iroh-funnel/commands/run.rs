@@ -2,7 +2,7 @@
 
 use std::pin::pin;
 
-use flower_iroh_funnel::{Funnel, FunnelConfig, LocalTls, roster::RosterFile};
+use flower_iroh_funnel::{Funnel, FunnelConfig, roster::RosterFile};
 use iroh_tickets::endpoint::EndpointTicket;
 
 use super::{ExitError, ROSTER, print, read_config, with_options, with_state};
@@ -29,22 +29,24 @@ pub(crate) async fn run(common: &Common, args: args::Run) -> Result<(), ExitErro
         return Err(ExitError::usage(format_args!("{path}: nothing to do: add [expose] or [[peer]]")));
     }
     let exposes = config.exposed.is_some();
-    let local_tls = config.local_tls.clone();
-    let funnel = Funnel::new(config).await?;
+    let funnel = Funnel::new(config).await.map_err(|error| match error.is_mistake() {
+        true => ExitError::usage(format_args!("{path}: {error}")),
+        false => error.into(),
+    })?;
     signals::drain_on_signal(funnel.clone());
     let mut serving = pin!(funnel.serve());
     tokio::select! {
         served = &mut serving => return Ok(served?),
-        () = announce(&funnel, exposes, local_tls.as_ref()) => {}
+        () = announce(&funnel, exposes) => {}
     }
     Ok(serving.await?)
 }
 
-async fn announce(funnel: &Funnel, exposes: bool, local_tls: Option<&LocalTls>) {
+async fn announce(funnel: &Funnel, exposes: bool) {
     if exposes {
         print(format_args!("ticket {}", EndpointTicket::new(funnel.endpoint_addr().await)));
     }
-    if let Some(local_tls) = local_tls {
+    if let Some(local_tls) = funnel.local_tls() {
         print(format_args!(
             "local Flower clients need: --root-certificates {}",
             local_tls.root_certificates().display()

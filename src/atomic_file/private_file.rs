@@ -1,0 +1,64 @@
+//! Files with a secret in them, which only their owner may read.
+
+use std::{
+    fs::File,
+    io,
+    path::{Path, PathBuf},
+};
+
+use super::{Readers, readers};
+
+/// A file with a secret in it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct PrivateFile<'a> {
+    pub(crate) path: &'a Path,
+    /// Its name in errors, for instance "the key file".
+    pub(crate) name: &'static str,
+    /// What to do if others can read it.
+    pub(crate) if_exposed: &'static str,
+}
+
+impl PrivateFile<'_> {
+    /// Opens it; `None` if there is no such file.
+    ///
+    /// # Errors
+    /// The file cannot be opened, or others can read it.
+    pub(crate) fn open(&self) -> Result<Option<File>, FileError> {
+        let file = match File::open(self.path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(self.failed(error)),
+        };
+        match readers(&file).map_err(|error| self.failed(error))? {
+            Readers::Owner => Ok(Some(file)),
+            Readers::Others { mode } => Err(FileError::Exposed {
+                name: self.name,
+                path: self.path.to_owned(),
+                mode,
+                if_exposed: self.if_exposed,
+            }),
+        }
+    }
+
+    /// The error of an operation on it.
+    pub(crate) fn failed(&self, error: io::Error) -> FileError {
+        FileError::io(self.name, self.path, error)
+    }
+}
+
+/// A file that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum FileError {
+    /// It cannot be opened, read or written.
+    #[error("cannot use {name} {path}")]
+    Io { name: &'static str, path: PathBuf, source: io::Error },
+    /// Others can read the secret in it.
+    #[error("others can read {name} {path} (mode {mode:03o}); {if_exposed}")]
+    Exposed { name: &'static str, path: PathBuf, mode: u32, if_exposed: &'static str },
+}
+
+impl FileError {
+    pub(crate) fn io(name: &'static str, path: &Path, source: io::Error) -> Self {
+        Self::Io { name, path: path.to_owned(), source }
+    }
+}

@@ -1,0 +1,235 @@
+//! Answers of a SuperLink to one peer, until its nodes have shown that they have them.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+use tokio::time::Instant;
+
+use super::store::KEEP;
+
+/// A message that a node asks for so often and never confirms is not what it wants.
+const MAX_TIMES: u8 = 3;
+/// Bytes of answers, for each peer. One takes some hundreds, and a hundred and some more for each array of its model: 50
+/// nodes behind one funnel, each with a model of a thousand.
+pub(super) const MAX_ANSWER_BYTES: usize = 8 << 20;
+/// The same, for all peers.
+const MAX_ANSWER_BYTES_OVERALL: usize = 256 << 20;
+/// What an answer takes beside its bytes.
+const OVERHEAD: usize = 128;
+
+/// The answers that are kept for one peer, the oldest first.
+///
+/// Each call is given the bytes of the answers of all peers, and keeps them right.
+#[derive(Debug, Default)]
+pub(super) struct Answers {
+    answers: VecDeque<Answer>,
+    bytes: usize,
+}
+
+/// An answer that named a node's message or reply.
+#[derive(Debug)]
+pub(super) struct Answer {
+    node: u64,
+    id: String,
+    of: Of,
+    content: Bytes,
+    at: Instant,
+}
+
+/// What it answered.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Of {
+    /// A pull, which was handed a message. So often was the node given it.
+    Message { times: u8 },
+    /// The push of a reply, whose objects were asked for in this session.
+    Reply { session: String },
+}
+
+impl Answer {
+    pub(super) fn new(node: u64, id: String, of: Of, content: Bytes) -> Self {
+        Self { node, id, of, content, at: Instant::now() }
+    }
+
+    fn size(&self) -> usize {
+        let session = if let Of::Reply { session } = &self.of { session.len() } else { 0 };
+        self.content.len() + self.id.len() + session + OVERHEAD
+    }
+
+    fn is_message(&self) -> bool {
+        matches!(self.of, Of::Message { .. })
+    }
+}
+
+impl Answers {
+    /// Keeps an answer. Where there are too many, the peer's own oldest are forgotten, and nobody else's.
+    pub(super) fn keep(&mut self, answer: Answer, overall: &mut usize) {
+        if !answer.is_message() {
+            self.retain(|old| old.is_message() || old.node != answer.node || old.id != answer.id, overall);
+        }
+        let size = answer.size();
+        while self.bytes + size > MAX_ANSWER_BYTES || *overall + size > MAX_ANSWER_BYTES_OVERALL {
+            if !self.forget(0, overall) {
+                return;
+            }
+        }
+        (self.bytes, *overall) = (self.bytes + size, *overall + size);
+        self.answers.push_back(answer);
+    }
+
+    /// The answer with the message that the node was given least often.
+    pub(super) fn redeliver(&mut self, node: u64, overall: &mut usize) -> Option<Bytes> {
+        let messages = self.answers.iter_mut().enumerate().filter_map(|(place, answer)| match &mut answer.of {
+            Of::Message { times } if answer.node == node => Some((place, times, &answer.content)),
+            _ => None,
+        });
+        let (place, times, content) = messages.min_by_key(|(_, times, _)| **times)?;
+        *times += 1;
+        let (content, is_last) = (content.clone(), *times > MAX_TIMES);
+        if is_last {
+            self.forget(place, overall);
+        }
+        Some(content)
+    }
+
+    /// The last answer to this reply, and the session that it named.
+    pub(super) fn to_reply(&self, node: u64, id: &str) -> Option<(Bytes, String)> {
+        let of_node = self.answers.iter().filter(|answer| answer.node == node && answer.id == id);
+        let mut to_replies = of_node.filter_map(|answer| match &answer.of {
+            Of::Reply { session } => Some((answer.content.clone(), session.clone())),
+            Of::Message { .. } => None,
+        });
+        to_replies.next()
+    }
+
+    /// The node has this message.
+    pub(super) fn acknowledge(&mut self, node: u64, id: &str, overall: &mut usize) {
+        self.retain(|answer| !(answer.is_message() && answer.node == node && answer.id == id), overall);
+    }
+
+    /// The node has the answer that named this session.
+    pub(super) fn acknowledge_session(&mut self, node: u64, session: &str, overall: &mut usize) {
+        let is_its = |of: &Of| matches!(of, Of::Reply { session: named } if named == session);
+        self.retain(|answer| !(answer.node == node && is_its(&answer.of)), overall);
+    }
+
+    /// Forgets what is older than [`KEEP`].
+    pub(super) fn forget_old(&mut self, overall: &mut usize) {
+        while self.answers.front().is_some_and(|answer| answer.at.elapsed() > KEEP) {
+            self.forget(0, overall);
+        }
+    }
+
+    pub(super) fn forget_all(&mut self, overall: &mut usize) {
+        self.retain(|_| false, overall);
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.answers.is_empty()
+    }
+
+    /// Whether there was one in this place.
+    fn forget(&mut self, place: usize, overall: &mut usize) -> bool {
+        let Some(answer) = self.answers.remove(place) else { return false };
+        let size = answer.size();
+        (self.bytes, *overall) = (self.bytes - size, *overall - size);
+        true
+    }
+
+    fn retain(&mut self, is_kept: impl Fn(&Answer) -> bool, overall: &mut usize) {
+        let before = self.bytes;
+        let bytes = &mut self.bytes;
+        self.answers.retain(|answer| {
+            let is_kept = is_kept(answer);
+            if !is_kept {
+                *bytes -= answer.size();
+            }
+            is_kept
+        });
+        *overall -= before - self.bytes;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::time::advance;
+
+    use super::*;
+
+    fn message(node: u64, id: &str) -> Answer {
+        Answer::new(node, id.into(), Of::Message { times: 1 }, Bytes::copy_from_slice(id.as_bytes()))
+    }
+
+    fn to_reply(id: &str, session: &str) -> Answer {
+        let of = Of::Reply { session: session.into() };
+        Answer::new(7, id.into(), of, Bytes::copy_from_slice(session.as_bytes()))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_message_is_given_again_to_its_node_until_it_has_it() {
+        let (mut answers, mut overall) = (Answers::default(), 0);
+        answers.keep(message(7, "message"), &mut overall);
+        assert_eq!(answers.redeliver(8, &mut overall), None);
+        assert_eq!(answers.redeliver(7, &mut overall).unwrap(), "message");
+        answers.acknowledge(8, "message", &mut overall);
+        answers.acknowledge(7, "other", &mut overall);
+        assert!(!answers.is_empty());
+        answers.acknowledge(7, "message", &mut overall);
+        assert!(answers.is_empty() && (answers.bytes, overall) == (0, 0));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_message_is_given_a_few_times_only_and_not_after_ten_minutes() {
+        let (mut answers, mut overall) = (Answers::default(), 0);
+        answers.keep(message(7, "message"), &mut overall);
+        let times = std::iter::from_fn(|| answers.redeliver(7, &mut overall)).count();
+        assert_eq!(times, usize::from(MAX_TIMES));
+        answers.keep(message(7, "message"), &mut overall);
+        advance(KEEP + Duration::from_secs(1)).await;
+        answers.forget_old(&mut overall);
+        assert!(answers.is_empty() && (answers.bytes, overall) == (0, 0));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn of_several_messages_each_is_given_again() {
+        let (mut answers, mut overall) = (Answers::default(), 0);
+        answers.keep(message(7, "first"), &mut overall);
+        answers.keep(message(7, "second"), &mut overall);
+        let mut redeliver = || answers.redeliver(7, &mut overall).unwrap();
+        assert_eq!([redeliver(), redeliver()], ["first", "second"]);
+        answers.acknowledge(7, "second", &mut overall);
+        assert_eq!(answers.redeliver(7, &mut overall).unwrap(), "first");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_last_answer_to_a_reply_counts_until_its_session_is_used() {
+        let (mut answers, mut overall) = (Answers::default(), 0);
+        answers.keep(message(7, "reply"), &mut overall);
+        answers.keep(to_reply("reply", "first session"), &mut overall);
+        answers.keep(to_reply("reply", "second session"), &mut overall);
+        assert_eq!(answers.to_reply(7, "reply").unwrap().1, "second session");
+        assert_eq!((answers.to_reply(8, "reply"), answers.to_reply(7, "other")), (None, None));
+        answers.acknowledge_session(7, "first session", &mut overall);
+        answers.acknowledge_session(8, "second session", &mut overall);
+        assert!(answers.to_reply(7, "reply").is_some());
+        answers.acknowledge_session(7, "second session", &mut overall);
+        assert_eq!(answers.to_reply(7, "reply"), None);
+        assert_eq!(answers.redeliver(7, &mut overall).unwrap(), "reply", "that is a message, and not the reply");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_peer_with_many_answers_loses_its_own_and_none_of_others() {
+        let (mut one, mut many, mut overall) = (Answers::default(), Answers::default(), 0);
+        one.keep(message(7, "message"), &mut overall);
+        for _ in 0..100 {
+            let answer = Answer::new(7, String::new(), Of::Message { times: 1 }, vec![0; MAX_ANSWER_BYTES / 10].into());
+            many.keep(answer, &mut overall);
+        }
+        assert_eq!(many.answers.len(), 9);
+        assert_eq!(overall, one.bytes + many.bytes);
+        let (mut late, mut full) = (Answers::default(), MAX_ANSWER_BYTES_OVERALL);
+        late.keep(message(7, "late"), &mut full);
+        assert!(late.is_empty() && one.redeliver(7, &mut overall).is_some());
+    }
+}

@@ -1,0 +1,65 @@
+//! Calls that go on when nobody waits for them any more.
+
+use std::{
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use tokio::{runtime::Handle, time::timeout};
+use tracing::{Instrument, Span, instrument::Instrumented};
+
+/// How long a call goes on without a caller.
+pub(super) const BACKGROUND_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// A future that is carried to its end: dropped before that, it goes on in a task of its own, for [`BACKGROUND_TIMEOUT`] at
+/// most, if `on_drop` returns that it is worthwhile.
+pub(super) struct CarriedToItsEnd<F, W>
+where
+    F: Future<Output: Send> + Send + 'static,
+    W: Fn() -> bool,
+{
+    future: Option<Pin<Box<Instrumented<F>>>>,
+    on_drop: W,
+}
+
+impl<F, W> CarriedToItsEnd<F, W>
+where
+    F: Future<Output: Send> + Send + 'static,
+    W: Fn() -> bool,
+{
+    pub(super) fn new(future: F, on_drop: W) -> Self {
+        Self { future: Some(Box::pin(future.instrument(Span::current()))), on_drop }
+    }
+}
+
+impl<F, W> Future for CarriedToItsEnd<F, W>
+where
+    F: Future<Output: Send> + Send + 'static,
+    W: Fn() -> bool + Unpin,
+{
+    type Output = F::Output;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        // Taken out meanwhile: one that panics is not polled again.
+        let mut future = self.future.take().expect("it is polled until it is ready");
+        let polled = future.as_mut().poll(cx);
+        if polled.is_pending() {
+            self.future = Some(future);
+        }
+        polled
+    }
+}
+
+impl<F, W> Drop for CarriedToItsEnd<F, W>
+where
+    F: Future<Output: Send> + Send + 'static,
+    W: Fn() -> bool,
+{
+    fn drop(&mut self) {
+        let future = self.future.take().filter(|_| (self.on_drop)());
+        if let (Some(future), Ok(runtime)) = (future, Handle::try_current()) {
+            runtime.spawn(timeout(BACKGROUND_TIMEOUT, future));
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! Bodies of one message: read as a whole, within a bound, or tapped while they pass.
+
+use std::{
+    pin::Pin,
+    sync::{Arc, Mutex, PoisonError},
+    task::{Context, Poll, ready},
+};
+
+use bytes::{BufMut, Bytes, BytesMut};
+use futures_util::{StreamExt, stream};
+use http::{HeaderMap, HeaderValue, Response, StatusCode, header::CONTENT_LENGTH};
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use http_body_util::{BodyExt, BodyStream, StreamBody};
+
+use super::field_reader::FieldReader;
+use crate::{
+    hop::{self, Body},
+    protocol::{BoxError, GRPC_HEADER, Wire},
+};
+
+/// A larger answer passes as it comes and is not kept; so does a reply with more than this of ids.
+pub(super) const MAX_MESSAGE: usize = 256 << 10;
+
+/// A body that was read up to a bound.
+pub(super) enum ReadBody {
+    /// All of it is here.
+    Whole { data: Bytes, trailers: Option<HeaderMap> },
+    /// It is larger, or it broke: the same body, from its beginning.
+    Other(Body),
+}
+
+impl ReadBody {
+    pub(super) async fn read(mut body: Body, limit: usize) -> Self {
+        let (mut data, mut trailers) = (BytesMut::new(), None);
+        let broken = loop {
+            match body.frame().await {
+                None => return Self::Whole { data: data.freeze(), trailers },
+                Some(Err(error)) => break Some(Err(error)),
+                Some(Ok(frame)) => match frame.into_data() {
+                    Ok(piece) => data.extend_from_slice(&piece),
+                    Err(frame) => trailers = frame.into_trailers().ok(),
+                },
+            }
+            if data.len() > limit {
+                break None;
+            }
+        };
+        let read =
+            [Some(Ok(Frame::data(data.freeze()))), trailers.map(|trailers| Ok(Frame::trailers(trailers))), broken];
+        let frames = stream::iter(read.into_iter().flatten()).chain(BodyStream::new(body));
+        Self::Other(hop::boxed(StreamBody::new(frames)))
+    }
+}
+
+/// A body that is all there.
+pub(super) fn whole(data: Bytes, trailers: Option<HeaderMap>) -> Body {
+    match trailers {
+        None => hop::full(data),
+        Some(trailers) => {
+            let data = (!data.is_empty()).then(|| Frame::data(data));
+            let frames = data.into_iter().chain([Frame::trailers(trailers)]);
+            hop::boxed(StreamBody::new(stream::iter(frames.map(Ok::<_, BoxError>))))
+        }
+    }
+}
+
+/// The only message of a body; `None` if there is another one, or if it is compressed.
+pub(super) fn message_in(data: &Bytes, wire: Wire) -> Option<Bytes> {
+    if wire == Wire::Http {
+        return Some(data.clone());
+    }
+    let ([flag, length @ ..], message) = data.split_first_chunk::<GRPC_HEADER>()?;
+    let is_whole = u32::from_be_bytes(*length) as usize == message.len();
+    (*flag == 0 && is_whole).then(|| data.slice(GRPC_HEADER..))
+}
+
+/// The body of a message.
+fn framed(message: Bytes, wire: Wire) -> Bytes {
+    if wire == Wire::Http {
+        return message;
+    }
+    let mut data = BytesMut::with_capacity(GRPC_HEADER + message.len());
+    data.put_u8(0);
+    data.put_u32(message.len() as u32);
+    data.put_slice(&message);
+    data.freeze()
+}
+
+/// The same answer, with the message that `replace` returns for its own. An answer that is an error, or large, passes.
+pub(super) async fn replace_message(
+    answer: Response<Body>,
+    wire: Wire,
+    replace: impl FnOnce(&Bytes) -> Option<Bytes>,
+) -> Response<Body> {
+    if answer.status() != StatusCode::OK || !may_be_small(&answer, wire) {
+        return answer;
+    }
+    let (mut parts, body) = answer.into_parts();
+    let (data, trailers) = match ReadBody::read(body, MAX_MESSAGE).await {
+        ReadBody::Whole { data, trailers } => (data, trailers),
+        ReadBody::Other(body) => return Response::from_parts(parts, body),
+    };
+    let is_ok = wire == Wire::Http || trailers.as_ref().is_some_and(is_ok);
+    let message = message_in(&data, wire).filter(|_| is_ok);
+    let data = message.and_then(|message| replace(&message)).map_or(data, |message| framed(message, wire));
+    if wire == Wire::Http {
+        parts.headers.insert(CONTENT_LENGTH, HeaderValue::from(data.len()));
+    }
+    Response::from_parts(parts, whole(data, trailers))
+}
+
+/// Whether an answer may be one small message. In HTTP it says how long it is.
+fn may_be_small(answer: &Response<Body>, wire: Wire) -> bool {
+    let length = || answer.headers().get(CONTENT_LENGTH)?.to_str().ok()?.parse::<usize>().ok();
+    match wire {
+        Wire::Grpc => !answer.body().is_end_stream(),
+        Wire::Http => length().is_some_and(|length| length <= MAX_MESSAGE),
+    }
+}
+
+fn is_ok(trailers: &HeaderMap) -> bool {
+    trailers.get("grpc-status").is_some_and(|status| status == "0")
+}
+
+/// A request's body whose fields are read as it passes.
+#[derive(Debug)]
+pub(super) struct TappedBody {
+    body: Body,
+    reader: Arc<Mutex<FieldReader>>,
+}
+
+impl TappedBody {
+    pub(super) fn new(body: Body, reader: Arc<Mutex<FieldReader>>) -> Self {
+        Self { body, reader }
+    }
+}
+
+impl HttpBody for TappedBody {
+    type Data = Bytes;
+    type Error = <Body as HttpBody>::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
+        let mut reader = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(Ok(frame)) = &frame
+            && let Some(data) = frame.data_ref()
+        {
+            reader.feed(data);
+        }
+        // Whoever reads it does not ask for the end of a body that says that it has come.
+        if frame.is_none() || self.body.is_end_stream() {
+            reader.end();
+        }
+        drop(reader);
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}

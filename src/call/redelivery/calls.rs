@@ -1,0 +1,250 @@
+//! How each of these calls is made.
+
+use std::{
+    convert::Infallible,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http::{Request, Response};
+use prost::Message;
+use tokio::time::sleep;
+
+use super::{
+    Caller, End,
+    background::CarriedToItsEnd,
+    body::{MAX_MESSAGE, ReadBody, TappedBody, message_in, replace_message, whole},
+    field_reader::FieldReader,
+    messages::{ConfirmMessageReceivedRequest, PullMessagesRequest, Reply},
+    replay::{PushedObject, PushedReply},
+};
+use crate::{
+    hop::{self, Body},
+    protocol::{CallError, GRPC_TIMEOUT},
+};
+
+/// Bytes of a request that names a node and a message, and takes some tens.
+const MAX_QUESTION: usize = 16 << 10;
+/// A SuperLink that takes longer to hand something out is asked by others meanwhile.
+const TURN: Duration = Duration::from_secs(2);
+
+impl Caller {
+    pub(super) async fn pull<F, T>(
+        self,
+        mut request: Request<Body>,
+        send: impl FnOnce(Request<Body>) -> F,
+        permit: T,
+    ) -> Result<Response<Body>, CallError>
+    where
+        F: Future<Output = Result<Response<Body>, CallError>> + Send + 'static,
+        T: Send + 'static,
+    {
+        // The request is here before the call has its turn: no one else waits for the rest of it.
+        let data = match ReadBody::read(std::mem::take(request.body_mut()), MAX_QUESTION).await {
+            ReadBody::Whole { data, .. } => data,
+            ReadBody::Other(_) => return Err(CallError::unavailable("the request is not whole, or it is too large")),
+        };
+        let node = message_in(&data, self.wire)
+            .and_then(|message| PullMessagesRequest::decode(message).ok()?.node)
+            .map(|node| node.node_id);
+        let turn = self.store.turn(self.peer).await;
+        let call = send(without_deadline(request).map(|_| hop::full(data)));
+        let call = async move {
+            let _permit = permit;
+            let answer = tokio::select! {
+                answer = call => answer?,
+                never = end_after(TURN, turn) => match never {},
+            };
+            // Without its turn: a caller that reads nothing of its session can make this last.
+            Ok(replace_message(answer, self.wire, |message| self.pulled(node?, message)).await)
+        };
+        CarriedToItsEnd::new(call, || true).await
+    }
+
+    pub(super) async fn confirm<F>(
+        self,
+        mut request: Request<Body>,
+        send: impl FnOnce(Request<Body>) -> F,
+    ) -> Result<Response<Body>, CallError>
+    where
+        F: Future<Output = Result<Response<Body>, CallError>>,
+    {
+        let (body, message) = self.read(std::mem::take(request.body_mut()), MAX_QUESTION).await;
+        let confirmed = message.and_then(|message| ConfirmMessageReceivedRequest::decode(message).ok());
+        let answer = send(request.map(|_| body)).await?;
+        let acknowledge = |_: &Bytes| {
+            self.confirmed(&confirmed?);
+            None
+        };
+        Ok(replace_message(answer, self.wire, acknowledge).await)
+    }
+
+    pub(super) async fn push_reply<F, T>(
+        self,
+        mut request: Request<Body>,
+        send: impl FnOnce(Request<Body>) -> F,
+        permit: T,
+    ) -> Result<Response<Body>, CallError>
+    where
+        F: Future<Output = Result<Response<Body>, CallError>> + Send + 'static,
+        T: Send + 'static,
+    {
+        let (body, message) = self.read(std::mem::take(request.body_mut()), MAX_MESSAGE).await;
+        let request = request.map(|_| body);
+        let Some(reply) = message.and_then(Reply::read) else { return send(request).await };
+        let (end, wire) = (self.end, self.wire);
+        let (turn, request) = match end {
+            End::Outbound => (None, request),
+            End::Inbound => (self.store.reply_turn(self.peer, reply.node, &reply.id).await, without_deadline(request)),
+        };
+        let push = Arc::new(PushedReply::new(self, reply));
+        let pushed = Arc::clone(&push);
+        let call = send(request);
+        let call = async move {
+            let _held = (permit, turn);
+            let answer = call.await?;
+            Ok(replace_message(answer, wire, |message| push.answered(message)).await)
+        };
+        match end {
+            End::Outbound => call.await,
+            End::Inbound => CarriedToItsEnd::new(call, move || pushed.record()).await,
+        }
+    }
+
+    pub(super) async fn push_object<F, T>(
+        self,
+        request: Request<Body>,
+        send: impl FnOnce(Request<Body>) -> F,
+        permit: T,
+    ) -> Result<Response<Body>, CallError>
+    where
+        F: Future<Output = Result<Response<Body>, CallError>> + Send + 'static,
+        T: Send + 'static,
+    {
+        let reader = Arc::new(Mutex::new(FieldReader::new(self.wire)));
+        let call = send(request.map(|body| hop::boxed(TappedBody::new(body, Arc::clone(&reader)))));
+        let (end, wire) = (self.end, self.wire);
+        let push = Arc::new(PushedObject::new(self, reader));
+        let pushed = Arc::clone(&push);
+        let call = async move {
+            let _permit = permit;
+            let answer = call.await?;
+            Ok(replace_message(answer, wire, |message| push.answered(message)).await)
+        };
+        match end {
+            End::Outbound => call.await,
+            End::Inbound => CarriedToItsEnd::new(call, move || pushed.record()).await,
+        }
+    }
+
+    /// The same body, and its message if it is within the bound.
+    async fn read(&self, body: Body, limit: usize) -> (Body, Option<Bytes>) {
+        match ReadBody::read(body, limit).await {
+            ReadBody::Whole { data, trailers } => {
+                let message = message_in(&data, self.wire);
+                (whole(data, trailers), message)
+            }
+            ReadBody::Other(body) => (body, None),
+        }
+    }
+}
+
+/// A call that is carried to its end is not broken off by its caller's deadline.
+fn without_deadline(mut request: Request<Body>) -> Request<Body> {
+    request.headers_mut().remove(GRPC_TIMEOUT);
+    request
+}
+
+/// Drops the turn after a while, and never ends.
+async fn end_after(length: Duration, turn: impl Send) -> Infallible {
+    sleep(length).await;
+    drop(turn);
+    std::future::pending().await
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::pending;
+
+    use futures_util::stream;
+    use http::{HeaderValue, header::CONTENT_LENGTH};
+    use http_body::Frame;
+    use http_body_util::{BodyExt, StreamBody};
+    use iroh::{EndpointId, SecretKey};
+    use tokio::{sync::oneshot, task::yield_now, time::advance};
+
+    use super::*;
+    use crate::{
+        call::redelivery::{Redelivery, background::BACKGROUND_TIMEOUT},
+        protocol::{Api, BoxError, Method, Wire},
+    };
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_that_stands_still_is_left_when_its_caller_is_gone() {
+        let peer = SecretKey::generate().public();
+        let call = Redelivery::inbound().watch(peer, Method::find(Api::Fleet, "pull-messages"), Wire::Http).unwrap();
+        let (answered, is_answered) = oneshot::channel::<()>();
+        let send = async move |_| {
+            let body = StreamBody::new(stream::once(pending::<Result<Frame<Bytes>, BoxError>>()));
+            let mut answer = Response::new(hop::boxed(body));
+            answer.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(1));
+            drop(answered);
+            Ok(answer)
+        };
+        let (permit, mut is_over) = oneshot::channel::<()>();
+        let request = Request::new(hop::full(Bytes::from_static(&[0x0a, 2, 0x08, 7])));
+        let carrying = tokio::spawn(call.carry(request, send, permit));
+        assert!(is_answered.await.is_err());
+        yield_now().await;
+        carrying.abort();
+        assert!(carrying.await.unwrap_err().is_cancelled());
+        yield_now().await;
+        assert!(is_over.try_recv().is_err_and(|error| error == oneshot::error::TryRecvError::Empty));
+        advance(BACKGROUND_TIMEOUT).await;
+        assert!(is_over.await.is_err());
+    }
+    /// `PushMessagesRequest` of a reply of node 7 in run 1, named `r`, which holds the object `o`.
+    const REPLY: &[u8] =
+        &[0x0a, 2, 0x08, 7, 0x12, 7, 0x0a, 5, 0x08, 1, 0x12, 1, b'r', 0x1a, 8, 0x0a, 1, b'r', 0x12, 3, 0x0a, 1, b'o'];
+
+    /// Makes a call over HTTP, which the next hop answers with `answer`, or not at all.
+    async fn carry(at: &Redelivery, peer: EndpointId, call: (&str, &[u8]), answer: Option<&[u8]>) -> Option<Bytes> {
+        let (method, request) = call;
+        let request = Request::new(hop::full(Bytes::copy_from_slice(request)));
+        let answer = answer.map(Bytes::copy_from_slice);
+        let send = async move |request: Request<Body>| {
+            request.into_body().collect().await.expect("it is whole");
+            let answer = answer.ok_or_else(|| CallError::unavailable("broken"))?;
+            let length = HeaderValue::from(answer.len());
+            let mut answer = Response::new(hop::full(answer));
+            answer.headers_mut().insert(CONTENT_LENGTH, length);
+            Ok(answer)
+        };
+        let call = at.watch(peer, Method::find(Api::Fleet, method), Wire::Http).expect("it is replayed");
+        let answer = call.carry(request, send, ()).await.ok()?;
+        Some(answer.into_body().collect().await.expect("it is whole").to_bytes())
+    }
+
+    #[tokio::test]
+    async fn objects_that_one_end_asked_for_are_stored_for_the_other_end_too() {
+        let (inbound, outbound) = (Redelivery::inbound(), Redelivery::outbound());
+        let [node, superlink] = [0, 1].map(|_| SecretKey::generate().public());
+        let reply = ("push-messages", REPLY);
+        for (end, peer) in [(&inbound, node), (&outbound, superlink)] {
+            assert_eq!(carry(end, peer, reply, None).await, None, "no answer, which no end has seen");
+        }
+        let answer = carry(&inbound, node, reply, Some(&[0x22, 1, b't', 0x98, 6, 1])).await.unwrap();
+        assert_eq!(
+            answer,
+            [0x22, 1, b't', 0x98, 6, 1, 0x1a, 1, b'o', 0x1a, 1, b'r', 0x22, 0][..],
+            "and what is unknown"
+        );
+        assert_eq!(carry(&outbound, superlink, reply, Some(&answer)).await.unwrap(), answer);
+        let object = ("push-object", &[0x0a, 2, 0x08, 7, 0x10, 1, 0x1a, 1, b'o'][..]);
+        for (end, peer) in [(&inbound, node), (&outbound, superlink)] {
+            assert_eq!(carry(end, peer, object, Some(&[])).await.unwrap(), [0x08, 1][..]);
+        }
+        assert_eq!(carry(&inbound, superlink, object, Some(&[])).await.unwrap(), "", "of another peer");
+    }
+}

@@ -1,0 +1,163 @@
+//! What the answer to a call means, and the answer that replaces it.
+
+use std::sync::{
+    Arc, Mutex, PoisonError,
+    atomic::{AtomicBool, Ordering::Relaxed},
+};
+
+use bytes::Bytes;
+use prost::Message;
+use tracing::info;
+
+use super::{
+    Caller, End,
+    field_reader::FieldReader,
+    messages::{
+        ConfirmMessageReceivedRequest, ObjectPush, PullMessagesResponse, PushMessagesResponse, PushObjectResponse,
+        Reply, ask_for_all, stored,
+    },
+    pushes::Push,
+};
+
+impl Caller {
+    /// The message that the node was handed before and does not have, where the SuperLink has none now.
+    pub(super) fn pulled(&self, node: u64, answer: &Bytes) -> Option<Bytes> {
+        if let Some(id) = PullMessagesResponse::decode(answer.clone()).ok()?.message_id() {
+            self.store.record_delivery(self.peer, node, id, answer.clone());
+            return None;
+        }
+        let again = self.store.redeliver(self.peer, node)?;
+        info!(node, "a message that did not arrive is handed out again");
+        Some(again)
+    }
+
+    pub(super) fn confirmed(&self, request: &ConfirmMessageReceivedRequest) {
+        if let Some(node) = &request.node {
+            self.store.acknowledge(self.peer, node.node_id, &request.message_object_id);
+        }
+    }
+
+    fn record(&self, push: &Push<'_>) {
+        self.store.record_push(self.peer, push);
+    }
+
+    fn objects(&self, node: u64, run: u64) -> Push<'static> {
+        Push::Objects { by: self.peer, node, run }
+    }
+}
+
+/// A reply that is being pushed.
+pub(super) struct PushedReply {
+    caller: Caller,
+    reply: Reply,
+}
+
+impl PushedReply {
+    pub(super) fn new(caller: Caller, reply: Reply) -> Self {
+        Self { caller, reply }
+    }
+
+    /// Records that it was pushed, whatever became of it: what was asked for may have been done.
+    pub(super) fn record(&self) -> bool {
+        self.caller.record(&self.push());
+        true
+    }
+
+    fn push(&self) -> Push<'_> {
+        Push::Reply { by: self.caller.peer, node: self.reply.node, id: &self.reply.id }
+    }
+
+    /// An answer that asks for objects, where the node has missed the SuperLink's.
+    pub(super) fn answered(&self, message: &Bytes) -> Option<Bytes> {
+        let Caller { end, store, peer, .. } = &self.caller;
+        let Reply { node, run, id, to, .. } = &self.reply;
+        store.acknowledge(*peer, *node, to);
+        let answer = PushMessagesResponse::decode(message.clone()).ok()?;
+        let any_object = self.caller.objects(*node, *run);
+        if !answer.objects_to_push.is_empty() {
+            if answer.session_id.is_empty() && store.is_known(&self.push()) {
+                // The other end has replaced the answer, or the SuperLink knows no sessions.
+                self.caller.record(&any_object);
+            }
+            if *end == End::Inbound {
+                store.record_request(*peer, *node, id.clone(), answer.session_id, message.clone());
+            }
+            return None;
+        }
+        if let Some((again, session)) = store.repeat_request(*peer, *node, id) {
+            if session.is_empty() {
+                self.caller.record(&any_object);
+            }
+            store.log_limit.run(|| info!(node, "the answer that asked for the objects of a reply is given again"));
+            return Some(again);
+        }
+        if !store.is_known(&self.push()) {
+            return None;
+        }
+        self.caller.record(&any_object);
+        let all = self.reply.objects()?;
+        store.log_limit.run(|| info!(node, "a reply is pushed again, and all its objects are asked for"));
+        Some(ask_for_all(message, all))
+    }
+}
+
+impl Drop for PushedReply {
+    fn drop(&mut self) {
+        self.record();
+    }
+}
+
+/// An object that is being pushed.
+pub(super) struct PushedObject {
+    caller: Caller,
+    reader: Arc<Mutex<FieldReader>>,
+    is_stored: AtomicBool,
+}
+
+impl PushedObject {
+    pub(super) fn new(caller: Caller, reader: Arc<Mutex<FieldReader>>) -> Self {
+        Self { caller, reader, is_stored: AtomicBool::new(false) }
+    }
+
+    /// Records that it was pushed, whatever became of it, if all of it has passed; and returns whether it has.
+    pub(super) fn record(&self) -> bool {
+        let Some(ObjectPush { run, id, session, .. }) = &self.read() else { return false };
+        self.caller.record(&Push::Object { by: self.caller.peer, run: *run, id, session });
+        true
+    }
+
+    fn read(&self) -> Option<ObjectPush> {
+        ObjectPush::read(&self.reader.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// "Stored", where the SuperLink says that it is not, and it is.
+    pub(super) fn answered(&self, message: &Bytes) -> Option<Bytes> {
+        let Caller { end, store, peer, .. } = &self.caller;
+        let ObjectPush { node, run, id, session } = &self.read()?;
+        if !session.is_empty() {
+            store.acknowledge_session(*peer, *node, session);
+        }
+        // At the outbound end each peer leads to a SuperLink of its own.
+        let is_stored = Push::Stored { at: (*end == End::Outbound).then_some(*peer), run: *run, id };
+        if PushObjectResponse::decode(message.clone()).ok()?.stored {
+            store.record_push(*peer, &is_stored);
+            self.is_stored.store(true, Relaxed);
+            return None;
+        }
+        let was_pushed = store.is_known(&Push::Object { by: *peer, run: *run, id, session });
+        let any_is_wanted = session.is_empty() && store.is_known(&self.caller.objects(*node, *run));
+        if !(was_pushed || any_is_wanted || store.is_known(&is_stored)) {
+            return None;
+        }
+        store.log_limit.run(|| info!(node, "an object is stored, though the SuperLink does not take it again"));
+        Some(stored(message))
+    }
+}
+
+impl Drop for PushedObject {
+    fn drop(&mut self) {
+        if !self.is_stored.load(Relaxed) {
+            self.record();
+        }
+    }
+}

@@ -1,0 +1,178 @@
+//! Builds a configuration, and reports every mistake in it together.
+
+use std::{
+    fmt,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use iroh::{RelayMode, SecretKey};
+
+use super::{ConfigError, Exposed, FunnelConfig, PeerConfig, Relay, lookups::Chosen};
+use crate::transport::{CongestionControl, IncomingLimits};
+
+/// Builds a [`FunnelConfig`].
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct FunnelConfigBuilder {
+    pub(super) config: FunnelConfig,
+    pub(super) chosen: Chosen,
+    mistakes: Vec<String>,
+}
+
+impl FunnelConfigBuilder {
+    pub(super) fn new(config: FunnelConfig) -> Self {
+        Self { config, chosen: Chosen::default(), mistakes: Vec::new() }
+    }
+
+    /// Sets [`FunnelConfig::alpn`].
+    pub fn alpn(mut self, alpn: impl Into<Vec<u8>>) -> Self {
+        self.config.alpn = alpn.into();
+        self
+    }
+
+    /// Sets [`FunnelConfig::relay_mode`].
+    pub fn relay_mode(mut self, relay_mode: RelayMode) -> Self {
+        self.config.relay_mode = relay_mode;
+        self
+    }
+
+    /// Sets [`FunnelConfig::relay_mode`] from what an operator wrote, each a [`Relay`]; `place` begins what is said of a
+    /// mistake.
+    pub fn relays<T: AsRef<str>>(mut self, texts: impl IntoIterator<Item = T>, place: &str) -> Self {
+        let mut relays = Vec::new();
+        for text in texts {
+            match text.as_ref().parse::<Relay>() {
+                Ok(relay) => relays.push(relay),
+                Err(error) => self = self.mistake(format_args!("{place} {error}")),
+            }
+        }
+        match Relay::mode(relays) {
+            Ok(relay_mode) => self.relay_mode(relay_mode),
+            Err(error) => self.mistake(format_args!("{place} {error}")),
+        }
+    }
+
+    /// Adds to [`FunnelConfig::relay_ca_files`].
+    pub fn relay_ca_file(mut self, relay_ca_file: impl Into<PathBuf>) -> Self {
+        self.config.relay_ca_files.push(relay_ca_file.into());
+        self
+    }
+
+    /// Sets [`FunnelConfig::congestion_control`].
+    pub fn congestion_control(mut self, congestion_control: CongestionControl) -> Self {
+        self.config.congestion_control = congestion_control;
+        self
+    }
+
+    /// Sets [`FunnelConfig::bind_addr`].
+    pub fn bind_addr(mut self, bind_addr: SocketAddr) -> Self {
+        self.config.bind_addr = bind_addr;
+        self
+    }
+
+    /// Sets [`FunnelConfig::flower_grpc_addr`].
+    pub fn flower_grpc_addr(mut self, flower_grpc_addr: SocketAddr) -> Self {
+        self.config.flower_grpc_addr = flower_grpc_addr;
+        self
+    }
+
+    /// Sets [`FunnelConfig::secret_key`].
+    pub fn secret_key(mut self, secret_key: SecretKey) -> Self {
+        self.config.secret_key = Some(secret_key);
+        self
+    }
+
+    /// Sets [`FunnelConfig::key_file`].
+    pub fn key_file(mut self, key_file: impl Into<PathBuf>) -> Self {
+        self.config.key_file = Some(key_file.into());
+        self
+    }
+
+    /// What is exposed so far.
+    pub fn exposed(&self) -> Option<&Exposed> {
+        self.config.exposed.as_ref()
+    }
+
+    /// Where the key is read from.
+    pub fn key_file_path(&self) -> Option<&Path> {
+        self.config.key_file.as_deref()
+    }
+
+    /// Sets [`FunnelConfig::local_tls`].
+    pub fn local_tls(mut self) -> Self {
+        self.config.local_tls = true;
+        self
+    }
+
+    /// Whether a key or a file with it was named.
+    pub fn has_key(&self) -> bool {
+        self.config.key_file.is_some() || self.config.secret_key.is_some()
+    }
+
+    /// The peers named so far.
+    pub fn peers(&self) -> &[PeerConfig] {
+        &self.config.peers
+    }
+
+    /// Sets [`FunnelConfig::incoming_limits`].
+    pub fn incoming_limits(mut self, incoming_limits: IncomingLimits) -> Self {
+        self.config.incoming_limits = incoming_limits;
+        self
+    }
+
+    /// Sets [`FunnelConfig::exposed`].
+    pub fn expose(mut self, exposed: Exposed) -> Self {
+        self.config.exposed = Some(exposed);
+        self
+    }
+
+    /// Adds to [`FunnelConfig::peers`].
+    pub fn peer(mut self, peer: impl Into<PeerConfig>) -> Self {
+        self.config.peers.push(peer.into());
+        self
+    }
+
+    /// Sets [`FunnelConfig::drain_timeout`].
+    pub fn drain_timeout(mut self, drain_timeout: Duration) -> Self {
+        self.config.drain_timeout = drain_timeout;
+        self
+    }
+
+    /// Adds a mistake that was found while the values were read, so that it is reported with the others.
+    pub fn mistake(mut self, mistake: impl fmt::Display) -> Self {
+        self.mistakes.push(mistake.to_string());
+        self
+    }
+
+    /// Ends here if what was read so far has mistakes. Reads no file, and does not check what fits together.
+    ///
+    /// # Errors
+    /// [`ConfigError`] with the mistakes so far.
+    pub fn without_mistakes(self) -> Result<Self, ConfigError> {
+        ConfigError::check(self.mistakes.clone()).map(|()| self)
+    }
+
+    /// Checks everything but the files that are named: those are read by [`Funnel::new`](crate::Funnel::new).
+    ///
+    /// # Errors
+    /// [`ConfigError`] with every mistake.
+    pub fn build(self) -> Result<FunnelConfig, ConfigError> {
+        self.decide().check()
+    }
+
+    fn check(mut self) -> Result<FunnelConfig, ConfigError> {
+        let mut mistakes = self.mistakes;
+        let own: Vec<_> = self.config.peers.iter().map(|peer| self.config.listen_addr(peer)).collect();
+        if let Some(exposed) = &mut self.config.exposed
+            && exposed.looks_for_superlink
+        {
+            for addr in own {
+                exposed.upstreams.remove(addr);
+            }
+        }
+        mistakes.extend(self.config.mistakes());
+        ConfigError::check(mistakes).map(|()| self.config)
+    }
+}

@@ -1,0 +1,35 @@
+//! The mistakes in a configuration.
+
+use std::{error::Error, fmt};
+
+/// Every mistake in a configuration.
+#[derive(Clone, Debug)]
+pub struct ConfigError {
+    mistakes: Vec<String>,
+}
+
+impl ConfigError {
+    /// Nothing where there is no mistake.
+    pub(crate) fn check(mistakes: Vec<String>) -> Result<(), Self> {
+        if mistakes.is_empty() { Ok(()) } else { Err(Self { mistakes }) }
+    }
+
+    /// One line for each.
+    pub fn mistakes(&self) -> &[String] {
+        &self.mistakes
+    }
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.mistakes.as_slice() {
+            [mistake] => write!(f, "a mistake in the configuration: {mistake}"),
+            mistakes => {
+                write!(f, "{} mistakes in the configuration:", mistakes.len())?;
+                mistakes.iter().try_for_each(|mistake| write!(f, "\n  {mistake}"))
+            }
+        }
+    }
+}
+
+impl Error for ConfigError {}

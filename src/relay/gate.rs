@@ -1,0 +1,146 @@
+//! The relay's decision about each client.
+
+use std::{
+    collections::HashMap,
+    num::NonZeroUsize,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use iroh::EndpointId;
+use iroh_relay::server::{Access, AccessControl, ClientRequest, ConnectionId, clients::Clients};
+use tracing::{debug, info, warn};
+
+use super::access::RelayAccess;
+use crate::{
+    admission::{Verdict, roster::Roster},
+    config::RelayToken,
+    report::OncePerPeer,
+    transport::RateLimit,
+};
+
+/// The most connections of one client. It needs one; those of its earlier starts count until they are known to be lost.
+const MAX_OF_CLIENT: usize = 8;
+
+/// Admits or denies each client, and counts those that are connected.
+#[derive(Debug)]
+pub(super) struct RelayGate {
+    access: RelayAccess,
+    max_clients: NonZeroUsize,
+    state: Mutex<State>,
+    strangers: OncePerPeer,
+    full: RateLimit,
+}
+
+/// The connected clients, and the roster that admitted them.
+#[derive(Debug, Default)]
+struct State {
+    roster: Roster,
+    clients: HashMap<ConnectionId, Client>,
+    /// Connected clients that the roster no longer admits.
+    denied: HashMap<ConnectionId, EndpointId>,
+}
+
+/// A connected client, and the token that it presented.
+#[derive(Debug)]
+struct Client {
+    peer: EndpointId,
+    presented: Option<RelayToken>,
+}
+
+impl RelayGate {
+    pub(super) fn new(access: RelayAccess, roster: Roster, max_clients: NonZeroUsize) -> Self {
+        let state = Mutex::new(State { roster, ..State::default() });
+        Self { access, max_clients, state, strangers: OncePerPeer::default(), full: RateLimit::default() }
+    }
+
+    /// Replaces the roster. Connected clients that it denies are to be [disconnected](Self::disconnect_denied).
+    pub(super) fn set_roster(&self, roster: Roster) {
+        let mut state = self.state();
+        let is_denied = |client: &Client| {
+            let presented = client.presented.as_ref().map(RelayToken::reveal);
+            self.access.admits(&roster, client.peer, presented) == Verdict::Denied
+        };
+        let denied = state.clients.iter().filter(|(_, client)| is_denied(client));
+        state.denied = denied.map(|(connection, client)| (*connection, client.peer)).collect();
+        state.roster = roster;
+    }
+
+    /// Closes the connections of clients that the roster no longer admits. One that is not registered yet stays: call this
+    /// again when it is.
+    pub(super) fn disconnect_denied(&self, clients: &Clients) {
+        let denied = self.state().denied.clone();
+        for (connection, peer) in denied {
+            if clients.disconnect(peer, Some(connection)) {
+                self.state().denied.remove(&connection);
+                info!(%peer, "disconnected: the roster no longer admits it");
+            }
+        }
+    }
+
+    /// Decides and counts the client in one step, so that the roster does not change in between.
+    fn admit(&self, connection: ConnectionId, peer: EndpointId, token: Option<String>) -> Admission {
+        let mut state = self.state();
+        if self.access.admits(&state.roster, peer, token.as_deref()) == Verdict::Denied {
+            return Admission::Refused(self.access.refusal(&state.roster, peer, token.as_deref()));
+        }
+        if state.clients.len() >= self.max_clients.get() {
+            return Admission::Full;
+        }
+        if state.clients.values().filter(|client| client.peer == peer).count() >= MAX_OF_CLIENT {
+            return Admission::TooMany;
+        }
+        let presented = token.and_then(|token| token.parse().ok());
+        state.clients.insert(connection, Client { peer, presented });
+        Admission::Admitted
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The decision about a client.
+#[derive(Debug)]
+#[must_use]
+enum Admission {
+    Admitted,
+    /// The relay has too many clients.
+    Full,
+    /// This client has too many connections.
+    TooMany,
+    Refused(&'static str),
+}
+
+impl AccessControl for RelayGate {
+    async fn on_connect(&self, request: &ClientRequest) -> Access {
+        let peer = request.endpoint_id();
+        let reason = match self.admit(request.connection_id(), peer, request.auth_token()) {
+            Admission::Admitted => {
+                debug!(%peer, "client admitted");
+                return Access::Allow;
+            }
+            Admission::Full => {
+                let max_clients = self.max_clients;
+                self.full.run(|| warn!(%peer, max_clients, "refused: the relay has no room for more clients"));
+                "this relay has no room for more clients"
+            }
+            Admission::TooMany => {
+                self.full.run(|| warn!(%peer, MAX_OF_CLIENT, "refused: this client has too many connections"));
+                "this client has too many connections here"
+            }
+            Admission::Refused(reason) => {
+                let remedy = || self.access.remedy(peer);
+                self.strangers.run(peer, || warn!(%peer, reason, "refused; to admit it, {}", remedy()));
+                reason
+            }
+        };
+        Access::Deny { reason: Some(reason.to_owned()) }
+    }
+
+    fn on_disconnect(&self, peer: EndpointId, connection: ConnectionId) {
+        let mut state = self.state();
+        state.clients.remove(&connection);
+        state.denied.remove(&connection);
+        debug!(%peer, "client disconnected");
+    }
+}
