@@ -1,4 +1,4 @@
-//! From what an operator writes to where a peer is dialled.
+//! Finds the addresses of peers, from tickets and lookup services, and publishes this endpoint's own.
 
 mod invitation;
 mod lookup;

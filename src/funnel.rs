@@ -175,8 +175,8 @@ impl Funnel {
     /// Looking begins with [`serve`](Self::serve).
     pub async fn upstreams(&self) -> Vec<(Api, Upstream, UpstreamState)> {
         let Some(inbound) = &self.inner.inbound else { return Vec::new() };
-        inbound.probe().looked().await;
-        inbound.probe().found()
+        inbound.probe().first_round().await;
+        inbound.probe().results()
     }
 
     /// The tunnel to a peer, opened if there is none; waits for its hello or for the reason why there is none.
@@ -319,7 +319,7 @@ impl Inner {
     fn watch(&self) -> Vec<AbortOnDropHandle<()>> {
         let relays = self.relay_mode.relay_map();
         let home_relay = home_relay::watch_home_relay(self.endpoint.clone(), relays);
-        let mut watching = vec![tokio::spawn(home_relay), tokio::spawn(self.admission.clone().give_up_silent_links())];
+        let mut watching = vec![tokio::spawn(home_relay), tokio::spawn(self.admission.clone().close_silent_links())];
         if let Some(inbound) = self.inbound.clone() {
             watching.push(tokio::spawn(inbound.watch_upstreams()));
         }
@@ -329,7 +329,7 @@ impl Inner {
             let (endpoint, relay_mode) = (self.endpoint.clone(), self.relay_mode.clone());
             let ticket = move || EndpointTicket::new(known_addr(&endpoint, &relay_mode)).to_string();
             watching.push(tokio::spawn(peer_status::watch(seen, admission.clone(), ticket)));
-            watching.push(tokio::spawn(admission.follow_roster()));
+            watching.push(tokio::spawn(admission.watch_roster()));
         }
         watching.into_iter().map(AbortOnDropHandle::new).collect()
     }

@@ -1,4 +1,4 @@
-//! Flower's APIs and their two wires: what a call is, before anything is done with it. No I/O.
+//! Flower's APIs and their two wires: routes, methods, errors and translation, without I/O.
 
 mod api;
 mod error;

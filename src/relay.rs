@@ -39,7 +39,7 @@ pub use self::{
 };
 use self::{arrivals::Arrivals, gate::RelayGate, tls::Certificate};
 use crate::{
-    admission::roster::{self, Nudge, Roster, RosterFile},
+    admission::roster::{self, ReloadHandle, Roster, RosterFile},
     error::Error,
     protocol::BoxError,
 };
@@ -72,7 +72,7 @@ impl RelayServer {
         let mut relay = Self::serve(config, Arc::clone(&gate)).await.map_err(|error| Error::relay(listen, error))?;
         let service = relay.service.clone();
         relay._following = roster.map(|file| {
-            spawn(roster::follow(file, Nudge::default(), move |roster| {
+            spawn(roster::watch(file, ReloadHandle::default(), move |roster| {
                 gate.set_roster(roster);
                 gate.disconnect_denied(service.clients());
             }))

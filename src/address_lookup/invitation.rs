@@ -1,4 +1,4 @@
-//! Invitations: a ticket with a secret, which lets its bearer enrol.
+//! Invitations: a ticket with a secret, with which a peer may enrol.
 
 use std::{fmt, str::FromStr};
 
@@ -11,15 +11,14 @@ use subtle::ConstantTimeEq;
 
 use super::StrictTicket;
 
-/// Of the bytes in an invitation's text.
+/// The version of the format of an invitation's bytes.
 const VERSION: u8 = 1;
-/// Keeps a digest apart from those of other programs.
+/// Separates the digests from those of other programs.
 const DOMAIN: &[u8] = b"flower-iroh-funnel invitation 1";
 
-/// Where a funnel is, and a secret that it takes for an enrolment: `invite…`, one word.
+/// The address of a funnel and a secret that it accepts for an enrolment, written as one word: `invite…`.
 ///
-/// Whoever has the text may use it, so it is handed over as a password is. `Debug` does not show the secret, `Display`
-/// does.
+/// Anybody who has the text may use it: pass it on like a password. `Debug` does not show the secret, `Display` does.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Invitation {
     addr: EndpointAddr,
@@ -27,12 +26,12 @@ pub struct Invitation {
 }
 
 impl Invitation {
-    /// An invitation to the funnel at `addr`, with a new secret.
+    /// Creates an invitation to the funnel at `addr`, with a new secret.
     pub fn new(addr: EndpointAddr) -> Self {
         Self { addr, secret: Secret::generate() }
     }
 
-    /// Where the funnel is that takes it.
+    /// Returns the address of the inviting funnel.
     pub fn addr(&self) -> &EndpointAddr {
         &self.addr
     }
@@ -55,7 +54,7 @@ impl Ticket for Invitation {
     fn decode_bytes(bytes: &[u8]) -> Result<Self, ParseError> {
         let (version, rest) = bytes.split_first().ok_or_else(|| ParseError::verification_failed("it is empty"))?;
         if *version != VERSION {
-            return Err(ParseError::verification_failed("a newer funnel made it"));
+            return Err(ParseError::verification_failed("it was made by a newer version"));
         }
         let (secret, ticket) =
             rest.split_first_chunk().ok_or_else(|| ParseError::verification_failed("it is cut short"))?;
@@ -83,14 +82,14 @@ impl FromStr for Invitation {
     }
 }
 
-/// What an invitation proves itself with. Only its [`Digest`] is ever stored.
+/// The secret of an invitation. Only its [`Digest`] is ever stored.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Secret([u8; Self::LEN]);
 
 impl Secret {
     pub(crate) const LEN: usize = 32;
 
-    /// As unguessable as a secret key, and drawn as one is.
+    /// Draws a secret as a secret key is drawn, from the system's random numbers.
     fn generate() -> Self {
         Self(SecretKey::generate().to_bytes())
     }
@@ -116,11 +115,11 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// What is kept of a secret: enough to know it again, not to tell it.
+/// The digest of a secret: enough to recognise it, but not to learn it.
 #[derive(Clone, Copy, Debug)]
 pub struct Digest([u8; 32]);
 
-/// In constant time.
+/// Compares in constant time.
 impl PartialEq for Digest {
     fn eq(&self, other: &Self) -> bool {
         self.0.ct_eq(&other.0).into()
@@ -198,7 +197,7 @@ mod properties {
     use super::*;
 
     proptest! {
-        /// No digit checks the others: what a slip makes is refused, or another invitation, and never shown.
+        /// The format has no checksum: a text with a slip is refused or is another invitation, and is never shown.
         #[test]
         fn an_invitation_with_a_byte_changed_is_refused_or_is_another(
             seed in any::<[u8; 32]>(),

@@ -1,7 +1,6 @@
-//! Who is asked where a peer is, as it is written on the command line and in the file.
+//! Lookup services, as written on the command line and in the file.
 
 use std::{
-    error::Error,
     fmt,
     net::{IpAddr, SocketAddr},
     str::FromStr,
@@ -9,27 +8,27 @@ use std::{
 
 use url::Url;
 
-/// What DNS is asked for is `_iroh.`, 52 characters of the peer's id, a dot and the origin: 253 characters at most.
+/// The longest origin: a DNS name has at most 253 characters, here `_iroh.`, 52 for the peer's id, a dot and the origin.
 const MAX_ORIGIN: usize = 253 - "_iroh.".len() - 52 - 1;
 const MAX_LABEL: usize = 63;
 const DNS_PORT: u16 = 53;
 
-/// Who is asked where a peer is: `n0`, `mdns`, `dns:ORIGIN`, `dns:ORIGIN@NAMESERVER` or `pkarr:URL`.
+/// An address lookup service: `n0`, `mdns`, `dns:ORIGIN`, `dns:ORIGIN@NAMESERVER` or `pkarr:URL`.
 ///
-/// Each is asked for every peer that is dialled, whether a ticket gave an address of it or not, and has 8 s. What it says
-/// costs time if it is wrong, and no more: a peer is known by its key.
+/// Each is asked for every peer that is dialled, whether a ticket gave an address or not, and has 8 s to answer. A wrong
+/// answer costs time and nothing else, since a peer is identified by its key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Lookup {
     /// n0's public servers, over HTTPS and over DNS. They learn this machine's address and which peers it dials.
     N0,
-    /// The local network, by multicast. Everybody on it learns that this endpoint is there, not whom it dials.
+    /// The local network, by multicast. Its other machines learn that this endpoint exists, but not which peers it dials.
     Mdns,
     /// TXT records below a domain, as `iroh-dns-server` serves them.
     Dns {
         /// The domain.
         origin: String,
-        /// Who is asked in the place of the system's nameservers, over UDP, and TCP where the answer is long.
+        /// The nameserver to ask instead of the system's, over UDP, or over TCP if the answer is long.
         nameserver: Option<SocketAddr>,
     },
     /// A pkarr server, over HTTP. Its records are signed by the peers themselves.
@@ -46,7 +45,7 @@ impl FromStr for Lookup {
             None if text == "mdns" => Ok(Self::Mdns),
             Some(("dns", domain)) => dns(domain).map_err(invalid),
             Some(("pkarr", url)) => pkarr_url(url).map(Self::Pkarr).ok_or_else(|| invalid(Problem::Url)),
-            _ => Err(invalid(Problem::NoLookup)),
+            _ => Err(invalid(Problem::Kind)),
         }
     }
 }
@@ -71,7 +70,7 @@ fn parse_nameserver(text: &str) -> Option<SocketAddr> {
     text.parse().ok().or_else(|| Some((text.parse::<IpAddr>().ok()?, DNS_PORT).into()))
 }
 
-/// The URL of a pkarr server, below which the peers' records are.
+/// Parses the URL of a pkarr server, below which the peers' records are.
 pub(super) fn pkarr_url(text: &str) -> Option<Url> {
     let is_plain = |url: &Url| {
         let has_user = !url.username().is_empty() || url.password().is_some();
@@ -93,47 +92,34 @@ impl fmt::Display for Lookup {
     }
 }
 
-/// A text that names no [`Lookup`].
-#[derive(Clone, Debug)]
+/// A text that is not a valid [`Lookup`].
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{text:?}{problem}")]
 pub struct InvalidLookup {
     text: String,
     problem: Problem,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, thiserror::Error)]
 enum Problem {
-    NoLookup,
+    #[error(
+        " is not a valid lookup: write n0, mdns, dns:ORIGIN, dns:ORIGIN@NAMESERVER, pkarr:URL, or off as the only one"
+    )]
+    Kind,
+    #[error(": after dns: there must be a domain of up to {MAX_ORIGIN} characters")]
     Origin,
+    #[error(": after @ there must be an address, IP or IP:PORT")]
     Nameserver,
+    #[error(": after pkarr: there must be an https:// or http:// URL without user, query and fragment")]
     Url,
 }
-
-impl fmt::Display for InvalidLookup {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let text = &self.text;
-        match self.problem {
-            Problem::NoLookup => write!(
-                f,
-                "{text:?} is no lookup: write n0, mdns, dns:ORIGIN, dns:ORIGIN@NAMESERVER, pkarr:URL, or off alone"
-            ),
-            Problem::Origin => write!(f, "{text:?}: what follows dns: is no domain of up to {MAX_ORIGIN} characters"),
-            Problem::Nameserver => write!(f, "{text:?}: what follows @ is no address; write IP or IP:PORT"),
-            Problem::Url => write!(
-                f,
-                "{text:?}: what follows pkarr: is no https:// or http:// URL without user, query and fragment"
-            ),
-        }
-    }
-}
-
-impl Error for InvalidLookup {}
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn what_is_written_is_what_is_asked() {
+    fn a_lookup_is_printed_as_it_is_written() {
         for text in [
             "n0",
             "mdns",
@@ -149,21 +135,21 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_lookup_says_what_is_one() {
+    fn the_error_of_an_invalid_lookup_says_what_is_valid() {
         let (long, label) = (format!("dns:{}a", "a.".repeat(97)), format!("dns:{}", "a".repeat(64)));
         for (text, part) in [
             ("", "write n0, mdns"),
             ("N0", "write n0, mdns"),
-            ("off", "off alone"),
+            ("off", "off as the only one"),
             ("https://dns.example.org", "write n0, mdns"),
-            ("dns:", "no domain"),
-            ("dns:a..b", "no domain"),
-            ("dns:a b", "no domain"),
-            (&long, "no domain"),
-            (&label, "no domain"),
+            ("dns:", "there must be a domain"),
+            ("dns:a..b", "there must be a domain"),
+            ("dns:a b", "there must be a domain"),
+            (&long, "there must be a domain"),
+            (&label, "there must be a domain"),
             ("dns:a@here", "IP or IP:PORT"),
-            ("pkarr:dns.example.org", "no https://"),
-            ("pkarr:ftp://dns.example.org", "no https://"),
+            ("pkarr:dns.example.org", "there must be an https://"),
+            ("pkarr:ftp://dns.example.org", "there must be an https://"),
             ("pkarr:https://me@dns.example.org", "without user"),
             ("pkarr:https://dns.example.org/?peer=", "without user"),
         ] {
@@ -182,7 +168,7 @@ mod properties {
 
     proptest! {
         #[test]
-        fn any_text_is_a_lookup_that_is_written_alike_or_is_refused(text in "(n0|mdns|dns:|pkarr:http://|)[!-~]{0,40}") {
+        fn any_text_is_a_lookup_that_is_printed_alike_or_is_refused(text in "(n0|mdns|dns:|pkarr:http://|)[!-~]{0,40}") {
             match text.parse::<Lookup>() {
                 Ok(lookup) => prop_assert_eq!(&lookup.to_string().parse::<Lookup>().unwrap(), &lookup),
                 Err(error) => prop_assert!(!error.to_string().is_empty()),

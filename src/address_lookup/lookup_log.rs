@@ -1,4 +1,4 @@
-//! What the lookups of an endpoint said of each peer, for whoever has to know why it was not reached.
+//! The last answer of each lookup service for each peer, which explains why a peer was not reached.
 
 use std::{
     collections::HashMap,
@@ -12,119 +12,124 @@ use tokio::time::Instant;
 
 use crate::transport::ConnectError;
 
-/// Of one lookup for one peer at a time, so that a lie sends packets to so many strangers and not more.
+/// The most addresses of one lookup that are tried for one peer at a time, so that a false answer sends packets to a bounded
+/// number of strangers.
 const MAX_ADDRS: usize = 32;
-/// For so long iroh goes on trying an address that it was given.
+/// How long iroh 1.4 goes on trying an address that it was given.
 const TRIED_FOR: Duration = Duration::from_secs(60);
 
-/// What each lookup said last. Clones are one.
+/// The last result of each lookup for each peer. Clones share it.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct LookupLog {
-    said: Arc<Mutex<HashMap<EndpointId, Said>>>,
-    asking: bool,
+    peers: Arc<Mutex<HashMap<EndpointId, LookupStates>>>,
+    has_lookups: bool,
 }
 
-type Said = Vec<(Arc<str>, OfLookup)>;
+/// The states of one peer's lookups, sorted by their labels.
+type LookupStates = Vec<(Arc<str>, LookupState)>;
 
-/// What is known of one lookup and one peer.
+/// The state of one lookup for one peer.
 #[derive(Debug, Default)]
-struct OfLookup {
+struct LookupState {
     last: Option<LookupResult>,
-    /// Addresses that are tried, and when each was last given.
+    /// The addresses that iroh tries, each with the time at which it was last given.
     given: Vec<(TransportAddr, Instant)>,
 }
 
-/// What one lookup said of a peer.
+/// The answer of one lookup for a peer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum LookupResult {
-    At(Vec<TransportAddr>),
-    Nothing(String),
+    Found(Vec<TransportAddr>),
+    /// No address, with the reason.
+    NotFound(String),
 }
 
 impl LookupLog {
-    /// Of lookups, if there are any.
+    /// Creates the log of this number of lookups.
     pub(super) fn of(lookups: usize) -> Self {
-        Self { asking: lookups > 0, ..Self::default() }
+        Self { has_lookups: lookups > 0, ..Self::default() }
     }
 
-    pub(super) fn note(&self, peer: EndpointId, lookup: &Arc<str>, finding: LookupResult) {
-        self.with(peer, lookup, |of_lookup| of_lookup.last = Some(finding));
+    /// Records the last result of a lookup.
+    pub(super) fn record(&self, peer: EndpointId, lookup: &Arc<str>, result: LookupResult) {
+        self.with_state(peer, lookup, |state| state.last = Some(result));
     }
 
-    /// Those of the addresses that may be tried: one that says others each time makes nobody try them all.
-    pub(super) fn bounded(
+    /// Returns those of the addresses that may be tried: a lookup that gives other addresses each time does not make this endpoint
+    /// try them all.
+    pub(super) fn limit_addrs(
         &self,
         peer: EndpointId,
         lookup: &Arc<str>,
         addrs: impl IntoIterator<Item = TransportAddr>,
     ) -> Vec<TransportAddr> {
-        self.with(peer, lookup, |OfLookup { given, .. }| {
+        self.with_state(peer, lookup, |LookupState { given, .. }| {
             given.retain(|(_, at)| at.elapsed() < TRIED_FOR);
             let mut may_be_tried = |addr: &TransportAddr| {
                 let now = Instant::now();
                 match given.iter().position(|(other, _)| other == addr) {
-                    Some(place) => given[place].1 = now,
+                    Some(position) => given[position].1 = now,
                     None if given.len() < MAX_ADDRS => given.push((addr.clone(), now)),
                     None => return false,
                 }
                 true
             };
-            // An answer may be long; what it gives is not.
+            // However long the answer is, the result is short.
             addrs.into_iter().filter(|addr| may_be_tried(addr)).take(MAX_ADDRS).collect()
         })
     }
 
-    fn with<T>(&self, peer: EndpointId, lookup: &Arc<str>, work: impl FnOnce(&mut OfLookup) -> T) -> T {
-        let mut said = self.said();
-        let said = said.entry(peer).or_default();
-        let place = said.iter().position(|(other, _)| other == lookup).unwrap_or_else(|| {
-            // Whoever was first this time may be last the next: the message is to be the same.
-            let place = said.partition_point(|(other, _)| other < lookup);
-            said.insert(place, (Arc::clone(lookup), OfLookup::default()));
-            place
+    fn with_state<T>(&self, peer: EndpointId, lookup: &Arc<str>, work: impl FnOnce(&mut LookupState) -> T) -> T {
+        let mut peers = self.peers();
+        let states = peers.entry(peer).or_default();
+        let position = states.iter().position(|(other, _)| other == lookup).unwrap_or_else(|| {
+            // Sorted, so that the message does not depend on which lookup answers first.
+            let position = states.partition_point(|(other, _)| other < lookup);
+            states.insert(position, (Arc::clone(lookup), LookupState::default()));
+            position
         });
-        work(&mut said[place].1)
+        work(&mut states[position].1)
     }
 
-    /// Why `peer` was not reached, with what the lookups had to do with it, in one line.
+    /// Explains in one line why `peer` was not reached, with the answers of the lookups where they matter.
     pub(crate) fn explain(&self, peer: EndpointId, error: &ConnectError) -> String {
-        let said = self.said().get(&peer).map(list).unwrap_or_default();
+        let results = self.peers().get(&peer).map(list).unwrap_or_default();
         if error.is_no_address() {
             let peer = peer.fmt_short();
-            return match (self.asking, said.as_str()) {
+            return match (self.has_lookups, results.as_str()) {
                 (false, _) => format!(
-                    "cannot reach peer {peer}: no address of it is known; give its ticket, or say who is to be asked \
+                    "cannot reach peer {peer}: no address of it is known; give its ticket, or an address lookup service \
                      (--lookup)"
                 ),
                 (true, "") => format!("{error}"),
-                (true, said) => format!(
-                    "cannot reach peer {peer}: no address of it is known: {said}; is it running, and does it publish \
+                (true, results) => format!(
+                    "cannot reach peer {peer}: no address of it is known: {results}; is it running, and does it publish \
                      there (--publish)? or give its ticket"
                 ),
             };
         }
-        let is_of_address = error.is_timeout() || error.is_wrong_id();
-        if is_of_address && !said.is_empty() { format!("{error} ({said})") } else { error.to_string() }
+        let may_be_wrong_addr = error.is_timeout() || error.is_wrong_id();
+        if may_be_wrong_addr && !results.is_empty() { format!("{error} ({results})") } else { error.to_string() }
     }
 
-    fn said(&self) -> MutexGuard<'_, HashMap<EndpointId, Said>> {
-        self.said.lock().unwrap_or_else(PoisonError::into_inner)
+    fn peers(&self) -> MutexGuard<'_, HashMap<EndpointId, LookupStates>> {
+        self.peers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-fn list(said: &Said) -> String {
-    let told = said.iter().filter_map(|(lookup, of_lookup)| Some(format!("{lookup} {}", of_lookup.last.as_ref()?)));
-    told.collect::<Vec<_>>().join("; ")
+fn list(states: &LookupStates) -> String {
+    let results = states.iter().filter_map(|(lookup, state)| Some(format!("{lookup} {}", state.last.as_ref()?)));
+    results.collect::<Vec<_>>().join("; ")
 }
 
 impl fmt::Display for LookupResult {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::At(addrs) => {
+            Self::Found(addrs) => {
                 let addrs: Vec<_> = addrs.iter().map(plain).collect();
                 write!(f, "says it is at {}", addrs.join(", "))
             }
-            Self::Nothing(reason) => f.write_str(reason),
+            Self::NotFound(reason) => f.write_str(reason),
         }
     }
 }
@@ -149,10 +154,10 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_lookup_that_lies_each_time_anew_sends_nobody_to_more_addresses() {
-        let (findings, peer) = (LookupLog::of(1), SecretKey::generate().public());
+    async fn a_lookup_with_other_false_addresses_each_time_does_not_raise_the_number_that_is_tried() {
+        let (log, peer) = (LookupLog::of(1), SecretKey::generate().public());
         let (lookup, other) = (Arc::from("dns"), Arc::from("mdns"));
-        let given = |lookup, ports| findings.bounded(peer, lookup, addrs(ports)).len();
+        let given = |lookup, ports| log.limit_addrs(peer, lookup, addrs(ports)).len();
         assert_eq!(given(&lookup, 1..1000), MAX_ADDRS);
         assert_eq!(given(&lookup, 1000..2000), 0);
         assert_eq!(given(&lookup, 1..3), 2, "they are tried already");

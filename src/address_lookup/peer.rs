@@ -1,4 +1,4 @@
-//! Tickets, invitations, ids and files that hold them.
+//! Parses peers: tickets, invitations, ids, and files that hold one of them.
 
 use std::{
     error::Error,
@@ -16,12 +16,12 @@ use iroh_tickets::{ParseError, Ticket, endpoint::EndpointTicket};
 use super::{Invitation, StrictTicket};
 use crate::atomic_file;
 
-/// A ticket with a dozen addresses has under 1 KiB.
+/// The longest part of a ticket file that is read, in bytes: a ticket with a dozen addresses has under 1 KiB.
 const MAX_TICKET_FILE: u64 = 16 << 10;
-/// In characters: a name or an endpoint id has 64, an invitation over a hundred.
+/// The longest text that a message repeats, in characters: a name or an endpoint id has 64, an invitation over a hundred.
 const MAX_SHOWN: usize = 80;
 
-/// Where a peer is dialled, and the invitation that is presented to it if it does not admit this funnel.
+/// The address of a peer, and the invitation to present if the peer does not admit this funnel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PeerAddr {
     pub(crate) addr: EndpointAddr,
@@ -29,12 +29,12 @@ pub struct PeerAddr {
 }
 
 impl PeerAddr {
-    /// The peer's id, and what is known of its relay and addresses.
+    /// Returns the peer's id, and its relay and addresses as far as they are known.
     pub fn addr(&self) -> &EndpointAddr {
         &self.addr
     }
 
-    /// The invitation, if the peer made one.
+    /// Returns the invitation, if the peer made one.
     pub fn invitation(&self) -> Option<&Invitation> {
         self.invitation.as_ref()
     }
@@ -46,12 +46,12 @@ impl From<Invitation> for PeerAddr {
     }
 }
 
-/// Reads a peer from a ticket, an invitation, an endpoint id, or `@FILE` that holds one of them.
+/// Parses a peer from a ticket, an invitation, an endpoint id, or `@FILE` that holds one of them.
 ///
 /// An id alone has no addresses: they are looked up when it is dialled.
 ///
 /// # Errors
-/// [`InvalidPeer`] for what is neither, and for a file that cannot be read.
+/// [`InvalidPeer`] for any other text, and for a file that cannot be read.
 pub fn parse_peer(text: &str) -> Result<PeerAddr, InvalidPeer> {
     match text.strip_prefix('@') {
         Some(path) => parse(read(path)?.trim(), Some(path)),
@@ -61,14 +61,14 @@ pub fn parse_peer(text: &str) -> Result<PeerAddr, InvalidPeer> {
 
 fn parse(text: &str, file: Option<&str>) -> Result<PeerAddr, InvalidPeer> {
     let invalid = |problem| InvalidPeer { text: shown(text), file: file.map(str::to_owned), problem };
-    let damaged = |error: ParseError| invalid(Problem::Ticket(error.to_string()));
+    let damaged = |error: ParseError| invalid(Problem::Damaged(error.into()));
     if text.starts_with(EndpointTicket::KIND) {
         return StrictTicket::decode_string(text)
             .map(|ticket| PeerAddr { addr: ticket.into(), invitation: None })
             .map_err(damaged);
     }
     if text.starts_with(Invitation::KIND) {
-        // Such a text is never repeated: whoever reads it may use it.
+        // The error never repeats an invitation: anybody who reads it could use it.
         return Invitation::from_str(text).map(PeerAddr::from).map_err(damaged);
     }
     match EndpointId::from_str(text) {
@@ -77,15 +77,15 @@ fn parse(text: &str, file: Option<&str>) -> Result<PeerAddr, InvalidPeer> {
     }
 }
 
-/// Writes the ticket that [`parse_peer`] reads as `@FILE`. The file is replaced as a whole; a device or a pipe is written to.
+/// Writes a ticket that [`parse_peer`] reads as `@FILE`. A file is replaced atomically; a device or a pipe is written to.
 ///
 /// # Errors
-/// It cannot be written. A file that was there is as it was.
+/// The file cannot be written; an earlier one is unchanged.
 pub fn write_ticket(path: &Path, addr: EndpointAddr) -> io::Result<()> {
     atomic_file::replace_public(path, format!("{}\n", EndpointTicket::new(addr)).as_bytes())
 }
 
-/// A text as long as an invitation may be one with a slip in its beginning.
+/// Shortens a text for a message. One as long as an invitation may be an invitation with a slip at its beginning.
 pub(crate) fn shown(text: &str) -> String {
     if text.chars().count() <= MAX_SHOWN { text.to_owned() } else { text.chars().take(8).chain(['…']).collect() }
 }
@@ -99,7 +99,10 @@ fn read(path: &str) -> Result<String, InvalidPeer> {
     }
 }
 
-/// A text that names no peer.
+/// A text that is not a valid peer.
+///
+/// Its text is complete, with that of its source: the [`ParseError`] of a ticket or an invitation, or the [`io::Error`] of a
+/// file.
 #[derive(Clone, Debug)]
 pub struct InvalidPeer {
     text: String,
@@ -109,18 +112,18 @@ pub struct InvalidPeer {
 
 #[derive(Clone, Debug)]
 enum Problem {
-    Ticket(String),
+    Damaged(Arc<ParseError>),
     Neither,
     File(Arc<io::Error>),
 }
 
 impl InvalidPeer {
-    /// Whether it is neither ticket nor id, and may be a name.
+    /// Returns whether the text is neither a ticket, an invitation nor an id, and may be a name.
     pub fn may_be_name(&self) -> bool {
         matches!(self.problem, Problem::Neither) && self.file.is_none()
     }
 
-    /// The name that it may be.
+    /// Returns the text, which may be a name.
     pub(crate) fn text(&self) -> &str {
         &self.text
     }
@@ -132,8 +135,8 @@ impl fmt::Display for InvalidPeer {
             write!(f, "the ticket file {file}: ")?;
         }
         match &self.problem {
-            Problem::Ticket(error) => {
-                write!(f, "a ticket that is damaged or cut short ({error}); copy it again, as one line")
+            Problem::Damaged(error) => {
+                write!(f, "the ticket or invitation is damaged or cut short; copy it again, as one line: {error}")
             }
             Problem::Neither => {
                 write!(
@@ -147,7 +150,16 @@ impl fmt::Display for InvalidPeer {
     }
 }
 
-impl Error for InvalidPeer {}
+/// Not derived: a derived source would be the `Arc`, not the error in it.
+impl Error for InvalidPeer {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match &self.problem {
+            Problem::Damaged(error) => Some(&**error),
+            Problem::File(error) => Some(&**error),
+            Problem::Neither => None,
+        }
+    }
+}
 
 #[cfg(test)]
 mod tests {
@@ -197,6 +209,8 @@ mod tests {
     fn a_file_that_is_missing_is_named() {
         let error = parse_peer("@/nonexistent/ticket").unwrap_err();
         assert!(error.to_string().contains("/nonexistent/ticket") && !error.may_be_name());
+        let source = error.source().and_then(|source| source.downcast_ref::<io::Error>());
+        assert_eq!(source.map(io::Error::kind), Some(io::ErrorKind::NotFound));
     }
 }
 

@@ -1,7 +1,8 @@
-//! A pkarr server: signed records of peers, over HTTP.
+//! A client of pkarr servers, which have signed records of peers, over HTTP.
 //!
-//! iroh's own client (1.4) waits for an answer without end and takes one of any size; this one is bounded in both. What is
-//! in a record, and whether its signature is right, iroh decides.
+//! iroh's own client (`PkarrRelayClient` of 1.4.1) has no timeout and reads an answer of any length; this is not reported
+//! upstream as of 2026-11. This client bounds both, and can be removed once iroh's does. iroh still parses the records and
+//! checks their signatures.
 
 use std::{fmt, time::Duration};
 
@@ -23,32 +24,34 @@ use url::Url;
 
 use crate::{protocol::BoxError, report::chain};
 
-/// For one exchange. A server that takes longer is as good as none: a dial has 10 s.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// The timeout of one exchange: a later answer would not help a dial, which has 10 s.
+const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Where peers publish records and ask for those of others.
+/// A pkarr server.
 pub(super) struct PkarrServer {
     url: Url,
     client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
 }
 
-/// Why there is no record, or why it was not taken.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Why a record could not be fetched or published. Its text is complete, with that of its source.
+#[derive(Debug, thiserror::Error)]
 pub(super) enum PkarrError {
-    /// The server has none.
+    #[error("has no record")]
     NoRecord,
-    /// What it answered is no record that the peer has signed.
-    NotSigned,
-    /// It answered with this status.
+    #[error("did not answer with a record signed by that peer")]
+    NotSigned(#[source] BoxError),
+    #[error("answered {0}")]
     Status(StatusCode),
-    /// It did not answer in time.
-    Silent,
-    /// It was not reached.
-    Unreachable(String),
+    #[error("did not answer within {} s", TIMEOUT.as_secs())]
+    TimedOut,
+    #[error("cannot be asked: {}", chain(&**.0))]
+    Unreachable(#[source] BoxError),
+    #[error("cannot be given a record: {}", chain(&**.0))]
+    Unsigned(#[source] BoxError),
 }
 
 impl PkarrServer {
-    /// The server at `url`, known by the authorities that vouch for relays as well.
+    /// Creates a client of the server at `url`. It trusts the certificate authorities that the endpoint trusts for relays.
     pub(super) fn new(url: Url, endpoint: &Endpoint) -> Self {
         let connector = HttpsConnectorBuilder::new()
             .with_tls_config(endpoint.tls_config().clone())
@@ -58,16 +61,16 @@ impl PkarrServer {
         Self { url, client: Client::builder(TokioExecutor::new()).build(connector) }
     }
 
-    /// What `peer` has published.
+    /// Fetches the record of `peer`.
     pub(super) async fn record(&self, peer: EndpointId) -> Result<EndpointInfo, PkarrError> {
         let payload = self.exchange(Method::GET, peer, Bytes::new()).await?;
-        let packet = SignedPacket::from_relay_payload(&peer, &payload).map_err(|_| PkarrError::NotSigned)?;
-        EndpointInfo::from_pkarr_signed_packet(&packet).map_err(|_| PkarrError::NotSigned)
+        let packet = SignedPacket::from_relay_payload(&peer, &payload).map_err(not_signed)?;
+        EndpointInfo::from_pkarr_signed_packet(&packet).map_err(not_signed)
     }
 
-    /// Publishes `info`, signed with `key`. Of more addresses than a record holds, the last are left out.
+    /// Publishes `info`, signed with `key`. If there are more addresses than a record holds, the last are left out.
     pub(super) async fn publish(&self, info: &EndpointInfo, key: &SecretKey) -> Result<(), PkarrError> {
-        let packet = sign(info, key).map_err(PkarrError::Unreachable)?;
+        let packet = sign(info, key).map_err(PkarrError::Unsigned)?;
         self.exchange(Method::PUT, key.public(), packet.to_relay_payload().into()).await.map(drop)
     }
 
@@ -76,45 +79,37 @@ impl PkarrServer {
             let mut request = Request::new(Full::new(body));
             *request.method_mut() = method;
             let path = format!("{}/{}", self.url.as_str().trim_end_matches('/'), peer.to_z32());
-            *request.uri_mut() = path.parse().map_err(|error| unreachable(&error))?;
-            let response = self.client.request(request).await.map_err(|error| unreachable(&error))?;
+            *request.uri_mut() = path.parse().map_err(unreachable)?;
+            let response = self.client.request(request).await.map_err(unreachable)?;
             match response.status() {
                 StatusCode::NOT_FOUND => return Err(PkarrError::NoRecord),
                 status if !status.is_success() => return Err(PkarrError::Status(status)),
                 _ => {}
             }
             let body = Limited::new(response.into_body(), SignedPacket::MAX_BYTES).collect().await;
-            body.map(|body| body.to_bytes()).map_err(|_: BoxError| PkarrError::NotSigned)
+            body.map(|body| body.to_bytes()).map_err(PkarrError::NotSigned)
         };
-        timeout(PATIENCE, exchange).await.unwrap_or(Err(PkarrError::Silent))
+        timeout(TIMEOUT, exchange).await.unwrap_or(Err(PkarrError::TimedOut))
     }
 }
 
-fn unreachable(error: &(dyn std::error::Error + 'static)) -> PkarrError {
-    PkarrError::Unreachable(chain(error))
+fn unreachable(error: impl Into<BoxError>) -> PkarrError {
+    PkarrError::Unreachable(error.into())
 }
 
-fn sign(info: &EndpointInfo, key: &SecretKey) -> Result<SignedPacket, String> {
+fn not_signed(error: impl Into<BoxError>) -> PkarrError {
+    PkarrError::NotSigned(error.into())
+}
+
+fn sign(info: &EndpointInfo, key: &SecretKey) -> Result<SignedPacket, BoxError> {
     let mut addrs: Vec<_> = info.addrs().cloned().collect();
-    // The relay stays, whatever is left out.
+    // The relay is kept, whatever else is left out.
     addrs.sort_by_key(|addr| !addr.is_relay());
     loop {
         let info = EndpointInfo::from_parts(info.endpoint_id, addrs.iter().cloned().collect());
         match info.to_pkarr_signed_packet(key, DEFAULT_PKARR_TTL) {
             Err(_) if addrs.len() > 1 => addrs.truncate(addrs.len() - 1),
-            packet => return packet.map_err(|error| format!("{error:#}")),
-        }
-    }
-}
-
-impl fmt::Display for PkarrError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NoRecord => f.write_str("has no record"),
-            Self::NotSigned => f.write_str("answered what is no record signed by that peer"),
-            Self::Status(status) => write!(f, "answered {status}"),
-            Self::Silent => write!(f, "did not answer within {} s", PATIENCE.as_secs()),
-            Self::Unreachable(reason) => write!(f, "cannot be asked: {reason}"),
+            packet => return Ok(packet?),
         }
     }
 }
@@ -132,7 +127,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn of_too_many_addresses_the_relay_is_kept() {
+    fn if_there_are_too_many_addresses_the_relay_is_kept() {
         let key = SecretKey::generate();
         let relay = TransportAddr::Relay("https://relay.example.org".parse().unwrap());
         let many = (1..200).map(|port| TransportAddr::Ip(([10, 0, 0, 1], port).into()));

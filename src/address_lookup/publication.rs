@@ -1,48 +1,48 @@
-//! Where this endpoint says where it is, as it is written on the command line and in the file.
+//! Targets to publish this endpoint's address at, as written on the command line and in the file.
 
-use std::{error::Error, fmt, str::FromStr};
+use std::{fmt, str::FromStr};
 
 use iroh::address_lookup::AddrFilter;
 use url::Url;
 
 use super::lookup::pkarr_url;
 
-/// What follows the target where more than the relay is published.
+/// The option after a target that publishes more than the relay.
 const ADDRESSES: &str = "addresses";
 
-/// One target where this endpoint says where it is, and how much: `n0`, `pkarr:URL`, with `,addresses` after it for more
-/// than the relay, or `mdns`.
+/// A target to publish this endpoint's address at, and how much of it: `n0` or `pkarr:URL`, with `,addresses` after it for
+/// more than the relay, or `mdns`.
 ///
-/// What cannot be published is tried again for as long as the funnel runs, which goes on without.
+/// A publication that fails is retried for as long as the funnel runs, which works without it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Publication {
     pub(super) target: PublishTarget,
     pub(super) published: Published,
 }
 
-/// Where something is published.
+/// A target to publish at.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum PublishTarget {
-    /// n0's public server: whoever knows the id can ask it.
+    /// n0's public server: anybody who knows the id can ask it.
     N0,
-    /// The local network, by multicast: everybody on it.
+    /// The local network, by multicast: all its machines receive the address.
     Mdns,
-    /// A pkarr server, an `iroh-dns-server` for instance: whoever knows the id can ask it.
+    /// A pkarr server, for example an `iroh-dns-server`: anybody who knows the id can ask it.
     Pkarr(Url),
 }
 
-/// What is published.
+/// How much is published.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Published {
     /// The URL of the home relay.
     Relay,
-    /// That, and the direct addresses: of this machine's interfaces, and of its router where a relay told it.
+    /// The relay, and the direct addresses: those of this machine's interfaces, and that of its router if a relay reported it.
     Addresses,
 }
 
 impl Publication {
-    /// Publishes at `target`: the relay alone, but on the local network the addresses too.
+    /// Publishes at `target`: only the relay, but on the local network the addresses too.
     pub fn new(target: PublishTarget) -> Self {
         let published = if target == PublishTarget::Mdns { Published::Addresses } else { Published::Relay };
         Self { target, published }
@@ -54,12 +54,12 @@ impl Publication {
         Self { published: Published::Addresses, ..self }
     }
 
-    /// Where it is published.
+    /// Returns the target.
     pub fn target(&self) -> &PublishTarget {
         &self.target
     }
 
-    /// What is published.
+    /// Returns how much is published.
     pub fn published(&self) -> Published {
         self.published
     }
@@ -114,29 +114,20 @@ impl fmt::Display for PublishTarget {
     }
 }
 
-/// A text that names no [`Publication`].
-#[derive(Clone, Debug)]
+/// A text that is not a valid [`Publication`].
+#[derive(Clone, Debug, thiserror::Error)]
+#[error(
+    "{0:?} is not a valid target to publish at: write n0 or pkarr:URL for the relay's URL, {ADDRESSES} after a comma for the \
+     direct addresses too, mdns, or off as the only one"
+)]
 pub struct InvalidPublication(String);
-
-impl fmt::Display for InvalidPublication {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{:?} is no target to publish at: write n0 or pkarr:URL for the relay's URL, {ADDRESSES} after a comma for the \
-             direct addresses too, mdns, or off alone",
-            self.0
-        )
-    }
-}
-
-impl Error for InvalidPublication {}
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn addresses_are_published_only_where_it_is_said() {
+    fn addresses_are_published_only_where_the_option_says_so() {
         for (text, published) in [
             ("n0", Published::Relay),
             ("n0,addresses", Published::Addresses),
@@ -150,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_place_says_what_is_one() {
+    fn the_error_of_an_invalid_target_says_what_is_valid() {
         for text in ["", "off", "dns:example.org", "n0,all", "n0,", "pkarr:example.org", "https://example.org"] {
             let error = text.parse::<Publication>().unwrap_err().to_string();
             assert!(error.contains("write n0 or pkarr:URL"), "{error}");

@@ -1,4 +1,4 @@
-//! Keeps what this endpoint publishes at a pkarr server up to date.
+//! Keeps this endpoint's record at a pkarr server up to date.
 
 use std::time::Duration;
 
@@ -8,22 +8,22 @@ use iroh::{
 };
 use tokio::{sync::watch, time::timeout};
 use tokio_util::task::AbortOnDropHandle;
-use tracing::{debug, info, warn};
+use tracing::{info, warn};
 
 use super::{
     Publication,
     pkarr::{PkarrError, PkarrServer},
 };
-use crate::transport::Backoff;
+use crate::{report::OnChange, transport::Backoff};
 
-/// Before the second attempt, doubling with each.
+/// The pause before the second attempt, doubling with each.
 const RETRY_FIRST: Duration = Duration::from_secs(1);
-/// Between attempts in the end: a server that comes back is used within a minute.
+/// The longest pause between attempts: a server that comes back is used within a minute.
 const RETRY_MAX: Duration = Duration::from_secs(60);
 /// A random half keeps the funnels of a server that was down from coming back in step.
 const BACKOFF: Backoff = Backoff::new(RETRY_FIRST, RETRY_MAX, 0.5..1.0);
 
-/// Publishes in a task of its own, which ends with it.
+/// Publishes in a task, which ends when this is dropped.
 #[derive(Debug)]
 pub(super) struct Publisher {
     id: EndpointId,
@@ -40,7 +40,8 @@ impl Publisher {
             server,
             key: endpoint.secret_key().clone(),
             latest: latest.subscribe(),
-            standing: Standing::Unknown,
+            failures: 0,
+            reported: OnChange::default(),
         };
         let task = AbortOnDropHandle::new(tokio::spawn(publishing.run()));
         Self { id: endpoint.id(), filter: publication.filter(), latest, _task: task }
@@ -51,25 +52,14 @@ impl AddressLookup for Publisher {
     fn publish(&self, data: &EndpointData) {
         let info = EndpointInfo::from_parts(self.id, data.apply_filter(&self.filter).into_owned());
         self.latest.send_if_modified(|latest| {
-            // There is nothing to take back yet.
-            let is_news = latest.as_ref() != Some(&info) && (latest.is_some() || info.data.has_addrs());
-            if is_news {
+            // An empty record is published only to replace an earlier one.
+            let differs = latest.as_ref() != Some(&info) && (latest.is_some() || info.data.has_addrs());
+            if differs {
                 *latest = Some(info);
             }
-            is_news
+            differs
         });
     }
-}
-
-/// How what was published last stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Standing {
-    Unknown,
-    Published,
-    /// At least one attempt.
-    Failing {
-        attempts: u32,
-    },
 }
 
 struct Publishing {
@@ -77,7 +67,10 @@ struct Publishing {
     server: PkarrServer,
     key: SecretKey,
     latest: watch::Receiver<Option<EndpointInfo>>,
-    standing: Standing,
+    /// Attempts that have failed since the last that succeeded.
+    failures: u32,
+    /// Why the last attempt failed; `None` if it succeeded.
+    reported: OnChange<Option<String>>,
 }
 
 impl Publishing {
@@ -86,47 +79,36 @@ impl Publishing {
             let latest = self.latest.borrow_and_update().clone();
             if let Some(info) = latest {
                 let published = self.server.publish(&info, &self.key).await;
-                self.tell(&info, published);
+                self.record(&info, published);
             }
-            // A change ends the wait, as does its end; the publisher's own end is noticed then.
+            // A new record ends the pause. An error means that the publisher was dropped.
             if let Ok(Err(_)) = timeout(self.pause(), self.latest.changed()).await {
                 return;
             }
         }
     }
 
-    /// Logs what is news: the first failure, and its end.
-    fn tell(&mut self, info: &EndpointInfo, published: Result<(), PkarrError>) {
-        let before = self.standing;
-        self.standing = match published {
-            Ok(()) => {
-                if before != Standing::Published {
-                    let addrs = info.addrs().map(ToString::to_string).collect::<Vec<_>>().join(" ");
-                    info!(at = %self.publication.target(), what = addrs, "published where this funnel is");
-                }
-                Standing::Published
+    /// Counts failures, and logs a result that differs from the last one.
+    fn record(&mut self, info: &EndpointInfo, published: Result<(), PkarrError>) {
+        self.failures = if published.is_ok() { 0 } else { self.failures.saturating_add(1) };
+        let at = self.publication.target();
+        self.reported.run(published.err().map(|error| error.to_string()), |problem| match problem {
+            None => {
+                let addrs = info.addrs().map(ToString::to_string).collect::<Vec<_>>().join(" ");
+                info!(%at, what = addrs, "published where this funnel is");
             }
-            Err(error) => match before {
-                Standing::Failing { attempts } => {
-                    debug!(at = %self.publication.target(), %error, "not published");
-                    Standing::Failing { attempts: attempts.saturating_add(1) }
-                }
-                Standing::Unknown | Standing::Published => {
-                    warn!(
-                        at = %self.publication.target(),
-                        reason = %error,
-                        "cannot publish where this funnel is: peers find it by its ticket or elsewhere; it is tried again"
-                    );
-                    Standing::Failing { attempts: 1 }
-                }
-            },
-        };
+            Some(reason) => warn!(
+                %at,
+                reason,
+                "cannot publish where this funnel is: peers find it by its ticket or elsewhere; it is tried again"
+            ),
+        });
     }
 
     fn pause(&self) -> Duration {
-        match self.standing {
-            Standing::Unknown | Standing::Published => DEFAULT_REPUBLISH_INTERVAL,
-            Standing::Failing { attempts } => BACKOFF.wait(attempts - 1),
+        match self.failures {
+            0 => DEFAULT_REPUBLISH_INTERVAL,
+            failures => BACKOFF.wait(failures - 1),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The lookups and publications of an endpoint, at work.
+//! Attaches lookup services and publications to an endpoint.
 
 use std::{sync::Arc, time::Duration};
 
@@ -9,7 +9,7 @@ use iroh::{
         self, AddressLookup, AddressLookupServices, EndpointData, EndpointInfo, Item, N0_DNS_ENDPOINT_ORIGIN_PROD,
         N0_DNS_PKARR_RELAY_PROD,
     },
-    dns::{DnsError, DnsResolver, LookupError, NameserverConfig},
+    dns::{DnsError, DnsResolver, LookupError, NameserverConfig, StaggeredError},
 };
 use iroh_mdns_address_lookup::MdnsAddressLookup;
 use tokio::time::{sleep, timeout};
@@ -17,32 +17,35 @@ use tracing::info;
 use url::Url;
 
 use super::{
-    Lookup, LookupLog, Publication, lookup_log::LookupResult, pkarr::PkarrServer, publication::PublishTarget,
+    Lookup, LookupLog, Publication,
+    lookup_log::LookupResult,
+    pkarr::{PkarrError, PkarrServer},
+    publication::PublishTarget,
     publisher::Publisher,
 };
 use crate::protocol::BoxError;
 
-/// For one lookup: less than a dial's 10 s, so that the dial ends with the lookup's reason. Who is on the local network is
-/// mostly heard within a second.
-const PATIENCE: Duration = Duration::from_secs(8);
-/// When a DNS question is asked again, in milliseconds: each is given up after 3 s, and so all of them after 5.
-const DNS_AGAIN: &[u64] = &[250, 500, 1000, 2000];
-/// What iroh calls these lookups in its metrics.
+/// The timeout of one lookup: less than a dial's 10 s, so that the dial can report the lookup's result. A peer on the local
+/// network mostly answers within a second.
+const TIMEOUT: Duration = Duration::from_secs(8);
+/// When a DNS query is sent again, in milliseconds after the first. iroh gives up each after 3 s, so all of them after 5.
+const DNS_STAGGER: &[u64] = &[250, 500, 1000, 2000];
+/// The names of these lookups in iroh's metrics.
 const DNS: &str = "dns";
 const PKARR: &str = "pkarr";
 const MDNS: &str = "mdns";
 
-/// Lets the endpoint ask and publish. What the lookups say is noted in what is returned.
+/// Adds lookups and publications to the endpoint. The log that it returns has the results of the lookups.
 pub(crate) fn attach(
     endpoint: &Endpoint,
     lookups: &[Lookup],
     publications: &[Publication],
 ) -> Result<LookupLog, BoxError> {
-    let findings = LookupLog::of(lookups.len());
+    let log = LookupLog::of(lookups.len());
     let services = endpoint.address_lookup()?;
     for lookup in lookups {
         for (label, source) in Source::of(lookup, endpoint)? {
-            services.add(Asked { label: label.into(), source, findings: findings.clone() });
+            services.add(SourceLookup { label: label.into(), source, log: log.clone() });
         }
     }
     for publication in publications {
@@ -50,37 +53,37 @@ pub(crate) fn attach(
             services.add(Publisher::start(endpoint, publication, PkarrServer::new(url, endpoint)));
         }
     }
-    attach_mdns(endpoint, services, lookups, publications, &findings)?;
-    Ok(findings)
+    attach_mdns(endpoint, services, lookups, publications, &log)?;
+    Ok(log)
 }
 
-/// One service both asks and announces.
+/// Adds the mDNS service, which both looks up and publishes.
 fn attach_mdns(
     endpoint: &Endpoint,
     services: &AddressLookupServices,
     lookups: &[Lookup],
     publications: &[Publication],
-    findings: &LookupLog,
+    log: &LookupLog,
 ) -> Result<(), BoxError> {
-    let asks = lookups.contains(&Lookup::Mdns);
-    let announces = publications.iter().any(|publication| *publication.target() == PublishTarget::Mdns);
-    if !asks && !announces {
+    let looks_up = lookups.contains(&Lookup::Mdns);
+    let publishes = publications.iter().any(|publication| *publication.target() == PublishTarget::Mdns);
+    if !looks_up && !publishes {
         return Ok(());
     }
     let service = MdnsAddressLookup::builder()
-        .advertise(announces)
+        .advertise(publishes)
         .build(endpoint.id())
         .map_err(|error| format!("mdns cannot be used on this network: {error:#}"))?;
-    if announces {
+    if publishes {
         info!(at = MDNS, "announcing this funnel's addresses on the local network");
     }
-    let findings = asks.then(|| findings.clone());
-    services.add(Heard { service, label: MDNS.into(), findings });
+    let log = looks_up.then(|| log.clone());
+    services.add(MdnsLookup { service, label: MDNS.into(), log });
     Ok(())
 }
 
 impl Publication {
-    /// The pkarr server, if it is published at one.
+    /// Returns the pkarr server to publish at, if the target is one.
     fn server(&self) -> Option<Url> {
         match self.target() {
             PublishTarget::N0 => Some(n0_server()),
@@ -94,16 +97,16 @@ fn n0_server() -> Url {
     N0_DNS_PKARR_RELAY_PROD.parse().expect("the constant is a URL")
 }
 
-/// Who is asked over DNS.
+/// The nameservers that are asked over DNS.
 #[derive(Clone, Debug)]
 enum Nameservers {
-    /// Those of the system, whose answers are kept for as long as they say.
+    /// Those of the system, whose answers are cached for their time to live.
     System(DnsResolver),
-    /// One that was named: it is asked anew each time, since a peer that is dialled again may have moved.
-    Own(DnsResolver),
+    /// The one that the configuration names. Its answers are not cached, since a peer that is dialled again may have moved.
+    Configured(DnsResolver),
 }
 
-/// Somebody who answers a question once.
+/// A service that answers a lookup once.
 #[derive(Clone, Debug)]
 enum Source {
     Dns { nameservers: Nameservers, origin: String },
@@ -111,7 +114,7 @@ enum Source {
 }
 
 impl Source {
-    /// Who is asked, by the names under which they are told of.
+    /// Returns the sources of a lookup, with the labels that messages use.
     fn of(lookup: &Lookup, endpoint: &Endpoint) -> Result<Vec<(String, Self)>, BoxError> {
         let system = endpoint.dns_resolver()?.clone();
         Ok(match lookup {
@@ -126,14 +129,14 @@ impl Source {
                 ),
             ],
             Lookup::Dns { origin, nameserver } => {
-                let own = |addr: &std::net::SocketAddr| {
+                let configured = |addr: &std::net::SocketAddr| {
                     let nameserver = NameserverConfig::udp(addr.ip()).with_port(addr.port());
-                    Nameservers::Own(
+                    Nameservers::Configured(
                         DnsResolver::builder().add_nameserver_config(nameserver).disable_fallback().build(),
                     )
                 };
-                let nameservers = nameserver.as_ref().map_or(Nameservers::System(system), own);
-                // With the dot at the end no search domain is tried.
+                let nameservers = nameserver.as_ref().map_or(Nameservers::System(system), configured);
+                // With a dot at the end, no search domain is tried.
                 vec![(lookup.to_string(), Self::Dns { nameservers, origin: format!("{origin}.") })]
             }
             Lookup::Pkarr(url) => {
@@ -150,18 +153,18 @@ impl Source {
         }
     }
 
-    async fn ask(&self, peer: EndpointId) -> Result<EndpointInfo, String> {
+    async fn look_up(&self, peer: EndpointId) -> Result<EndpointInfo, Unanswered> {
         let answer = async {
             match self {
-                Self::Dns { nameservers, origin } => ask_dns(nameservers.resolver(), origin, peer).await,
-                Self::Pkarr(server) => server.record(peer).await.map_err(|error| error.to_string()),
+                Self::Dns { nameservers, origin } => look_up_dns(nameservers.resolver(), origin, peer).await,
+                Self::Pkarr(server) => Ok(server.record(peer).await?),
             }
         };
-        let info = match timeout(PATIENCE, answer).await {
+        let info = match timeout(TIMEOUT, answer).await {
             Ok(answer) => answer?,
-            Err(_) => return Err("did not answer in time".to_owned()),
+            Err(_) => return Err(Unanswered::TimedOut),
         };
-        if info.data.has_addrs() { Ok(info) } else { Err("has a record without an address".to_owned()) }
+        if info.data.has_addrs() { Ok(info) } else { Err(Unanswered::NoAddress) }
     }
 }
 
@@ -169,7 +172,7 @@ impl Nameservers {
     fn resolver(&self) -> &DnsResolver {
         match self {
             Self::System(resolver) => resolver,
-            Self::Own(resolver) => {
+            Self::Configured(resolver) => {
                 resolver.clear_cache();
                 resolver
             }
@@ -177,103 +180,127 @@ impl Nameservers {
     }
 }
 
-async fn ask_dns(resolver: &DnsResolver, origin: &str, peer: EndpointId) -> Result<EndpointInfo, String> {
-    let answer = resolver.lookup_endpoint_by_id_staggered(&peer, origin, DNS_AGAIN).await;
-    answer.map_err(|errors| {
-        // An answer says more than the want of one.
-        let worth = |error: &&LookupError| match error {
-            LookupError::LookupFailed { source: DnsError::Timeout { .. }, .. } => 0,
-            LookupError::LookupFailed { source: DnsError::NxDomain { .. } | DnsError::NoResponse { .. }, .. } => 2,
-            _ => 1,
-        };
-        match errors.iter().max_by_key(worth) {
-            Some(LookupError::LookupFailed { source, .. }) => match source {
-                DnsError::Timeout { .. } => "did not answer".to_owned(),
-                DnsError::NxDomain { .. } | DnsError::NoResponse { .. } => "has no record".to_owned(),
-                other => format!("cannot be asked: {other:#}"),
-            },
-            Some(LookupError::ParseError { source, .. }) => format!("answered what is no record: {source:#}"),
-            Some(other) => format!("cannot be asked: {other:#}"),
-            None => "did not answer".to_owned(),
-        }
-    })
+async fn look_up_dns(resolver: &DnsResolver, origin: &str, peer: EndpointId) -> Result<EndpointInfo, Unanswered> {
+    Ok(resolver.lookup_endpoint_by_id_staggered(&peer, origin, DNS_STAGGER).await?)
+}
+
+/// Why a lookup has no address of a peer. Its text is complete, with that of its source.
+#[derive(Debug, thiserror::Error)]
+enum Unanswered {
+    #[error("did not answer in time")]
+    TimedOut,
+    #[error("has a record without an address")]
+    NoAddress,
+    #[error("heard nothing of it in {} s", TIMEOUT.as_secs())]
+    NotOnNetwork,
+    #[error(transparent)]
+    Pkarr(#[from] PkarrError),
+    #[error("{}", dns_problem(.0))]
+    Dns(#[from] StaggeredError<LookupError>),
+}
+
+/// Describes the most informative of the errors of a query that was sent several times: any answer says more than none.
+fn dns_problem(errors: &StaggeredError<LookupError>) -> String {
+    let worth = |error: &&LookupError| match error {
+        LookupError::LookupFailed { source: DnsError::Timeout { .. }, .. } => 0,
+        LookupError::LookupFailed { source: DnsError::NxDomain { .. } | DnsError::NoResponse { .. }, .. } => 2,
+        _ => 1,
+    };
+    match errors.iter().max_by_key(worth) {
+        Some(LookupError::LookupFailed { source, .. }) => match source {
+            DnsError::Timeout { .. } => "did not answer".to_owned(),
+            DnsError::NxDomain { .. } | DnsError::NoResponse { .. } => "has no record".to_owned(),
+            other => format!("cannot be asked: {other:#}"),
+        },
+        Some(LookupError::ParseError { source, .. }) => format!("answered with an invalid record: {source:#}"),
+        Some(other) => format!("cannot be asked: {other:#}"),
+        None => "did not answer".to_owned(),
+    }
 }
 
 type Items = BoxStream<'static, Result<Item, address_lookup::Error>>;
 
-/// A source as iroh asks it.
+/// The lookup that iroh uses to ask a source.
 #[derive(Debug)]
-struct Asked {
+struct SourceLookup {
     label: Arc<str>,
     source: Source,
-    findings: LookupLog,
+    log: LookupLog,
 }
 
-impl AddressLookup for Asked {
+impl AddressLookup for SourceLookup {
     fn resolve(&self, peer: EndpointId) -> Option<Items> {
-        let (label, source, findings) = (Arc::clone(&self.label), self.source.clone(), self.findings.clone());
-        let ask = async move {
-            let answer = source.ask(peer).await.map(|info| bounded(&info, &findings, &label));
-            findings.note(peer, &label, finding(&answer));
+        let (label, source, log) = (Arc::clone(&self.label), self.source.clone(), self.log.clone());
+        let look_up = async move {
+            let answer = source.look_up(peer).await.map(|info| limited(&info, &log, &label));
+            log.record(peer, &label, answer.as_ref().map_or_else(LookupResult::from, LookupResult::from));
             match answer {
                 Ok(info) => Ok(Item::new(info, source.name(), None)),
-                Err(reason) => Err(address_lookup::Error::from_err_box(source.name(), reason.into())),
+                Err(error) => Err(address_lookup::Error::from_err_box(source.name(), error.into())),
             }
         };
-        Some(stream::once(ask).boxed())
+        Some(stream::once(look_up).boxed())
     }
 }
 
-/// The local network, which may answer more than once or not at all.
+/// The lookup on the local network, which may answer more than once or not at all.
 #[derive(Debug)]
-struct Heard {
+struct MdnsLookup {
     service: MdnsAddressLookup,
     label: Arc<str>,
-    /// `None` where nobody is asked, but told.
-    findings: Option<LookupLog>,
+    /// `None` if this endpoint publishes and does not look up.
+    log: Option<LookupLog>,
 }
 
-impl AddressLookup for Heard {
+impl AddressLookup for MdnsLookup {
     fn publish(&self, data: &EndpointData) {
         self.service.publish(data);
     }
 
     fn resolve(&self, peer: EndpointId) -> Option<Items> {
-        let (label, findings) = (Arc::clone(&self.label), self.findings.clone()?);
-        let heard = self.service.resolve(peer)?.take_until(sleep(PATIENCE));
-        let heard = heard.filter_map(|item| ready(item.ok())).map(|item| Some(item.endpoint_info().clone()));
-        let noted = heard.chain(stream::once(ready(None))).scan(false, move |has_heard, heard| {
-            let item = match heard {
+        let (label, log) = (Arc::clone(&self.label), self.log.clone()?);
+        let answers = self.service.resolve(peer)?.take_until(sleep(TIMEOUT));
+        let answers = answers.filter_map(|item| ready(item.ok())).map(|item| Some(item.endpoint_info().clone()));
+        let recorded = answers.chain(stream::once(ready(None))).scan(false, move |is_answered, answer| {
+            let item = match answer {
                 Some(info) => {
-                    *has_heard = true;
-                    let info = bounded(&info, &findings, &label);
-                    findings.note(peer, &label, finding(&Ok(info.clone())));
+                    *is_answered = true;
+                    let info = limited(&info, &log, &label);
+                    log.record(peer, &label, LookupResult::from(&info));
                     Some(Ok(Item::new(info, MDNS, None)))
                 }
-                None if *has_heard => None,
+                None if *is_answered => None,
                 None => {
-                    let reason = format!("heard nothing of it in {} s", PATIENCE.as_secs());
-                    findings.note(peer, &label, LookupResult::Nothing(reason.clone()));
-                    Some(Err(address_lookup::Error::from_err_box(MDNS, reason.into())))
+                    log.record(peer, &label, LookupResult::from(&Unanswered::NotOnNetwork));
+                    Some(Err(address_lookup::Error::from_err_box(MDNS, Unanswered::NotOnNetwork.into())))
                 }
             };
             ready(item)
         });
-        Some(noted.boxed())
+        Some(recorded.boxed())
     }
 }
 
-fn bounded(info: &EndpointInfo, findings: &LookupLog, label: &Arc<str>) -> EndpointInfo {
-    let addrs = findings.bounded(info.endpoint_id, label, info.addrs().cloned());
+/// Returns the answer with only those addresses that may be tried.
+fn limited(info: &EndpointInfo, log: &LookupLog, label: &Arc<str>) -> EndpointInfo {
+    let addrs = log.limit_addrs(info.endpoint_id, label, info.addrs().cloned());
     EndpointInfo::from_parts(info.endpoint_id, addrs.into_iter().collect())
 }
 
-fn finding(answer: &Result<EndpointInfo, String>) -> LookupResult {
-    match answer {
-        Ok(info) if info.addrs().next().is_none() => {
-            LookupResult::Nothing("says something else each time, and no more of it is tried for a minute".to_owned())
+impl From<&EndpointInfo> for LookupResult {
+    /// Of an answer that was [`limited`].
+    fn from(info: &EndpointInfo) -> Self {
+        match info.data.has_addrs() {
+            true => Self::Found(info.addrs().cloned().collect()),
+            false => {
+                Self::NotFound("gives other addresses each time; no more of them are tried for a minute".to_owned())
+            }
         }
-        Ok(info) => LookupResult::At(info.addrs().cloned().collect()),
-        Err(reason) => LookupResult::Nothing(reason.clone()),
+    }
+}
+
+impl From<&Unanswered> for LookupResult {
+    fn from(error: &Unanswered) -> Self {
+        Self::NotFound(error.to_string())
     }
 }

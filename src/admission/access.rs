@@ -1,4 +1,4 @@
-//! Access while the funnel runs: what was said at its start, and the roster as it is now.
+//! The access rules in force: those given at the start, and those of the current roster.
 
 use std::sync::Arc;
 
@@ -8,12 +8,12 @@ use tokio::sync::watch;
 use super::{AccessList, Verdict, roster::Roster};
 use crate::protocol::{Api, ApiSet, Route};
 
-/// Who may call what, right now. Clones are one.
+/// The access rules in force. Clones share them.
 #[derive(Clone, Debug)]
 pub(crate) struct Access {
     /// From command line and configuration.
-    named: Arc<AccessList>,
-    now: watch::Sender<InForce>,
+    configured: Arc<AccessList>,
+    in_force: watch::Sender<InForce>,
 }
 
 #[derive(Clone, Debug)]
@@ -23,26 +23,26 @@ struct InForce {
 }
 
 impl Access {
-    pub(crate) fn new(named: AccessList, roster: Roster) -> Self {
-        let now = watch::Sender::new(InForce::of(&named, roster));
-        Self { named: Arc::new(named), now }
+    pub(crate) fn new(configured: AccessList, roster: Roster) -> Self {
+        let in_force = watch::Sender::new(InForce::of(&configured, roster));
+        Self { configured: Arc::new(configured), in_force }
     }
 
-    /// Puts another roster in force, and says whether it is another.
-    pub(crate) fn follow(&self, roster: Roster) -> Change {
-        let changed = self.now.send_if_modified(|now| {
-            let is_new = *now.roster != roster;
-            if is_new {
-                *now = InForce::of(&self.named, roster);
+    /// Puts a roster in force, and returns whether it differs from the one before.
+    pub(crate) fn set_roster(&self, roster: Roster) -> Change {
+        let changed = self.in_force.send_if_modified(|in_force| {
+            let differs = *in_force.roster != roster;
+            if differs {
+                *in_force = InForce::of(&self.configured, roster);
             }
-            is_new
+            differs
         });
         if changed { Change::Some } else { Change::None }
     }
 
-    /// As it is in this moment.
+    /// Returns the list in force at this moment.
     pub(crate) fn list(&self) -> Arc<AccessList> {
-        Arc::clone(&self.now.borrow().list)
+        Arc::clone(&self.in_force.borrow().list)
     }
 
     pub(crate) fn apis(&self, peer: EndpointId) -> ApiSet {
@@ -53,24 +53,24 @@ impl Access {
         self.list().permits(peer, route)
     }
 
-    /// The APIs that somebody may call, or could after an enrolment; Fleet, which all of this is for, in any case.
+    /// Returns the APIs that some peer may call now or after an enrolment, and Fleet in any case, which a funnel is for.
     pub(crate) fn offered(&self) -> ApiSet {
-        let now = self.now.borrow();
-        let invited = now.roster.invitations().iter().map(|pending| pending.apis);
-        invited.fold(now.list.offered().union(Api::Fleet.into()), ApiSet::union)
+        let in_force = self.in_force.borrow();
+        let invited = in_force.roster.invitations().iter().map(|pending| pending.apis);
+        invited.fold(in_force.list.offered().union(Api::Fleet.into()), ApiSet::union)
     }
 
     pub(crate) fn is_on_roster(&self, peer: EndpointId) -> bool {
-        self.now.borrow().roster.peer(peer).is_some()
+        self.in_force.borrow().roster.peer(peer).is_some()
     }
 
-    /// What the operator calls this peer.
+    /// Returns the name that the operator gave this peer.
     pub(crate) fn name(&self, peer: EndpointId) -> Option<String> {
-        self.now.borrow().roster.peer(peer)?.name.as_ref().map(ToString::to_string)
+        self.in_force.borrow().roster.peer(peer)?.name.as_ref().map(ToString::to_string)
     }
 }
 
-/// Whether something is different from before.
+/// Whether something differs from before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub(crate) enum Change {
@@ -79,8 +79,8 @@ pub(crate) enum Change {
 }
 
 impl InForce {
-    fn of(named: &AccessList, roster: Roster) -> Self {
-        Self { list: Arc::new(named.with(&roster)), roster: Arc::new(roster) }
+    fn of(configured: &AccessList, roster: Roster) -> Self {
+        Self { list: Arc::new(configured.with(&roster)), roster: Arc::new(roster) }
     }
 }
 
@@ -91,22 +91,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_roster_adds_to_what_was_named_and_takes_away_whom_it_denies() {
-        let (named, member) = (SecretKey::generate().public(), SecretKey::generate().public());
+    fn the_roster_adds_to_what_was_configured_and_denies_peers_whatever_admits_them() {
+        let (configured, member) = (SecretKey::generate().public(), SecretKey::generate().public());
         let mut list = AccessList::default();
-        list.allow(named, Api::Fleet);
+        list.allow(configured, Api::Fleet);
         list.allow_any(Api::Fleet);
         let access = Access::new(list, Roster::default());
         let mut roster = Roster::default();
         roster.allow(member, None, Api::Control.into()).unwrap();
-        assert_eq!(access.follow(roster.clone()), Change::Some);
-        assert_eq!(access.follow(roster.clone()), Change::None);
+        assert_eq!(access.set_roster(roster.clone()), Change::Some);
+        assert_eq!(access.set_roster(roster.clone()), Change::None);
         assert_eq!(access.apis(member), [Api::Fleet, Api::Control].into_iter().collect());
-        roster.deny(named);
+        roster.deny(configured);
         roster.deny(member);
-        assert_eq!(access.follow(roster), Change::Some);
-        assert!(access.apis(named).is_empty() && access.apis(member).is_empty());
-        assert_eq!(access.follow(Roster::default()), Change::Some);
-        assert_eq!(access.apis(named), Api::Fleet.into());
+        assert_eq!(access.set_roster(roster), Change::Some);
+        assert!(access.apis(configured).is_empty() && access.apis(member).is_empty());
+        assert_eq!(access.set_roster(Roster::default()), Change::Some);
+        assert_eq!(access.apis(configured), Api::Fleet.into());
     }
 }

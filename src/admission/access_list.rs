@@ -8,44 +8,44 @@ use tracing::warn;
 use super::roster::{Roster, Standing};
 use crate::protocol::{Api, ApiSet, Route};
 
-/// Who is admitted, and to what. Empty, it admits nobody.
+/// The admitted peers and the APIs that each may call. An empty list admits no peer.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct AccessList {
     peers: HashMap<EndpointId, ApiSet>,
-    anybody: ApiSet,
+    any_peer: ApiSet,
     denied: HashSet<EndpointId>,
     passthrough: HashSet<EndpointId>,
 }
 
-/// The answer to a peer's request.
+/// Whether a peer may do what it asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub(crate) enum Verdict {
-    /// It may.
+    /// The peer may.
     Allowed,
-    /// It may not.
+    /// The peer may not.
     Denied,
 }
 
 impl AccessList {
-    /// Adds to what `peer` may call.
+    /// Adds to the APIs that `peer` may call.
     pub(crate) fn allow(&mut self, peer: EndpointId, apis: impl Into<ApiSet>) {
         let entry = self.peers.entry(peer).or_default();
         *entry = entry.union(apis.into());
     }
 
-    /// Adds to what every peer may call, known or not.
+    /// Adds to the APIs that every peer may call, known or not.
     pub(crate) fn allow_any(&mut self, apis: impl Into<ApiSet>) {
-        self.anybody = self.anybody.union(apis.into());
+        self.any_peer = self.any_peer.union(apis.into());
     }
 
-    /// Lets `peer` pass bytes through. It may call Fleet then, too: it has that in any case, and needs a link.
+    /// Lets `peer` pass bytes through. This implies Fleet, which it reaches through the bytes in any case, and a link.
     pub(crate) fn allow_passthrough(&mut self, peer: EndpointId) {
         self.allow(peer, Api::Fleet);
         self.passthrough.insert(peer);
     }
 
-    /// This list and the roster. Whom the roster denies, nothing lets in.
+    /// Returns this list together with the roster. A peer that the roster denies is denied whatever else admits it.
     pub(super) fn with(&self, roster: &Roster) -> Self {
         let mut list = self.clone();
         for member in roster.peers() {
@@ -57,20 +57,20 @@ impl AccessList {
         list
     }
 
-    /// What `peer` may call.
+    /// Returns the APIs that `peer` may call.
     pub(crate) fn apis(&self, peer: EndpointId) -> ApiSet {
         if self.denied.contains(&peer) {
             return ApiSet::EMPTY;
         }
-        self.peers.get(&peer).copied().unwrap_or_default().union(self.anybody)
+        self.peers.get(&peer).copied().unwrap_or_default().union(self.any_peer)
     }
 
-    /// Whether `peer` may have a link at all.
+    /// Returns whether `peer` may have a link.
     pub(crate) fn admits(&self, peer: EndpointId) -> Verdict {
         Verdict::from(!self.apis(peer).is_empty())
     }
 
-    /// Whether `peer` may make this request. Health and hello are open to whoever is admitted.
+    /// Returns whether `peer` may make this request. Health and hello are open to every admitted peer.
     pub(crate) fn permits(&self, peer: EndpointId, route: &Route) -> Verdict {
         match route {
             Route::Call { api, .. } => Verdict::from(self.apis(peer).contains(*api)),
@@ -81,32 +81,32 @@ impl AccessList {
         }
     }
 
-    /// Whether it admits nobody.
+    /// Returns whether no peer is admitted.
     pub(crate) fn is_empty(&self) -> bool {
-        self.peers.is_empty() && self.anybody.is_empty()
+        self.peers.is_empty() && self.any_peer.is_empty()
     }
 
-    /// How many peers may pass bytes through.
+    /// Returns how many peers may pass bytes through.
     pub(crate) fn passthroughs(&self) -> usize {
         self.passthrough.len()
     }
 
-    /// The APIs open to somebody.
+    /// Returns the APIs that some peer may call.
     pub(crate) fn offered(&self) -> ApiSet {
-        self.peers.values().fold(self.anybody, |all, apis| all.union(*apis))
+        self.peers.values().fold(self.any_peer, |all, apis| all.union(*apis))
     }
 
-    /// Those of them that trust whoever reaches them.
+    /// Returns those of the offered APIs that trust their callers.
     pub(crate) fn trusting_apis(&self) -> ApiSet {
         self.offered().iter().filter(|api: &Api| api.trusts_its_callers()).collect()
     }
 }
 
-/// For each such API that is opened to a peer.
+/// Warns that an API which trusts its callers is open to a peer.
 pub(crate) fn warn_of_trust(api: Api) {
     warn!(
         %api,
-        "this API is open to a peer: Flower trusts whoever reaches it with every run, message and model on this SuperLink"
+        "this API is open to a peer: Flower gives every caller of it all runs, messages and models of this SuperLink"
     );
 }
 
@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn apis_that_trust_their_callers_are_told_apart() {
+    fn offered_apis_that_trust_their_callers_are_listed() {
         let mut list = AccessList::default();
         list.allow_any(Api::Fleet);
         assert!(list.trusting_apis().is_empty());

@@ -1,6 +1,6 @@
-//! The audit log: who was let in to what, and who was not. Never what a call carried.
+//! The audit log: which peers were admitted, to which APIs, and which were denied. It has no content of calls.
 //!
-//! One JSON object a line. What repeats is counted: the first is written at once, the others within a minute as one line
+//! Each line is a JSON object. Equal events are counted: the first is written at once, the others within a minute as one line
 //! with their `count`, so that a busy peer costs a line a minute for each of its methods.
 
 mod entry;
@@ -22,10 +22,10 @@ use iroh::EndpointId;
 pub(crate) use self::entry::{Event, Outcome};
 use self::{entry::Entry, writer::Writer};
 
-/// Entries on their way to the file. Past it, a slow disk costs entries, which are counted, and no calls.
+/// The most entries that wait to be written. Past that, a slow disk costs entries, which are counted, and delays no call.
 const QUEUE: usize = 4096;
 
-/// Where events are told. Clones are one log; without a file it keeps nothing.
+/// The audit log. Clones share it; without a file it discards all events.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Audit {
     log: Option<Arc<Log>>,
@@ -39,10 +39,10 @@ struct Log {
 }
 
 impl Audit {
-    /// A log in the file at `path`, which is made if it is absent, and only added to.
+    /// Opens a log in the file at `path`, which is created if it is absent, and only appended to.
     ///
     /// # Errors
-    /// The file cannot be opened, or no thread be started.
+    /// The file cannot be opened, or the thread that writes it cannot be started.
     pub(crate) fn open(path: PathBuf) -> io::Result<Self> {
         let lost = Arc::<AtomicU64>::default();
         let writer = Writer::open(path, Arc::clone(&lost))?;
@@ -52,7 +52,7 @@ impl Audit {
         Ok(Self { log: Some(Arc::new(log)) })
     }
 
-    /// Records an event. Never waits.
+    /// Records an event. It never waits.
     pub(crate) fn record(
         &self,
         peer: EndpointId,
@@ -68,12 +68,12 @@ impl Audit {
         }
     }
 
-    /// Writes what was told so far, and takes no more. Blocks while the disk does.
+    /// Writes the events that were recorded so far, and records no more. Blocks while the disk does.
     pub(crate) fn close(&self) {
         let Some(log) = &self.log else { return };
         drop(log.entries.lock().unwrap_or_else(PoisonError::into_inner).take());
         if let Some(writing) = log.writing.lock().unwrap_or_else(PoisonError::into_inner).take() {
-            // A writer that panicked has said so by itself.
+            // A panic of the writer has been reported by the panic hook.
             let _ = writing.join();
         }
     }

@@ -1,34 +1,37 @@
-//! The first contact of who was invited: a link for nothing but the secret of an invitation.
+//! Enrolment: a link that carries nothing but the secret of an invitation.
 //!
 //! ```text
-//! joiner   ── link for the ALPN `{alpn}/enrol`, one bi-stream with the 32 bytes of the secret ──►   inviter
-//!          ◄─ the link's close: RECONNECT (enrolled, or known before), REFUSED, OVERLOADED (try again) ─
+//! invited peer ── link for the ALPN `{alpn}/enrol`, one bi-stream with the 32 bytes of the secret ──►   inviting peer
+//!              ◄─ the link's close: RECONNECT (enrolled, or admitted already), REFUSED, OVERLOADED (try again) ─
 //! ```
-//! Nothing is ever read from a peer on that link but the secret, and the answer is in the close itself, so that a
-//! stranger reaches no other code than this.
+//! The inviting side reads nothing else from this link, and the close code is the answer, so that a peer that is not admitted
+//! reaches no other code than this.
 
-use std::time::Duration;
+mod server;
+
+use std::{fmt, time::Duration};
 
 use iroh::{EndpointId, endpoint::Connection};
 use tokio::{io::AsyncWriteExt, time::timeout};
 
+pub(super) use self::server::{EnrolmentServer, RedeemError};
 use crate::{
     address_lookup::{Invitation, Secret},
     protocol::CallError,
-    report::chain,
-    transport::{Code, IrohConnector},
+    transport::{Code, IrohConnector, Link, LinkLost},
 };
 
-/// What follows a funnel's ALPN in that of its enrolments.
+/// The suffix of a funnel's ALPN that makes the ALPN of its enrolments.
 pub(crate) const ALPN_SUFFIX: &[u8] = b"/enrol";
-/// For the secret to come, and for the answer.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// The wait for the secret, for the dial and for the answer, each.
+const TIMEOUT: Duration = Duration::from_secs(5);
 
+/// Returns the ALPN of enrolments with a funnel that has this one.
 pub(crate) fn alpn_of(alpn: &[u8]) -> Vec<u8> {
     [alpn, ALPN_SUFFIX].concat()
 }
 
-/// The secret that a peer presents, `None` if it presents none in time.
+/// Reads the secret that a peer presents; `None` if it presents none in time.
 pub(crate) async fn read_secret(connection: &Connection) -> Option<Secret> {
     let read = async {
         let (_answer, mut secret) = connection.accept_bi().await.ok()?;
@@ -36,10 +39,10 @@ pub(crate) async fn read_secret(connection: &Connection) -> Option<Secret> {
         secret.read_exact(&mut bytes).await.ok()?;
         Some(Secret::from(bytes))
     };
-    timeout(PATIENCE, read).await.ok().flatten()
+    timeout(TIMEOUT, read).await.ok().flatten()
 }
 
-/// An invitation to be presented to one peer, if it does not admit us.
+/// An invitation that is presented to a peer if it does not admit this funnel.
 #[derive(Debug)]
 pub(crate) struct Enrolment {
     connector: IrohConnector,
@@ -47,51 +50,57 @@ pub(crate) struct Enrolment {
     secret: Secret,
 }
 
-/// What became of an invitation that was presented.
+/// The result of presenting an invitation.
 #[derive(Debug)]
 pub(crate) enum EnrolmentOutcome {
-    /// The peer admits us from now on.
+    /// The peer admits this funnel from now on.
     Enrolled,
-    /// It does not, and will not for this invitation.
+    /// The peer does not accept this invitation, now or later.
     Refused(CallError),
-    /// It could not be asked, or could not decide.
+    /// The peer was not reached, or could not decide.
     NotNow(CallError),
 }
 
 impl Enrolment {
-    /// `connector` dials for the ALPN of enrolments.
+    /// Creates an enrolment. `connector` dials for the ALPN of enrolments.
     pub(crate) fn new(connector: IrohConnector, invitation: &Invitation) -> Self {
         Self { connector, peer: invitation.addr().id, secret: invitation.secret().clone() }
     }
 
+    /// Presents the invitation and waits for the answer.
     pub(crate) async fn present(&self) -> EnrolmentOutcome {
-        let answer = async {
-            let link = self.connector.dial(self.peer, PATIENCE).await.map_err(|error| error.to_string())?;
-            // A refusal may close the link before the secret is sent: the answer is in the close, whatever failed here.
-            let sent = async {
-                let mut stream = link.open().await.map_err(|error| chain(&error))?;
-                stream.write_all(self.secret.bytes()).await.map_err(|error| chain(&error))?;
-                stream.flush().await.map_err(|error| chain(&error))?;
-                Ok::<_, String>(stream)
-            };
-            let _stream = sent.await;
-            timeout(PATIENCE, link.closed()).await.map_err(|_| "no answer to the invitation".to_owned())
-        };
-        let lost = match answer.await {
+        let lost = match self.answer().await {
             Ok(lost) => lost,
-            Err(problem) => {
-                return EnrolmentOutcome::NotNow(self.failure("could not be asked about the invitation", &problem));
-            }
+            Err(error) => return EnrolmentOutcome::NotNow(error),
         };
         let reason = lost.peer_reason().map_or_else(|| lost.to_string(), |reason| reason.into_owned());
         match lost.code() {
             Some(Code::RECONNECT) => EnrolmentOutcome::Enrolled,
-            Some(Code::REFUSED) => EnrolmentOutcome::Refused(self.failure("refuses the invitation", &reason)),
-            _ => EnrolmentOutcome::NotNow(self.failure("could not take the invitation", &reason)),
+            Some(Code::REFUSED) => {
+                EnrolmentOutcome::Refused(self.error("refuses the invitation", reason).caused_by(lost))
+            }
+            _ => EnrolmentOutcome::NotNow(self.error("could not take the invitation", reason).caused_by(lost)),
         }
     }
 
-    fn failure(&self, what: &str, why: &str) -> CallError {
+    /// Returns the end of the link, which is the peer's answer.
+    async fn answer(&self) -> Result<LinkLost, CallError> {
+        const FAILED: &str = "could not be asked about the invitation";
+        let dialled = self.connector.dial(self.peer, TIMEOUT).await;
+        let link = dialled.map_err(|error| self.error(FAILED, &error).caused_by(error))?;
+        // A refusal may close the link before the secret is sent: the close is the answer, whatever failed here.
+        let _stream = self.send_secret(&link).await;
+        timeout(TIMEOUT, link.closed()).await.map_err(|_| self.error(FAILED, "no answer to the invitation"))
+    }
+
+    async fn send_secret(&self, link: &Link) -> Option<impl Sized> {
+        let mut stream = link.open().await.ok()?;
+        stream.write_all(self.secret.bytes()).await.ok()?;
+        stream.flush().await.ok()?;
+        Some(stream)
+    }
+
+    fn error(&self, what: &str, why: impl fmt::Display) -> CallError {
         CallError::unavailable(format_args!("peer {} {what}: {why}", self.peer.fmt_short()))
     }
 }

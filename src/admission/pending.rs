@@ -1,4 +1,4 @@
-//! Peers that have not shown their invitation yet.
+//! Peers that have not presented their invitation yet.
 
 use std::{
     collections::BTreeMap,
@@ -7,59 +7,60 @@ use std::{
 
 use tokio_util::sync::CancellationToken;
 
-/// Half of the handshakes that a funnel takes at once by default: silent ones are not to keep out anybody else.
-const MAX_PRESENTERS: usize = 64;
+/// Half of the handshakes that a funnel accepts at once by default: silent peers must not block all others.
+const MAX_PENDING: usize = 64;
 
-/// Those who are waited for. Past so many the one that has been silent longest gives way: who has an invitation shows it
-/// with its handshake.
+/// The enrolments in which the secret is awaited. Past the maximum, the one that has waited longest is given up: a peer
+/// with an invitation sends it right after its handshake.
 #[derive(Debug, Default)]
-pub(super) struct PendingEnrolments(Mutex<Row>);
+pub(super) struct PendingEnrolments(Mutex<Pending>);
 
 #[derive(Debug, Default)]
-struct Row {
-    came: u64,
+struct Pending {
+    next_number: u64,
     waiting: BTreeMap<u64, CancellationToken>,
 }
 
 impl PendingEnrolments {
-    /// What `presented` comes to, `None` if it gives way.
+    /// Waits for `secret`; returns `None` if this enrolment is given up for a newer one.
     ///
     /// # Cancel safety
-    /// Dropping the future frees its place.
-    pub(super) async fn wait_for<T>(&self, presented: impl Future<Output = T>) -> Option<T> {
-        let place = Place::take(self);
-        place.given_way.run_until_cancelled(presented).await
+    /// Dropping the future frees its slot.
+    pub(super) async fn wait_for<T>(&self, secret: impl Future<Output = T>) -> Option<T> {
+        let slot = Slot::take(self);
+        slot.given_up.run_until_cancelled(secret).await
     }
 
-    fn row(&self) -> MutexGuard<'_, Row> {
+    fn lock(&self) -> MutexGuard<'_, Pending> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-struct Place<'a> {
-    presenters: &'a PendingEnrolments,
+/// One of the pending enrolments.
+struct Slot<'a> {
+    enrolments: &'a PendingEnrolments,
     number: u64,
-    given_way: CancellationToken,
+    given_up: CancellationToken,
 }
 
-impl<'a> Place<'a> {
-    fn take(presenters: &'a PendingEnrolments) -> Self {
-        let mut row = presenters.row();
-        if row.waiting.len() >= MAX_PRESENTERS
-            && let Some((_, oldest)) = row.waiting.pop_first()
+impl<'a> Slot<'a> {
+    fn take(enrolments: &'a PendingEnrolments) -> Self {
+        let mut pending = enrolments.lock();
+        if pending.waiting.len() >= MAX_PENDING
+            && let Some((_, oldest)) = pending.waiting.pop_first()
         {
             oldest.cancel();
         }
-        let (number, given_way) = (row.came, CancellationToken::new());
-        row.came += 1;
-        row.waiting.insert(number, given_way.clone());
-        Self { presenters, number, given_way }
+        let (number, given_up) = (pending.next_number, CancellationToken::new());
+        pending.next_number += 1;
+        pending.waiting.insert(number, given_up.clone());
+        Self { enrolments, number, given_up }
     }
 }
 
-impl Drop for Place<'_> {
+impl Drop for Slot<'_> {
     fn drop(&mut self) {
-        self.presenters.row().waiting.remove(&self.number);
+        self.enrolments.lock().waiting.remove(&self.number);
     }
 }
 
@@ -72,16 +73,16 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn who_has_been_silent_longest_gives_way_to_who_comes() {
-        let presenters = PendingEnrolments::default();
-        let mut first = Box::pin(presenters.wait_for(pending::<()>()));
+    async fn the_enrolment_that_has_waited_longest_is_given_up_for_a_new_one() {
+        let enrolments = PendingEnrolments::default();
+        let mut first = Box::pin(enrolments.wait_for(pending::<()>()));
         assert_eq!(first.as_mut().now_or_never(), None);
-        let mut others = Box::pin(join_all((1..MAX_PRESENTERS).map(|_| presenters.wait_for(pending::<()>()))));
+        let mut others = Box::pin(join_all((1..MAX_PENDING).map(|_| enrolments.wait_for(pending::<()>()))));
         assert!(others.as_mut().now_or_never().is_none() && first.as_mut().now_or_never().is_none());
-        assert_eq!(presenters.wait_for(ready(1)).await, Some(1));
+        assert_eq!(enrolments.wait_for(ready(1)).await, Some(1));
         assert_eq!(first.await, None);
         assert!(others.as_mut().now_or_never().is_none());
         drop(others);
-        assert!(presenters.row().waiting.is_empty());
+        assert!(enrolments.lock().waiting.is_empty());
     }
 }

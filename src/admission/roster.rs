@@ -1,7 +1,7 @@
-//! Who belongs: the peers that an operator let in or shut out, and the invitations that are open.
+//! The roster: the peers that an operator has allowed or denied, and the open invitations.
 //!
-//! The roster is a file that people read and edit as well (`peers.toml`). The command changes it, a running funnel follows
-//! it, and an invitation that is used changes it from outside.
+//! It is a file (`peers.toml`) that people may read and edit too. The command changes it, and so does a running funnel when
+//! an invitation is used; a running funnel watches it.
 
 mod file;
 mod find;
@@ -9,13 +9,13 @@ mod format;
 mod name;
 mod watch;
 
-use std::{fmt, num::NonZeroU32};
+use std::num::NonZeroU32;
 
 use iroh::EndpointId;
 
 #[cfg(fuzzing)]
 pub(crate) use self::format::{read, write};
-pub(crate) use self::watch::{Nudge, follow};
+pub(crate) use self::watch::{ReloadHandle, watch};
 pub use self::{
     file::{RosterError, RosterFile},
     find::{UnknownName, names},
@@ -40,71 +40,71 @@ pub struct Roster {
 pub struct Member {
     /// Its public key.
     pub id: EndpointId,
-    /// What its operator is known as here.
+    /// The name that this side's operator gave it.
     pub name: Option<Name>,
-    /// Whether it is let in.
+    /// Whether it is admitted.
     pub standing: Standing,
-    /// What it may call while it is let in.
+    /// The APIs that it may call while it is allowed.
     pub apis: ApiSet,
-    /// When it was put on the roster.
+    /// When it was added to the roster.
     pub since: Timestamp,
-    /// The invitation by which it came, while others may use it.
+    /// The invitation with which it enrolled, while other peers may use it.
     invitation: Option<Digest>,
 }
 
-/// Whether a peer on the roster is let in.
+/// Whether a peer on the roster is admitted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Standing {
-    /// It is.
+    /// It is admitted.
     Allowed,
-    /// It is shut out, whatever else lets it in.
+    /// It is not admitted, whatever else would admit it.
     Denied,
 }
 
-/// An invitation that was made and may still be used.
+/// An open invitation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Pending {
-    /// The name that who uses it gets; with more than one use, those after the first get a number as well. While some are
-    /// left, it stands for the first peer and for the invitation.
+    /// The name that a peer gets which uses it; of several peers, those after the first get a number as well. While uses are
+    /// left, the name means both the first peer and the invitation.
     pub name: Name,
-    /// What who uses it may call.
+    /// The APIs that a peer may call which uses it.
     pub apis: ApiSet,
-    /// How often it may still be used.
+    /// How many more peers may use it.
     pub uses: NonZeroU32,
-    /// When it ends.
+    /// When it expires.
     pub expires: Timestamp,
     secret: Digest,
 }
 
-/// Why an invitation is not taken. Who presents it learns no more than that.
+/// Why an invitation is refused. The peer that presents it is not told which.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum NotInvited {
-    /// It was never made, or was used or withdrawn.
+    /// There is no such invitation, or it was used or revoked.
     Unknown,
-    /// Its time is over.
+    /// It has expired.
     Expired,
-    /// The peer was shut out by name.
+    /// The peer is denied.
     Denied,
 }
 
 impl Roster {
-    /// The peers, in the order in which they came.
+    /// Returns the peers, in the order in which they were added.
     pub fn peers(&self) -> &[Member] {
         &self.peers
     }
 
-    /// The invitations that nobody has used up, those that have ended included.
+    /// Returns the invitations that have uses left, expired ones included.
     pub fn invitations(&self) -> &[Pending] {
         &self.invitations
     }
 
-    /// The peer with this id.
+    /// Returns the peer with this id.
     pub fn peer(&self, id: EndpointId) -> Option<&Member> {
         self.peers.iter().find(|peer| peer.id == id)
     }
 
-    /// The peer that an operator means by an id or a name.
+    /// Returns the peer with this id or name.
     pub fn find(&self, text: &str) -> Option<&Member> {
         match text.parse() {
             Ok(id) => self.peer(id),
@@ -112,15 +112,15 @@ impl Roster {
         }
     }
 
-    /// Lets a peer in to exactly `apis`. A name replaces the one it had.
+    /// Admits a peer to exactly `apis`. A name replaces the one it had.
     ///
     /// # Errors
-    /// Another has this name.
+    /// [`NameTaken`] if another peer or an invitation has this name.
     pub fn allow(&mut self, id: EndpointId, name: Option<Name>, apis: ApiSet) -> Result<(), NameTaken> {
         self.put(id, name, |peer| (peer.standing, peer.apis) = (Standing::Allowed, apis))
     }
 
-    /// Shuts a peer out, whatever else lets it in.
+    /// Denies a peer, whatever else would admit it.
     pub fn deny(&mut self, id: EndpointId) {
         self.entry(id).standing = Standing::Denied;
     }
@@ -128,20 +128,20 @@ impl Roster {
     /// Gives a peer on the roster a name.
     ///
     /// # Errors
-    /// Another has this name.
+    /// [`NameTaken`] if another peer or an invitation has this name.
     pub fn rename(&mut self, id: EndpointId, name: Name) -> Result<(), NameTaken> {
         self.put(id, Some(name), |_| {})
     }
 
-    /// Takes a peer off the roster.
+    /// Removes a peer from the roster.
     pub fn remove(&mut self, id: EndpointId) {
         self.peers.retain(|peer| peer.id != id);
     }
 
-    /// Opens an invitation, for `uses` peers. Of its secret only a digest is kept.
+    /// Opens an invitation for `uses` peers. Of its secret only a digest is stored.
     ///
     /// # Errors
-    /// The name is a peer's or another invitation's.
+    /// [`NameTaken`] if a peer or another invitation has this name.
     pub fn invite(
         &mut self,
         invitation: &Invitation,
@@ -150,34 +150,34 @@ impl Roster {
         uses: NonZeroU32,
         expires: Timestamp,
     ) -> Result<(), NameTaken> {
-        if self.is_peers(&name) || self.is_invitations(&name) {
+        if self.is_name_of_peer(&name) || self.is_name_of_invitation(&name) {
             return Err(NameTaken(name));
         }
         self.invitations.push(Pending { name, apis, uses, expires, secret: invitation.secret().digest() });
         Ok(())
     }
 
-    /// Withdraws the invitations of this name, and says whether there was one.
+    /// Revokes the invitation with this name, and returns whether there was one.
     pub fn withdraw(&mut self, name: &str) -> bool {
         self.withdraw_where(|pending| pending.name.as_str() == name)
     }
 
-    /// Withdraws what is left of the invitation by which a peer came: with another key it would be let in again. Says
-    /// whether there was one.
+    /// Revokes the invitation with which a peer enrolled, if it has uses left: with another key, the peer would be admitted
+    /// again. Returns whether there was one.
     pub fn withdraw_invitation_of(&mut self, id: EndpointId) -> bool {
         let Some(invitation) = self.peer(id).and_then(|peer| peer.invitation) else { return false };
         self.withdraw_where(|pending| pending.secret == invitation)
     }
 
-    fn withdraw_where(&mut self, is_it: impl Fn(&Pending) -> bool) -> bool {
+    fn withdraw_where(&mut self, is_meant: impl Fn(&Pending) -> bool) -> bool {
         let before = self.invitations.len();
-        self.invitations.retain(|pending| !is_it(pending));
-        self.forget_gone();
+        self.invitations.retain(|pending| !is_meant(pending));
+        self.forget_gone_invitations();
         self.invitations.len() < before
     }
 
-    /// Forgets by which invitation peers came, where it is gone.
-    fn forget_gone(&mut self) {
+    /// Forgets with which invitation peers enrolled, where it is used up or revoked.
+    fn forget_gone_invitations(&mut self) {
         let Self { peers, invitations } = self;
         let is_gone = |invitation: &mut Digest| !invitations.iter().any(|pending| pending.secret == *invitation);
         for peer in peers {
@@ -185,22 +185,23 @@ impl Roster {
         }
     }
 
-    /// Takes an invitation: puts `id` on the roster and uses it once. Every invitation is compared, in constant time.
+    /// Redeems an invitation: adds `id` to the roster and uses the invitation once. The secret is compared with that of every
+    /// invitation, in constant time.
     pub(crate) fn redeem(&mut self, id: EndpointId, secret: &Secret, now: Timestamp) -> Result<Member, NotInvited> {
         let digest = secret.digest();
-        let places: Vec<_> = self.invitations.iter().map(|pending| pending.secret == digest).collect();
-        let place = places.iter().position(|is_it| *is_it).ok_or(NotInvited::Unknown)?;
+        let matches: Vec<_> = self.invitations.iter().map(|pending| pending.secret == digest).collect();
+        let position = matches.iter().position(|is_match| *is_match).ok_or(NotInvited::Unknown)?;
         if self.peer(id).is_some_and(|peer| peer.standing == Standing::Denied) {
             return Err(NotInvited::Denied);
         }
-        let pending = &mut self.invitations[place];
+        let pending = &mut self.invitations[position];
         if now >= pending.expires {
             return Err(NotInvited::Expired);
         }
         let (name, apis) = (pending.name.clone(), pending.apis);
         match NonZeroU32::new(pending.uses.get() - 1) {
             Some(left) => pending.uses = left,
-            None => drop(self.invitations.remove(place)),
+            None => drop(self.invitations.remove(position)),
         }
         let name = self.free_name(name);
         let peer = self.entry(id);
@@ -208,11 +209,11 @@ impl Roster {
         peer.apis = peer.apis.union(apis);
         peer.invitation = Some(digest);
         let peer = peer.clone();
-        self.forget_gone();
+        self.forget_gone_invitations();
         Ok(peer)
     }
 
-    /// Forgets the invitations that have ended.
+    /// Removes the invitations that have expired.
     pub fn forget_expired(&mut self, now: Timestamp) {
         self.withdraw_where(|pending| pending.expires <= now);
     }
@@ -220,7 +221,7 @@ impl Roster {
     fn put(&mut self, id: EndpointId, name: Option<Name>, set: impl FnOnce(&mut Member)) -> Result<(), NameTaken> {
         if let Some(name) = &name {
             let is_own = self.peer(id).is_some_and(|peer| peer.name.as_ref() == Some(name));
-            if !is_own && (self.is_peers(name) || self.is_invitations(name)) {
+            if !is_own && (self.is_name_of_peer(name) || self.is_name_of_invitation(name)) {
                 return Err(NameTaken(name.clone()));
             }
         }
@@ -231,26 +232,26 @@ impl Roster {
     }
 
     fn entry(&mut self, id: EndpointId) -> &mut Member {
-        let place = self.peers.iter().position(|peer| peer.id == id).unwrap_or_else(|| {
+        let position = self.peers.iter().position(|peer| peer.id == id).unwrap_or_else(|| {
             let (standing, apis, since) = (Standing::Allowed, ApiSet::EMPTY, Timestamp::now());
             self.peers.push(Member { id, name: None, standing, apis, since, invitation: None });
             self.peers.len() - 1
         });
-        &mut self.peers[place]
+        &mut self.peers[position]
     }
 
-    fn is_peers(&self, name: &Name) -> bool {
+    fn is_name_of_peer(&self, name: &Name) -> bool {
         self.peers.iter().any(|peer| peer.name.as_ref() == Some(name))
     }
 
-    fn is_invitations(&self, name: &Name) -> bool {
+    fn is_name_of_invitation(&self, name: &Name) -> bool {
         self.invitations.iter().any(|pending| pending.name == *name)
     }
 
-    /// The name of an invitation itself, or with the first number that makes it free.
+    /// Returns the name of an invitation, with the first number that makes it free if a peer has it already.
     fn free_name(&self, name: Name) -> Name {
-        let is_free = |name: &Name| !self.is_peers(name) && !self.is_invitations(name);
-        if !self.is_peers(&name) {
+        let is_free = |name: &Name| !self.is_name_of_peer(name) && !self.is_name_of_invitation(name);
+        if !self.is_name_of_peer(&name) {
             return name;
         }
         (2..).map(|number| name.numbered(number)).find(is_free).expect("numbers do not end")
@@ -258,7 +259,7 @@ impl Roster {
 }
 
 impl Member {
-    /// What it may call now.
+    /// Returns the APIs that it may call now.
     pub fn may_call(&self) -> ApiSet {
         match self.standing {
             Standing::Allowed => self.apis,
@@ -268,7 +269,7 @@ impl Member {
 }
 
 impl Standing {
-    /// Its name in the file.
+    /// Returns its name in the file.
     pub fn name(self) -> &'static str {
         match self {
             Self::Allowed => "allowed",
@@ -277,17 +278,10 @@ impl Standing {
     }
 }
 
-/// The name stands for somebody else already.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A name that another peer or invitation has already.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0} is another peer's or invitation's name; choose another, or remove that one first")]
 pub struct NameTaken(Name);
-
-impl fmt::Display for NameTaken {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} is another peer's or invitation's name; choose another, or remove that one first", self.0)
-    }
-}
-
-impl std::error::Error for NameTaken {}
 
 #[cfg(test)]
 mod tests {
@@ -368,7 +362,7 @@ mod tests {
     }
 
     #[test]
-    fn who_was_shut_out_comes_back_by_no_invitation() {
+    fn a_denied_peer_is_not_admitted_by_an_invitation() {
         let peer = peer();
         let (mut roster, secret) = inviting(1);
         roster.deny(peer);

@@ -1,24 +1,24 @@
-//! Moments as people and programs both read them: RFC 3339, in UTC, to the second.
+//! Timestamps: RFC 3339, in UTC, to the second.
 
-use std::{error::Error, fmt, ops::RangeInclusive, str::FromStr, time::Duration};
+use std::{fmt, ops::RangeInclusive, str::FromStr, time::Duration};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use time::{OffsetDateTime, UtcOffset, format_description::well_known::Rfc3339};
 
-/// What four digits can write.
+/// The years that RFC 3339 can write, with four digits.
 const YEARS: RangeInclusive<i32> = 0..=9999;
 
-/// A moment, to the second.
+/// A point in time, to the second.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(OffsetDateTime);
 
 impl Timestamp {
-    /// By this machine's clock.
+    /// Returns the present time by this machine's clock.
     pub fn now() -> Self {
         Self::to_the_second(OffsetDateTime::now_utc())
     }
 
-    /// `after` this moment, at most the end of the calendar.
+    /// Returns the time `after` this one, at most the end of the calendar.
     #[must_use]
     pub fn plus(self, after: Duration) -> Self {
         let after = time::Duration::try_from(after).unwrap_or(time::Duration::MAX);
@@ -40,27 +40,25 @@ impl FromStr for Timestamp {
     type Err = InvalidTimestamp;
 
     fn from_str(text: &str) -> Result<Self, InvalidTimestamp> {
-        let at = OffsetDateTime::parse(text, &Rfc3339).map_err(|error| InvalidTimestamp(Some(error)))?;
-        // An offset may lead out of the years that RFC 3339 can write.
+        let at = OffsetDateTime::parse(text, &Rfc3339).map_err(|error| InvalidTimestamp(Kind::Format(error)))?;
+        // In UTC, the year may be outside of what RFC 3339 can write.
         let at = at.checked_to_offset(UtcOffset::UTC).filter(|at| YEARS.contains(&at.year()));
-        at.map(Self::to_the_second).ok_or(InvalidTimestamp(None))
+        at.map(Self::to_the_second).ok_or(InvalidTimestamp(Kind::Year))
     }
 }
 
-/// A text that is no moment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct InvalidTimestamp(Option<time::error::Parse>);
+/// A text that is not a valid timestamp.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(transparent)]
+pub struct InvalidTimestamp(Kind);
 
-impl fmt::Display for InvalidTimestamp {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.0 {
-            Some(error) => error.fmt(f),
-            None => f.write_str("in UTC it is not in the years 0 to 9999"),
-        }
-    }
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+enum Kind {
+    #[error("{0}")]
+    Format(#[source] time::error::Parse),
+    #[error("in UTC it is not in the years 0 to 9999")]
+    Year,
 }
-
-impl Error for InvalidTimestamp {}
 
 impl Serialize for Timestamp {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {

@@ -190,7 +190,7 @@ impl Inbound {
         };
         forwarded.inspect_err(|error| {
             if error.status() == Status::UNAVAILABLE {
-                self.shared.probe.doubt(call.api, upstream);
+                self.shared.probe.recheck(call.api, upstream);
             }
         })
     }
@@ -239,7 +239,7 @@ impl Inbound {
         let send = async move |request| Ok(Relayed::received(client.call(&to, request).await?).into_response());
         let (response, unmatched) = translated::forward(translation, SUPERLINK, request, send).await?;
         if let Some(unmatched) = unmatched {
-            self.shared.probe.doubt(call.api, upstream);
+            self.shared.probe.recheck(call.api, upstream);
             self.warn_unmatched(call.api, &unmatched);
         }
         Ok(response)

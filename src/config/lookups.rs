@@ -219,7 +219,9 @@ mod tests {
             .publication_texts(["everywhere", "n0"], "--publish")
             .build()
             .unwrap_err();
-        for part in ["--lookup \"off\" is no lookup", "--lookup \"dns:\"", "--publish \"everywhere\"", "no relay"] {
+        for part in
+            ["--lookup \"off\" is not a valid lookup", "--lookup \"dns:\"", "--publish \"everywhere\"", "no relay"]
+        {
             assert!(error.mistakes().iter().any(|mistake| mistake.contains(part)), "{part} is not in {error}");
         }
         assert_eq!(error.mistakes().len(), 4, "{error}");

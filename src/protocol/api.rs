@@ -1,6 +1,6 @@
 //! The APIs of a SuperLink, in one table.
 
-use std::{error::Error, fmt, str::FromStr};
+use std::{fmt, str::FromStr};
 
 /// An API that Flower processes call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -20,15 +20,15 @@ pub enum Api {
 
 struct Row {
     api: Api,
-    /// On the command line and in `/v1/{name}/..`.
+    /// The name on the command line and in `/v1/{name}/..`.
     name: &'static str,
-    /// `{Service}` in `/flwr.proto.{Service}/..`; the first is the one that has a counterpart in HTTP.
+    /// The services in `/flwr.proto.{Service}/..`; only the first has a counterpart in HTTP.
     services: &'static [&'static str],
-    /// Flower lets whoever reaches it do anything.
+    /// Flower lets every caller do anything.
     trusts_its_callers: bool,
 }
 
-/// `GrpcAdapter` wraps Fleet messages, `FlowerService` is the Fleet of old, `Exec` the Control of Flower 1.20.
+/// `GrpcAdapter` wraps Fleet messages, `FlowerService` is an older Fleet, `Exec` is the Control API of Flower 1.20.
 const TABLE: [Row; 5] = [
     Row {
         api: Api::Fleet,
@@ -43,7 +43,7 @@ const TABLE: [Row; 5] = [
 ];
 
 impl Api {
-    /// All of them, in the table's order.
+    /// All APIs, in the table's order.
     pub const ALL: [Self; TABLE.len()] =
         [Self::Fleet, Self::Control, Self::Runtime, Self::ServerAppIo, Self::ClientAppIo];
 
@@ -51,27 +51,27 @@ impl Api {
         &TABLE[self as usize]
     }
 
-    /// Its name on the command line, in configuration and in HTTP paths.
+    /// Returns its name on the command line, in the configuration and in HTTP paths.
     pub fn name(self) -> &'static str {
         self.row().name
     }
 
-    /// Whether Flower trusts whoever reaches it, so that it must never be open to a site.
+    /// Returns whether Flower trusts all callers of this API, so that it must never be open to a site.
     pub fn trusts_its_callers(self) -> bool {
         self.row().trusts_its_callers
     }
 
-    /// Its gRPC service in the package `flwr.proto`.
+    /// Returns its gRPC service in the package `flwr.proto`.
     pub fn service(self) -> &'static str {
         self.row().services[0]
     }
 
-    /// The API of a gRPC service of the package `flwr.proto`.
+    /// Returns the API of a gRPC service of the package `flwr.proto`.
     pub fn of_service(service: &str) -> Option<Self> {
         TABLE.iter().find(|row| row.services.contains(&service)).map(|row| row.api)
     }
 
-    /// The API of an HTTP path's first segment after `/v1/`.
+    /// Returns the API of an HTTP path's first segment after `/v1/`.
     pub fn of_segment(segment: &str) -> Option<Self> {
         TABLE.iter().find(|row| row.name == segment).map(|row| row.api)
     }
@@ -91,17 +91,10 @@ impl FromStr for Api {
     }
 }
 
-/// A name that is no API's.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A name that is not that of an API.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{name:?} is not a Flower API; the APIs are {all}", name = .0, all = Api::ALL.into_iter().collect::<ApiSet>())]
 pub struct UnknownApi(String);
-
-impl fmt::Display for UnknownApi {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?} is no Flower API; they are {}", self.0, Api::ALL.into_iter().collect::<ApiSet>())
-    }
-}
-
-impl Error for UnknownApi {}
 
 /// A set of APIs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -111,23 +104,23 @@ impl ApiSet {
     /// The empty set.
     pub const EMPTY: Self = Self(0);
 
-    /// Whether `api` is in the set.
+    /// Returns whether `api` is in the set.
     pub fn contains(self, api: Api) -> bool {
         self.0 & Self::bit(api) != 0
     }
 
-    /// Whether there is none.
+    /// Returns whether the set is empty.
     pub fn is_empty(self) -> bool {
         self.0 == 0
     }
 
-    /// What is in either set.
+    /// Returns the APIs that are in either set.
     #[must_use]
     pub fn union(self, other: Self) -> Self {
         Self(self.0 | other.0)
     }
 
-    /// The members, in the table's order.
+    /// Returns the members, in the table's order.
     pub fn iter(self) -> impl Iterator<Item = Api> {
         Api::ALL.into_iter().filter(move |api| self.contains(*api))
     }
@@ -161,7 +154,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_row_stands_at_its_apis_place() {
+    fn every_row_is_at_its_apis_position() {
         for (index, row) in TABLE.iter().enumerate() {
             assert_eq!(row.api as usize, index);
             assert_eq!(Api::ALL[index], row.api);

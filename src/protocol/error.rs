@@ -1,4 +1,4 @@
-//! The error of a call, as the funnel answers it in each wire's own form.
+//! The error of a call, which the funnel answers in each wire's own form.
 
 use std::{error::Error, fmt, sync::Arc};
 
@@ -7,7 +7,7 @@ use http::{HeaderMap, Response};
 
 use super::{BoxError, Status, Wire, flower_error::FlowerError};
 
-/// A call that the funnel itself answers, with an error in place of the SuperLink's answer.
+/// An error with which the funnel itself answers a call, in place of the SuperLink.
 ///
 /// Its text is complete: it names the causes too, since a caller in another process reads nothing else.
 /// [`source`](Error::source) has the first cause with its type.
@@ -24,8 +24,8 @@ impl CallError {
         Self { status, reason: reason.to_string().into(), source: None }
     }
 
-    /// Makes the error of a call that could not be carried: tunnel or upstream are down. Flower's clients retry it
-    /// indefinitely.
+    /// Makes the error of a call that could not be forwarded, since the tunnel or the upstream is down. Flower's clients retry
+    /// it indefinitely.
     pub fn unavailable(reason: impl fmt::Display) -> Self {
         Self::new(Status::UNAVAILABLE, reason)
     }
@@ -42,7 +42,7 @@ impl CallError {
         Self { source: Some(source.into().into()), ..self }
     }
 
-    /// Its status in both wires.
+    /// Returns its status in both wires.
     pub fn status(&self) -> Status {
         self.status
     }
@@ -82,18 +82,18 @@ mod tests {
 
     #[test]
     fn each_kind_has_its_status_in_each_wire() {
-        for (failure, http, grpc) in
+        for (error, http, grpc) in
             [(CallError::unavailable("down"), 503, "14"), (CallError::refused("not yours"), 403, "7")]
         {
-            let response = failure.response(Wire::Http);
+            let response = error.response(Wire::Http);
             assert_eq!(response.status(), http);
             let json: serde_json::Value = serde_json::from_slice(response.body()).unwrap();
-            assert_eq!(json["detail"], failure.to_string());
+            assert_eq!(json["detail"], error.to_string());
 
-            let response = failure.response(Wire::Grpc);
+            let response = error.response(Wire::Grpc);
             assert_eq!(response.status(), 200);
             assert_eq!(response.headers()["grpc-status"], grpc);
-            assert_eq!(response.headers()["grpc-message"], failure.to_string());
+            assert_eq!(response.headers()["grpc-message"], error.to_string());
         }
     }
 

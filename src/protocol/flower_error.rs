@@ -1,4 +1,4 @@
-//! Flower's errors, as each wire writes them.
+//! Flower's errors, in each wire's form.
 //!
 //! ```text
 //! HTTP   status 404, body {"code": 16, "detail": "...", "extra": "..."}
@@ -21,18 +21,18 @@ use super::{
     status::{Counterpart, UNKNOWN},
 };
 
-/// `grpc-message` is printable ASCII but for `%`, the rest as `%XX` of its UTF-8.
+/// What `grpc-message` percent-encodes: it has printable ASCII except `%`, and the other bytes of its UTF-8 as `%XX`.
 const UNPRINTABLE: &AsciiSet = &CONTROLS.add(b'%');
-/// What Flower's own client reads of an HTTP error, in bytes.
+/// The longest body of an HTTP error, in bytes, as in Flower's own client.
 pub(crate) const MAX_ERROR_BODY: usize = 64 << 10;
-/// Bytes of a text in an error, and bytes that it may be written as: gRPC's C core takes 8 KiB of headers.
+/// The longest text of an error, in bytes, and the longest encoded form: gRPC's C core accepts 8 KiB of headers.
 const MAX_TEXT: usize = 1024;
-const MAX_WRITTEN: usize = 3 * MAX_TEXT;
-/// Bytes that one byte of a text is written as, at most.
+const MAX_ENCODED: usize = 3 * MAX_TEXT;
+/// The longest encoded form of one byte of a text, in bytes.
 const MAX_WIDTH: usize = 6;
-/// At these words in an UNAVAILABLE, a SuperNode up to 1.39 gives up instead of trying again (measured).
+/// A SuperNode up to 1.39 gives up instead of retrying if an UNAVAILABLE has these words (measured).
 const GIVE_UP: &str = "handshake failed";
-/// What the same text is called in HTTP and in gRPC: the message, and what there is to add.
+/// The names in HTTP and in gRPC of an error's texts: the message, and details.
 const NAMES: [(&str, &str); 2] = [("detail", "public_message"), ("extra", "public_details")];
 
 /// An error on its way to a Flower client.
@@ -46,12 +46,12 @@ pub(crate) struct FlowerError {
 }
 
 impl FlowerError {
-    /// An error without a code.
+    /// Makes an error without a code.
     pub(super) fn plain(status: Status, message: &str) -> Self {
         Self { status, code: None, texts: [Some(clipped(message)), None] }
     }
 
-    /// Reads an HTTP server's error. The flag is `false` if gRPC has no status like it.
+    /// Parses an HTTP server's error. The flag is `false` if gRPC has no such status.
     pub(crate) fn of_http(status: StatusCode, body: &[u8], api: Api) -> (Self, bool) {
         let counterpart = Status::of_http(status, api);
         let object = serde_json::from_slice::<Map<String, Value>>(body).ok();
@@ -66,7 +66,7 @@ impl FlowerError {
         (Self::plain(counterpart.status, &message), counterpart.exact)
     }
 
-    /// Reads a gRPC server's `grpc-status` and `grpc-message`. The flag is `false` if HTTP has no status like it.
+    /// Parses a gRPC server's `grpc-status` and `grpc-message`. The flag is `false` if HTTP has no such status.
     pub(crate) fn of_grpc(trailers: &HeaderMap, api: Api) -> (Self, bool) {
         let text = |name| trailers.get(name).and_then(|value: &HeaderValue| value.to_str().ok()).unwrap_or_default();
         let status = text("grpc-status").parse().unwrap_or(UNKNOWN);
@@ -80,7 +80,7 @@ impl FlowerError {
         })
     }
 
-    /// The status comes with the code: a gRPC status alone may be that of two HTTP statuses.
+    /// Parses an error with a code, which determines the status: a gRPC status alone may have two HTTP counterparts.
     fn coded(
         object: &Map<String, Value>,
         otherwise: Counterpart,
@@ -94,19 +94,19 @@ impl FlowerError {
         Some((Self { status, code: Some(code), texts }, known.is_some() || otherwise.exact))
     }
 
-    /// Whether it is Flower's own, and not a web server's.
+    /// Returns whether it is Flower's own error, and not a web server's.
     pub(crate) fn has_code(&self) -> bool {
         self.code.is_some()
     }
 
-    /// The answer to a call in this wire; in gRPC it has trailers alone.
+    /// Makes the answer to a call in this wire; in gRPC it has only trailers.
     pub(crate) fn response(&self, wire: Wire) -> Response<Bytes> {
         let mut response = Response::new(Bytes::new());
         match wire {
             Wire::Grpc => {
                 *response.headers_mut() = self.trailers();
                 response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
-                // For whoever was refused because it compresses.
+                // For a caller that was refused because it compresses.
                 response.headers_mut().insert("grpc-accept-encoding", HeaderValue::from_static("identity"));
             }
             Wire::Http => {
@@ -122,7 +122,7 @@ impl FlowerError {
         response
     }
 
-    /// The trailers of a gRPC response.
+    /// Makes the trailers of a gRPC response.
     pub(crate) fn trailers(&self) -> HeaderMap {
         let message = match self.code {
             Some(_) => self.json(|names| names.1),
@@ -152,20 +152,20 @@ impl fmt::Display for FlowerError {
 
 fn clipped(text: &str) -> String {
     let text = &text[..text.floor_char_boundary(MAX_TEXT)];
-    if text.len() * MAX_WIDTH <= MAX_WRITTEN {
+    if text.len() * MAX_WIDTH <= MAX_ENCODED {
         return text.to_owned();
     }
-    let mut left = MAX_WRITTEN;
+    let mut left = MAX_ENCODED;
     let fits = |letter: &char| {
-        let room = left.checked_sub(written(*letter));
+        let room = left.checked_sub(encoded_len(*letter));
         left = room.unwrap_or_default();
         room.is_some()
     };
     text.chars().take_while(fits).collect()
 }
 
-/// Bytes of a letter as JSON in a `grpc-message`, at most.
-fn written(letter: char) -> usize {
+/// Returns the longest form of a character as JSON in a `grpc-message`, in bytes.
+fn encoded_len(letter: char) -> usize {
     match letter {
         '\0'..='\x1f' => MAX_WIDTH,
         '\"' | '\\' => 2,
@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_error_of_flower_is_told_with_its_status() {
+    fn an_error_that_is_not_flowers_keeps_the_status_it_came_with() {
         for body in
             ["", "<html>", "[1]", r#"{"code": "16", "detail": 5}"#, r#"{"code": 16}"#, r#"{"code": -1, "detail": "x"}"#]
         {

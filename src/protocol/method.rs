@@ -2,7 +2,7 @@
 
 use super::{Api, Wire};
 
-/// A method that some Flower has had.
+/// A method of some version of Flower.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Method {
     api: Api,
@@ -12,35 +12,35 @@ pub struct Method {
 }
 
 impl Method {
-    /// All of them, API by API.
+    /// All methods, API by API.
     pub const ALL: &[Self] = &TABLE;
 
-    /// The method in either spelling: `PullMessages`, `pull-messages`.
+    /// Finds a method by either spelling: `PullMessages`, `pull-messages`.
     pub fn find(api: Api, spelling: &str) -> Option<&'static Self> {
         TABLE.iter().find(|method| method.api == api && letters(method.name).eq(letters(spelling)))
     }
 
-    /// The API it belongs to.
+    /// Returns the API it belongs to.
     pub fn api(&self) -> Api {
         self.api
     }
 
-    /// Whether its reply is a stream of messages and not one message. Requests are one message always.
+    /// Returns whether its reply is a stream of messages and not one message. A request is always one message.
     pub fn streams(&self) -> bool {
         self.streams
     }
 
-    /// Whether it may move megabytes, a model or an app, or goes on for long. All others are small.
+    /// Returns whether it may move megabytes, such as a model or an app, or take long.
     pub fn is_bulk(&self) -> bool {
         self.is_bulk
     }
 
-    /// As gRPC spells it.
+    /// Returns its name as gRPC spells it.
     pub(crate) fn name(&self) -> &'static str {
         self.name
     }
 
-    /// The path of a call.
+    /// Returns the path of its calls in a wire.
     pub fn path(&self, wire: Wire) -> String {
         match wire {
             Wire::Grpc => format!("/flwr.proto.{}/{}", self.api.service(), self.name),
@@ -53,7 +53,7 @@ fn letters(name: &str) -> impl Iterator<Item = u8> {
     name.bytes().filter(|byte| *byte != b'-').map(|byte| byte.to_ascii_lowercase())
 }
 
-/// `BeginConnectorOAuth` as `begin-connector-oauth`: a word begins where a capital follows a small letter.
+/// Spells `BeginConnectorOAuth` as `begin-connector-oauth`: a word begins where a capital follows a small letter.
 fn kebab(name: &str) -> String {
     let mut kebab = String::with_capacity(name.len() + 4);
     let mut in_word = false;
@@ -79,7 +79,7 @@ const fn stream(api: Api, name: &'static str) -> Method {
     Method { api, name, streams: true, is_bulk: true }
 }
 
-/// Flower adds methods with every release: to carry a new one from wire to wire, add its row.
+/// Flower adds methods with every release: to translate a new one from wire to wire, add its row.
 const TABLE: [Method; 141] = [
     unary(Api::Fleet, "ActivateNode"),
     unary(Api::Fleet, "ConfirmMessageReceived"),

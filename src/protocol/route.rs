@@ -1,4 +1,4 @@
-//! From a request line to the API it calls, by a grammar that normalises nothing.
+//! Parses a request line into a route, by a grammar that normalises nothing.
 //!
 //! ```text
 //! /flwr.proto.{Service}/{Method}   Service and Method: a letter, then letters and digits
@@ -7,16 +7,16 @@
 //! /.funnel/hello                   between funnels
 //! CONNECT of HTTP/2                between funnels, where pass-through is granted
 //! ```
-//! What is outside of it is refused, never repaired: a path that two programs read differently is how one API is
-//! reached under another's name.
+//! Anything else is refused and never repaired: with a path that two programs read differently, a caller could reach one API
+//! under the name of another.
 
-use std::{error::Error, fmt};
+use std::fmt;
 
 use http::{Method, Request, Version, uri::PathAndQuery};
 
 use super::{Api, Wire};
 
-/// Where one funnel asks another what it may call.
+/// The path at which one funnel asks another what it may call.
 pub const HELLO_PATH: &str = "/.funnel/hello";
 
 /// What a request asks for.
@@ -24,38 +24,42 @@ pub const HELLO_PATH: &str = "/.funnel/hello";
 pub enum Route {
     /// A Flower call.
     Call {
-        /// The API it belongs to, which alone decides who may make it.
+        /// The API it belongs to. Which peers may make the call depends on nothing else.
         api: Api,
         /// The wire it is written in.
         wire: Wire,
         /// The method, `None` if no Flower up to 1.42 has it.
         method: Option<&'static super::Method>,
-        /// The path as it came, which names the method last: `PullMessages` or `pull-messages`.
+        /// The path as it was received. It ends with the method: `PullMessages` or `pull-messages`.
         path: PathAndQuery,
     },
-    /// A SuperLink's own health check.
+    /// The health check of a SuperLink.
     Health,
-    /// A funnel's first question.
+    /// The hello of a funnel.
     Hello,
-    /// Bytes to the upstream that is named for them. Whatever authority is asked for has no meaning.
+    /// Pass-through of bytes to the configured target. The authority of the request is ignored.
     Passthrough,
 }
 
-/// Why a request is refused before anybody is asked.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Why a request is refused before it is forwarded.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// The path is outside the grammar.
+    #[error("the path is not a Flower call")]
     Path,
     /// The service or API is not Flower's.
+    #[error("{0} is not a Flower API that this funnel knows")]
     UnknownApi(String),
     /// The path does not take this HTTP method.
+    #[error("{0} is not the HTTP method of this path")]
     Method(Method),
-    /// The request line carries more than a path.
+    /// The request line has more than a path.
+    #[error("the request line has more than a path")]
     Form,
 }
 
 impl Route {
-    /// Reads a request's line.
+    /// Parses a request line.
     ///
     /// # Errors
     /// [`Refusal`] for everything outside the grammar.
@@ -66,7 +70,7 @@ impl Route {
             return Err(Refusal::Form);
         }
         let (route, methods): (_, &[Method]) = match uri.path() {
-            // CONNECT alone has no path, and over HTTP/1.1 never gets here.
+            // Only CONNECT has no path; over HTTP/1.1 it is not routed.
             "" if request.version() == Version::HTTP_2 => (Self::Passthrough, &[Method::CONNECT]),
             "/health" => (Self::Health, &[Method::GET, Method::HEAD]),
             HELLO_PATH => (Self::Hello, &[Method::GET]),
@@ -78,7 +82,7 @@ impl Route {
         Ok(route)
     }
 
-    /// Whether the call may move megabytes. What is not known may.
+    /// Returns whether the call may move megabytes, as a call of an unknown method may.
     pub(crate) fn is_bulk(&self) -> bool {
         match self {
             Self::Call { method, .. } => method.is_none_or(super::Method::is_bulk),
@@ -87,7 +91,7 @@ impl Route {
         }
     }
 
-    /// The wire in which its caller reads an error.
+    /// Returns the wire in which the caller expects an error.
     pub fn wire(&self) -> Wire {
         match self {
             Self::Call { wire, .. } => *wire,
@@ -95,7 +99,7 @@ impl Route {
         }
     }
 
-    /// The name of the API, for logs; `-` if the request is no Flower call.
+    /// Returns the name of the API, for logs; `-` if the request is not a Flower call.
     pub(crate) fn api_name(&self) -> &'static str {
         match self {
             Self::Call { api, .. } => api.name(),
@@ -103,7 +107,7 @@ impl Route {
         }
     }
 
-    /// The method as the path writes it, or what the request is in its place.
+    /// Returns the method as the path spells it, or the kind of request if it is not a Flower call.
     pub(crate) fn method_name(&self) -> &str {
         match self {
             Self::Call { path, .. } => path.path().rsplit('/').next().unwrap_or_default(),
@@ -154,19 +158,6 @@ impl fmt::Display for Route {
     }
 }
 
-impl fmt::Display for Refusal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Path => f.write_str("the path is no Flower call"),
-            Self::UnknownApi(name) => write!(f, "{name} is no Flower API that this funnel knows"),
-            Self::Method(method) => write!(f, "{method} is not the HTTP method of this path"),
-            Self::Form => f.write_str("the request line carries more than a path"),
-        }
-    }
-}
-
-impl Error for Refusal {}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -190,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn what_two_programs_could_read_differently_is_refused() {
+    fn a_path_that_two_programs_could_read_differently_is_refused() {
         for path in [
             "//v1/fleet/pull-messages",
             "/v1//fleet/pull-messages",
@@ -250,7 +241,7 @@ mod properties {
 
     use super::*;
 
-    /// Paths that are calls, or nearly.
+    /// Paths of calls, and paths that differ a little from one.
     fn path() -> impl Strategy<Value = String> {
         let call = prop_oneof![
             "/flwr[.]proto[.](Fleet|Control|Runtime|GrpcAdapter|Nobody)/[A-Za-z][A-Za-z0-9]{0,12}",
@@ -264,7 +255,7 @@ mod properties {
     }
 
     proptest! {
-        /// The decision is on the very text that is sent on.
+        /// The decision is made on exactly the text that is forwarded.
         #[test]
         fn a_path_that_passes_is_written_from_its_route_again(path in path()) {
             let Ok(request) = Request::post(&path).body(()) else { return Ok(()) };

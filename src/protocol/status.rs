@@ -1,10 +1,10 @@
-//! What an error is called in each wire, in one table.
+//! The statuses of errors in both wires, in one table.
 
 use http::StatusCode;
 
 use super::Api;
 
-/// One error in both wires.
+/// The status of an error in both wires.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Status {
     /// The number of the gRPC specification.
@@ -12,7 +12,7 @@ pub struct Status {
     http: u16,
 }
 
-/// A status and the error codes of Flower that have it.
+/// A status and Flower's error codes that have it.
 struct Row {
     status: Status,
     codes: &'static [u64],
@@ -22,7 +22,7 @@ const fn row(grpc: u8, http: u16, codes: &'static [u64]) -> Row {
     Row { status: Status { grpc, http }, codes }
 }
 
-/// The error codes are those of Flower 1.42, all 80. A status without a code takes the first row that has it.
+/// All 80 error codes of Flower 1.42. A status without a code is translated by the first row that has it.
 #[rustfmt::skip]
 const TABLE: [Row; 10] = [
     row(3, 400, &[38, 42, 43, 44, 45, 1003, 2003, 3013, 3015]),
@@ -40,55 +40,55 @@ const TABLE: [Row; 10] = [
     row(16, 401, &[36, 1008]),
 ];
 
-/// gRPC's "unknown", which is what its clients take for a status that is no number, too.
+/// gRPC's "unknown". gRPC clients use it also for a status that is not a number.
 pub(super) const UNKNOWN: u8 = 2;
 
-/// Says of a status without a code whether the other wire has its like.
+/// The status in the other wire for a status without a code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Counterpart {
     /// The status to answer with.
     pub status: Status,
-    /// `false` if the other wire has no such status, and the one that does least harm stands for it.
+    /// `false` if the other wire has no such status, and this is the one that does least harm.
     pub exact: bool,
 }
 
 impl Status {
-    /// Tunnel or upstream down: Flower's clients try again for ever.
+    /// The tunnel or the upstream is down: Flower's clients retry indefinitely.
     pub const UNAVAILABLE: Self = Self { grpc: 14, http: 503 };
-    /// Not allowed: a SuperNode takes it for a run that is over, and goes on.
+    /// The call is not allowed: a SuperNode takes it for a run that is over, and continues.
     pub const PERMISSION_DENIED: Self = Self { grpc: 7, http: 403 };
-    /// The caller's own deadline has passed.
+    /// The caller's deadline has passed.
     pub const DEADLINE_EXCEEDED: Self = Self { grpc: 4, http: 504 };
-    /// A body that breaks the rules of its wire.
+    /// The body is not valid in its wire.
     pub const MALFORMED: Self = Self { grpc: 13, http: 400 };
-    /// A message without a length.
+    /// The message has no length.
     pub const LENGTH_REQUIRED: Self = Self { grpc: 13, http: 411 };
-    /// A message that is too long.
+    /// The message is too long.
     pub const TOO_LARGE: Self = Self { grpc: 8, http: 413 };
-    /// A content type that is not the wire's.
+    /// The content type is not the wire's.
     pub const UNSUPPORTED_TYPE: Self = Self { grpc: 3, http: 415 };
-    /// A method, a compression or a number of messages that is not provided for.
+    /// The method, the compression or the number of messages is not supported.
     pub const UNIMPLEMENTED: Self = Self { grpc: 12, http: 501 };
 
-    /// The status of one of Flower's error codes, `None` for one that Flower 1.42 does not have.
+    /// Returns the status of one of Flower's error codes; `None` for a code that Flower 1.42 does not have.
     pub fn of_code(code: u64) -> Option<Self> {
         TABLE.iter().find(|row| row.codes.contains(&code)).map(|row| row.status)
     }
 
-    /// What an error of a gRPC server is in HTTP, if it has no code of Flower.
+    /// Translates the status of a gRPC server's error that has no Flower code to HTTP.
     pub fn of_grpc(grpc: u8, api: Api) -> Counterpart {
         const DEADLINE: u8 = Status::DEADLINE_EXCEEDED.grpc;
         const UNIMPLEMENTED: u8 = Status::UNIMPLEMENTED.grpc;
         match grpc {
             DEADLINE => Counterpart { status: Self::DEADLINE_EXCEEDED, exact: true },
             UNIMPLEMENTED if api == Api::Fleet => Counterpart::LEAST_HARM,
-            // As Python's gRPC calls an exception; up to 1.36 Flower says so of a method that it does not have.
+            // Python's gRPC uses it for an exception; Flower up to 1.36 for a method that it does not have.
             UNKNOWN if api != Api::Fleet => Counterpart::of(|status| status.http == 500),
             _ => Counterpart::of(|status| status.grpc == grpc),
         }
     }
 
-    /// What an error of an HTTP server is in gRPC, if it has no code of Flower.
+    /// Translates the status of an HTTP server's error that has no Flower code to gRPC.
     pub fn of_http(http: StatusCode, api: Api) -> Counterpart {
         match http.as_u16() {
             502 | 504 => Counterpart { status: Self::UNAVAILABLE, exact: true },
@@ -97,23 +97,23 @@ impl Status {
         }
     }
 
-    /// The number in `grpc-status`.
+    /// Returns the number in `grpc-status`.
     pub fn grpc(self) -> u8 {
         self.grpc
     }
 
-    /// The status of an HTTP response.
+    /// Returns the status of an HTTP response.
     pub fn http(self) -> StatusCode {
         StatusCode::from_u16(self.http).expect("the constants are status codes")
     }
 }
 
 impl Counterpart {
-    /// A SuperNode tries again; at all other statuses that mean no refusal it stops for good (measured with 1.42).
+    /// A SuperNode retries; at every other status that is not a refusal it stops for good (measured with 1.42).
     const LEAST_HARM: Self = Self { status: Status::UNAVAILABLE, exact: false };
 
-    fn of(same: impl Fn(&Status) -> bool) -> Self {
-        let row = TABLE.iter().find(|row| same(&row.status));
+    fn of(is_same: impl Fn(&Status) -> bool) -> Self {
+        let row = TABLE.iter().find(|row| is_same(&row.status));
         row.map_or(Self::LEAST_HARM, |row| Self { status: row.status, exact: true })
     }
 }
@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn a_status_without_a_like_leaves_a_supernode_alive() {
+    fn a_status_without_a_counterpart_leaves_a_supernode_alive() {
         for grpc in [1, 2, 8, 10, 11, 12, 15, 99] {
             assert_eq!(Status::of_grpc(grpc, Api::Fleet), Counterpart::LEAST_HARM, "{grpc}");
         }

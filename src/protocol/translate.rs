@@ -1,4 +1,4 @@
-//! A call of one wire, carried in the other.
+//! Translates calls from one wire to the other.
 
 mod headers;
 mod messages;
@@ -28,7 +28,7 @@ const PROTOBUF: HeaderValue = HeaderValue::from_static("application/protobuf");
 const PROTOBUF_STREAM: HeaderValue = HeaderValue::from_static("application/flower-protobuf-stream");
 const GRPC: HeaderValue = HeaderValue::from_static("application/grpc");
 
-/// Carries calls of one method from one wire to the other.
+/// Translates calls of one method from one wire to the other.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Translation {
     method: &'static Method,
@@ -43,12 +43,12 @@ pub(crate) struct Answer<B> {
 }
 
 impl Translation {
-    /// For the call with this path, which came in wire `from`.
+    /// Creates the translation of the call with this path, which was received in wire `from`.
     ///
     /// # Errors
-    /// The method is not in the table: whether it streams is not known, nor what it is called in the other wire.
+    /// The method is not in the table, so that its name in the other wire, and whether it streams, are unknown.
     pub(crate) fn of(api: Api, method: Option<&'static Method>, path: &str, from: Wire) -> Result<Self, CallError> {
-        // Services of old, as Exec and GrpcAdapter, have the API but not its paths.
+        // Older services, such as Exec and GrpcAdapter, belong to the API but have other paths.
         match method.filter(|method| method.path(from) == path) {
             Some(method) => Ok(Self { method, from }),
             None => Err(CallError::new(
@@ -62,12 +62,12 @@ impl Translation {
         }
     }
 
-    /// The wire that the call came in.
+    /// Returns the wire in which the call was received.
     pub(crate) fn callers_wire(&self) -> Wire {
         self.from
     }
 
-    /// How long the caller waits for the whole call, `None` if it does not say.
+    /// Returns how long the caller waits for the whole call; `None` if the request has no deadline.
     pub(crate) fn deadline<B>(&self, request: &Request<B>) -> Result<Option<Duration>, CallError> {
         match self.from {
             Wire::Grpc => timeout::deadline(request.headers()),
@@ -75,7 +75,7 @@ impl Translation {
         }
     }
 
-    /// The request in the other wire. Waits for the length of its message.
+    /// Translates the request. Waits for the length of its message.
     pub(crate) async fn request<B>(&self, request: Request<B>) -> Result<Request<Messages<B>>, CallError>
     where
         B: Body<Data = Bytes, Error = BoxError> + Unpin,
@@ -99,7 +99,7 @@ impl Translation {
     {
         let mut headers = headers::to_http(metadata)?;
         let mut message = Messages::new(body, Direction::Request, Framing::Grpc, Framing::Bare(0), true);
-        let Some(length) = message.first().await.map_err(failure)? else {
+        let Some(length) = message.first().await.map_err(body_error)? else {
             return Err(CallError::new(Status::UNIMPLEMENTED, "the request has no message"));
         };
         headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
@@ -108,7 +108,7 @@ impl Translation {
         Ok((headers, message))
     }
 
-    /// The head of a stream whose first message is not there yet, for a caller who would not wait for it.
+    /// Returns the head of a response whose first message has not been received yet, if the caller expects a stream.
     pub(crate) fn head(&self) -> Option<Response<()>> {
         (self.from == Wire::Http && self.method.streams()).then(|| {
             let mut head = Response::new(());
@@ -117,7 +117,7 @@ impl Translation {
         })
     }
 
-    /// The SuperLink's response in the wire of the caller. Waits for its first message or its error.
+    /// Translates the SuperLink's response. Waits for its first message or its error.
     pub(crate) async fn response<B>(&self, response: Response<B>) -> Result<Answer<B>, CallError>
     where
         B: Body<Data = Bytes, Error = BoxError> + Unpin,
@@ -139,7 +139,7 @@ impl Translation {
             return Ok(self.error(&error, exact, || format!("HTTP status {}", parts.status)));
         }
         if is_encoded(&parts.headers) {
-            return Err(CallError::unavailable("the SuperLink's answer has a Content-Encoding that nobody asked for"));
+            return Err(CallError::unavailable("the SuperLink's answer has a Content-Encoding that was not requested"));
         }
         let single = !is(&parts.headers, &PROTOBUF_STREAM);
         let from = match (single, body.size_hint().exact()) {
@@ -162,8 +162,8 @@ impl Translation {
         let single = !self.method.streams();
         let direction = Direction::Response(self.method.api());
         let mut messages = Messages::new(body, direction, Framing::Grpc, Framing::Stream, single);
-        let first = messages.first().await.map_err(failure)?;
-        // With no message at all, the status may stand in the headers.
+        let first = messages.first().await.map_err(body_error)?;
+        // A response without a message may have its status in the headers.
         let ended = messages.trailers().unwrap_or(&parts.headers);
         let headers = headers::to_http(&parts.headers).map_err(CallError::unavailable)?;
         let mut response = match first {
@@ -204,7 +204,7 @@ where
     if is_encoded(headers) {
         return Err(CallError::new(
             Status::UNSUPPORTED_TYPE,
-            "the request has a Content-Encoding, and none is understood",
+            "the request has a Content-Encoding, and none is supported",
         ));
     }
     let Some(length) = body.size_hint().exact() else {
@@ -217,7 +217,7 @@ where
     Ok((metadata, Messages::new(body, Direction::Request, Framing::Bare(length), Framing::Grpc, true)))
 }
 
-/// So much of a body as comes, up to a length.
+/// Reads a body up to a length, or to where it ends or fails.
 async fn beginning<B>(mut body: B, length: usize) -> Vec<u8>
 where
     B: Body<Data = Bytes> + Unpin,
@@ -235,17 +235,17 @@ fn is_encoded(headers: &HeaderMap) -> bool {
     headers.get(CONTENT_ENCODING).is_some_and(|encoding| encoding != "identity")
 }
 
-/// Whether the content type is this one, with or without parameters.
+/// Returns whether the content type is this one, with or without parameters.
 fn is(headers: &HeaderMap, media_type: &HeaderValue) -> bool {
     let content_type = headers.get(CONTENT_TYPE).map_or(&b""[..], |value| value.as_bytes());
     let end = content_type.iter().position(|byte| *byte == b';').unwrap_or(content_type.len());
     content_type[..end].trim_ascii().eq_ignore_ascii_case(media_type.as_bytes())
 }
 
-/// What a broken body says of itself; of what is no failure of ours, the connection's end is all that is known.
-fn failure(error: BoxError) -> CallError {
+/// Returns the error of a broken body: this funnel's own, or one that says that the connection ended.
+fn body_error(error: BoxError) -> CallError {
     match error.downcast::<CallError>() {
-        Ok(failure) => *failure,
-        Err(error) => CallError::unavailable(format_args!("the body broke off: {error}")),
+        Ok(error) => *error,
+        Err(error) => CallError::unavailable(format_args!("the body broke off: {error}")).caused_by(error),
     }
 }

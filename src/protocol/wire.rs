@@ -4,7 +4,7 @@ use std::fmt;
 
 use http::{HeaderMap, Request, Version, header::CONTENT_TYPE};
 
-/// How a call is written on the wire.
+/// The wire format of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Wire {
     /// gRPC over HTTP/2: Flower's only wire up to 1.34, Fleet's up to 1.39.
@@ -14,7 +14,7 @@ pub enum Wire {
 }
 
 impl Wire {
-    /// The one that is not this one.
+    /// Returns the other wire.
     pub fn other(self) -> Self {
         match self {
             Self::Grpc => Self::Http,
@@ -22,13 +22,13 @@ impl Wire {
         }
     }
 
-    /// The wire whose errors the caller understands: gRPC for HTTP/2 with gRPC's content type.
+    /// Returns the wire whose errors the caller understands: gRPC for HTTP/2 with gRPC's content type.
     pub fn of_request<B>(request: &Request<B>) -> Self {
         if request.version() == Version::HTTP_2 && has_grpc_type(request.headers()) { Self::Grpc } else { Self::Http }
     }
 }
 
-/// `application/grpc`, alone or with a suffix or a parameter.
+/// Returns whether the content type is `application/grpc`, with or without a suffix or parameters.
 pub(crate) fn has_grpc_type(headers: &HeaderMap) -> bool {
     let content_type = headers.get(CONTENT_TYPE).map_or(&b""[..], |value| value.as_bytes());
     let parameters = content_type.strip_prefix(b"application/grpc");

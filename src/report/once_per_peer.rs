@@ -7,7 +7,7 @@ use std::{
 
 use iroh::EndpointId;
 
-/// Peers that are reported on: a peer that comes under many keys ends the reports, and fills no disk.
+/// The most peers that are reported on: one that comes with many keys ends the reports and does not fill the disk.
 const MAX_PEERS: usize = 256;
 
 /// The peers that were reported on. Clones share them.

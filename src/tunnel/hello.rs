@@ -1,7 +1,7 @@
-//! What one funnel tells another when they meet.
+//! Hello: the first exchange of two funnels.
 //!
-//! `GET /.funnel/hello` is answered by the inbound funnel itself, in JSON. A dialler learns from it that it is really
-//! admitted: QUIC's handshake alone succeeds for everybody. New abilities go here.
+//! The inbound funnel itself answers `GET /.funnel/hello`, in JSON. The answer proves to the dialling funnel that it is admitted,
+//! since QUIC's handshake succeeds for every peer. New features are announced here.
 
 use std::sync::LazyLock;
 
@@ -16,16 +16,16 @@ use crate::{
     report::chain,
 };
 
-/// Hello is a list of five APIs at most; what is longer is none.
+/// The longest answer, in bytes: a hello lists five APIs at most.
 const MAX_HELLO: usize = 64 << 10;
-/// Bytes of an answer that is none, in the reason.
+/// The most bytes of an invalid answer that the error repeats.
 const MAX_SHOWN: usize = 256;
-/// APIs in a hello, and upstreams of each. A newer funnel may have more than the five that there are.
+/// The most APIs in a hello, and upstreams of each. A newer funnel may have more than today's five.
 const MAX_APIS: usize = 16;
-/// Characters of each of its words, which are logged and printed.
+/// The longest word, in characters, since its words are logged and printed.
 const MAX_WORD: usize = 32;
 
-/// Drawn at the start of this process.
+/// A random number for this process.
 static START: LazyLock<u32> = LazyLock::new(|| fastrand::u32(..));
 
 /// The inbound funnel's answer.
@@ -34,10 +34,10 @@ static START: LazyLock<u32> = LazyLock::new(|| fastrand::u32(..));
 pub struct Hello {
     /// The version of the inbound funnel.
     pub version: String,
-    /// What the asking peer may call.
+    /// The APIs that the asking peer may call.
     pub apis: Vec<ApiReport>,
-    /// A number that each start of the inbound funnel draws anew: links to an earlier one lead nowhere. A funnel that is
-    /// older than the number says none.
+    /// A random number for each start of the inbound funnel, since links to an earlier process are dead. Older funnels do not
+    /// send it.
     #[serde(default)]
     pub start: Option<u32>,
 }
@@ -46,7 +46,7 @@ pub struct Hello {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct ApiReport {
-    /// Its name, as in `Api`; an unknown one is a newer funnel's.
+    /// Its name, as in `Api`; an unknown one comes from a newer funnel.
     pub api: String,
     /// The upstreams behind it.
     pub wires: Vec<WireReport>,
@@ -67,17 +67,17 @@ impl Hello {
         Self { version: env!("CARGO_PKG_VERSION").to_owned(), apis, start: Some(*START) }
     }
 
-    /// Whether the funnel that said this has started since it said `before`.
+    /// Returns whether the funnel has restarted since it sent `before`.
     pub(super) fn is_of_another_start(&self, before: &Self) -> bool {
         self.start.zip(before.start).is_some_and(|(now, before)| now != before)
     }
 
-    /// Whether the asking peer may call this API.
+    /// Returns whether the asking peer may call this API.
     pub fn offers(&self, api: &str) -> bool {
         self.apis.iter().any(|report| report.api == api)
     }
 
-    /// The answer to a peer that asks.
+    /// Makes the answer to the asking peer.
     pub(crate) fn response(&self) -> http::Response<Bytes> {
         let json = serde_json::to_vec(self).expect("names and lists are JSON");
         let mut response = http::Response::new(Bytes::from(json));
@@ -88,7 +88,11 @@ impl Hello {
     pub(super) async fn read(response: http::Response<Incoming>) -> Result<Self, CallError> {
         let status = response.status();
         let body = Limited::new(response.into_body(), MAX_HELLO).collect().await;
-        let body = body.map_err(|error: BoxError| failed(&format!("broke off: {}", chain(&*error))))?.to_bytes();
+        let body = body.map_err(|error: BoxError| {
+            let reason = format!("broke off: {}", chain(&*error));
+            failed(&reason).caused_by(error)
+        });
+        let body = body?.to_bytes();
         Self::parse(status, &body)
     }
 
@@ -97,11 +101,11 @@ impl Hello {
             return Err(failed(&format!("has status {status}: {}", beginning(&String::from_utf8_lossy(body)))));
         }
         let hello: Self = serde_json::from_slice(body)
-            .map_err(|error| failed(&format!("is not understood: {}", beginning(&error.to_string()))))?;
-        if hello.is_presentable() { Ok(hello) } else { Err(failed("has more, or other, words in it than a hello has")) }
+            .map_err(|error| failed(&format!("is not valid: {}", beginning(&error.to_string()))))?;
+        if hello.is_presentable() { Ok(hello) } else { Err(failed("has too many or invalid words")) }
     }
 
-    /// Whether it can be shown to an operator, line by line.
+    /// Returns whether it can be logged and printed, line by line.
     fn is_presentable(&self) -> bool {
         let is_word = |word: &String| word.chars().count() <= MAX_WORD && !word.contains(char::is_control);
         let wires = self.apis.iter().flat_map(|report| &report.wires);
@@ -112,7 +116,7 @@ impl Hello {
     }
 }
 
-/// As much of a peer's text as belongs in a log.
+/// Returns the part of a peer's text that is logged.
 fn beginning(text: &str) -> &str {
     &text[..text.floor_char_boundary(MAX_SHOWN)]
 }
@@ -148,7 +152,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_answer_that_is_no_hello_is_told_in_short() {
+    fn the_error_of_an_invalid_hello_is_short() {
         let long = "œ".repeat(10_000);
         for (status, body) in
             [(404, long.clone()), (200, format!("{{\"version\": {{\"{long}\": 1}}}}")), (200, format!("\"{long}\""))]
@@ -159,12 +163,12 @@ mod tests {
     }
 
     #[test]
-    fn what_would_spoil_a_log_or_a_terminal_is_no_hello() {
+    fn a_hello_with_words_that_would_spoil_a_log_or_a_terminal_is_refused() {
         let wire = |word: &str| WireReport::new(word.to_owned(), "up".to_owned());
         let hello = |words: &[&str]| {
             let wires = words.iter().map(|word| wire(word)).collect();
-            let said = Hello::new(vec![ApiReport::new("fleet".to_owned(), wires)]).response().into_body();
-            Hello::parse(StatusCode::OK, &said)
+            let sent = Hello::new(vec![ApiReport::new("fleet".to_owned(), wires)]).response().into_body();
+            Hello::parse(StatusCode::OK, &sent)
         };
         assert!(hello(&["http", "grpc"]).is_ok());
         for words in [&["x".repeat(33).as_str()][..], &["http\nready"], &["\u{1b}[2J"], &["http"; 17]] {
@@ -187,18 +191,18 @@ mod properties {
 
     proptest! {
         #[test]
-        fn a_hello_is_understood_as_it_was_said_with_what_a_newer_funnel_adds(hello in hello(), key in "new_[a-z]{1,8}") {
-            let said = hello.response().into_body();
-            prop_assert_eq!(&serde_json::from_slice::<Hello>(&said).unwrap(), &hello);
-            let mut object: serde_json::Map<_, _> = serde_json::from_slice(&said).unwrap();
+        fn a_hello_is_parsed_as_it_was_sent_whatever_a_newer_funnel_adds(hello in hello(), key in "new_[a-z]{1,8}") {
+            let sent = hello.response().into_body();
+            prop_assert_eq!(&serde_json::from_slice::<Hello>(&sent).unwrap(), &hello);
+            let mut object: serde_json::Map<_, _> = serde_json::from_slice(&sent).unwrap();
             object.insert(key, serde_json::json!([1, {"a": null}]));
             prop_assert_eq!(&serde_json::from_value::<Hello>(object.into()).unwrap(), &hello);
         }
 
         #[test]
-        fn a_hello_cut_anywhere_is_not_understood(hello in hello(), at in any::<prop::sample::Index>()) {
-            let said = hello.response().into_body();
-            prop_assert!(serde_json::from_slice::<Hello>(&said[..at.index(said.len())]).is_err());
+        fn a_hello_cut_anywhere_is_refused(hello in hello(), at in any::<prop::sample::Index>()) {
+            let sent = hello.response().into_body();
+            prop_assert!(serde_json::from_slice::<Hello>(&sent[..at.index(sent.len())]).is_err());
         }
     }
 }

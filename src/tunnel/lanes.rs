@@ -1,8 +1,8 @@
 //! Spreads the calls of one link over several HTTP/2 sessions.
 //!
-//! Small calls share a lane: what leaves together shares packets and wake-ups. A call that may move a model takes a lane
-//! that carries nothing, opens another if there is none, and shares the least loaded one when there are enough: a session
-//! on one bi-stream has head-of-line blocking and one window.
+//! Small calls share a lane, so that they share packets and wake-ups too. A call that may move a model takes an idle lane, opens
+//! another if there is none, and shares the least loaded one if the maximum is open: a session on one bi-stream has
+//! head-of-line blocking and one window.
 
 use std::sync::{
     Arc, Mutex, MutexGuard, PoisonError,
@@ -25,12 +25,13 @@ use crate::{
     transport::{IrohStream, Link},
 };
 
-/// Past this many, bulk calls share lanes. A SuperNode makes two at once for each run.
+/// The most lanes for bulk calls, which share lanes past it. A SuperNode makes two such calls at once for each run.
 const MAX_BULK: usize = 16;
 
-/// Lanes that may end under a request before the link is doubted.
+/// The most lanes that one request tries, since a lane may end just before it is sent.
 const MAX_TRIES: usize = 3;
 
+/// The lanes of one link.
 #[derive(Debug)]
 pub(super) struct Lanes {
     link: Link,
@@ -44,7 +45,7 @@ struct Set {
     link: Link,
     max: usize,
     open: Mutex<Vec<Lane>>,
-    /// Held by the one who opens a lane.
+    /// Held while a lane is opened.
     opening: tokio::sync::Mutex<()>,
 }
 
@@ -69,7 +70,7 @@ struct Lane {
     _session: Arc<AbortOnDropHandle<()>>,
 }
 
-/// One call's place on its lane.
+/// One call's share of its lane.
 #[derive(Debug)]
 pub(crate) struct LaneGuard {
     lane: Lane,
@@ -84,9 +85,9 @@ impl Drop for LaneGuard {
 /// A request that got no response.
 #[derive(Debug)]
 pub(super) enum SendError {
-    /// Nothing of it was sent: it may be sent again.
+    /// Nothing of it was sent, so it may be sent again.
     NotSent(Box<Request<Body>>),
-    /// It may have been seen by the peer.
+    /// The peer may have received it.
     Failed(CallError),
 }
 
@@ -99,7 +100,7 @@ impl Lanes {
         &self.link
     }
 
-    /// Sends one request. The guard keeps its place: drop it when the response's body has ended.
+    /// Sends one request. The guard counts as load on its lane: drop it when the response's body has ended.
     pub(super) async fn send(
         &self,
         size: Size,
@@ -116,7 +117,7 @@ impl Lanes {
                 Err(error) => error,
             };
             match error.take_message() {
-                // The lane ended before the request was taken; it is not chosen again.
+                // The lane ended before the request was sent; it is not chosen again.
                 Some(unsent) => request = unsent,
                 None => return Err(SendError::Failed(CallError::unavailable(self.reason(error.error())))),
             }
@@ -124,7 +125,7 @@ impl Lanes {
         Err(SendError::NotSent(Box::new(request)))
     }
 
-    /// The link's end says more than what HTTP/2 makes of it.
+    /// Returns the reason of a failure: that of the link's end, if it has ended, says more than HTTP/2's.
     fn reason(&self, error: &hyper::Error) -> String {
         match self.link.close_reason() {
             Some(lost) => lost.to_string(),
@@ -138,10 +139,10 @@ impl Set {
         Self { link, max, open: Mutex::default(), opening: tokio::sync::Mutex::default() }
     }
 
-    /// A place on a lane, `None` when the link is at its end.
+    /// Takes a share of a lane; `None` if the link has ended.
     ///
-    /// Opening a lane costs no round trip, but may have to wait when the link is full: whoever finds another doing it
-    /// shares what is open, and waits only while there is nothing.
+    /// Opening a lane costs no round trip, but may have to wait while the link is full. A caller that finds another opening one
+    /// shares a lane that is open, and waits only if there is none.
     async fn lane(&self) -> Option<LaneGuard> {
         if let Some(idle) = self.least_loaded(|load| load == 0) {
             return Some(idle);

@@ -1,4 +1,4 @@
-//! The HTTP clients towards the upstreams.
+//! The HTTP client for upstreams.
 
 use std::{error::Error, time::Duration};
 
@@ -17,10 +17,10 @@ use crate::{
     tls::Trust,
 };
 
-/// uvicorn, under Flower, closes idle connections after 5 s; a call must not meet that.
+/// How long an idle connection is kept. Flower's uvicorn closes idle connections after 5 s, which must not hit a call.
 const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(4);
 
-/// Calls upstreams, over HTTP/1.1 or HTTP/2.
+/// Forwards calls to upstreams, over HTTP/1.1 or HTTP/2.
 #[derive(Clone, Debug)]
 pub(crate) struct UpstreamClient {
     http: Client<Connector, Body>,
@@ -29,20 +29,20 @@ pub(crate) struct UpstreamClient {
 }
 
 impl UpstreamClient {
-    /// Upstreams with TLS are known by `trust`.
+    /// Creates a client that checks the certificates of upstreams with `trust`.
     pub(crate) fn new(trust: &Trust) -> Self {
         let grpc_connector = Connector::new(Wire::Grpc, trust);
         let http = builder().build(Connector::new(Wire::Http, trust));
         Self { http, grpc: grpc(grpc_connector.clone()), grpc_connector }
     }
 
-    /// The same with HTTP/2 connections of its own. What one session leaves unread fills the window of the connection
-    /// that it came on, and must hold back nobody else.
+    /// Returns a client with its own HTTP/2 connections. Data that one session leaves unread fills the window of its connection,
+    /// and must not hold back other sessions.
     pub(crate) fn for_session(&self) -> Self {
         Self { grpc: grpc(self.grpc_connector.clone()), ..self.clone() }
     }
 
-    /// Hands one call to `upstream`.
+    /// Sends one call to `upstream`, and refuses a response that is not Flower's.
     pub(crate) async fn call(
         &self,
         upstream: &Upstream,
@@ -58,7 +58,7 @@ impl UpstreamClient {
         Ok(response)
     }
 
-    /// Sends one request as it is.
+    /// Sends one request to `upstream`, and returns the response whatever it is.
     pub(crate) async fn send(
         &self,
         upstream: &Upstream,
@@ -87,7 +87,7 @@ impl UpstreamClient {
     }
 }
 
-/// The error of ours that broke the request's body, if that is what went wrong.
+/// Returns the error of this funnel that broke the request's body, if that is the cause.
 fn own_error<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a CallError> {
     error.downcast_ref().or_else(|| own_error(error.source()?))
 }
@@ -108,7 +108,7 @@ fn grpc(connector: Connector) -> Client<Connector, Body> {
         .build(connector)
 }
 
-/// Whether the response is in the wire's own form: another web server at that port would make a SuperNode stop.
+/// Returns whether the response has the wire's own form. That of another web server would make a SuperNode stop.
 fn is_flower(wire: Wire, response: &Response<Incoming>) -> bool {
     let content_type = response.headers().get(CONTENT_TYPE).map_or(&b""[..], |value| value.as_bytes());
     match wire {

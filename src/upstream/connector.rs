@@ -1,4 +1,4 @@
-//! Opens connections to upstreams: TCP, and TLS where the URI says so.
+//! Opens connections to upstreams: TCP, and TLS if the URI says so.
 
 use std::{
     pin::Pin,
@@ -17,19 +17,19 @@ use crate::{
     tls::Trust,
 };
 
-/// An upstream stands on this machine or next to it: a second is long.
+/// The timeout of TCP's handshake: an upstream is on this machine or near it, so a second is long.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
-/// With the look-up of its name, and TLS's handshake, which a busy Python may be slow at.
+/// The timeout of the whole connection, with the look-up of the name and TLS's handshake, in which a busy Python may be slow.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// TCP asks an upstream that says nothing whether it is there: after this, and twice more at half of it. HTTP/2 pings
-/// would do as well, but a SuperLink ends connections that ping (its "too many pings").
+/// The idle time after which TCP probes an upstream; two more probes follow at half of it. HTTP/2 pings would do as well, but
+/// a SuperLink closes connections that ping ("too many pings").
 const KEEP_ALIVE: Duration = Duration::from_secs(4);
-/// What was sent and not acknowledged for so long is lost.
+/// How long data may stay unacknowledged before TCP gives up the connection.
 #[cfg(target_os = "linux")]
-const UNACKNOWLEDGED: Duration = Duration::from_secs(10);
+const UNACKNOWLEDGED_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Connects within a bound, and to an `https` URI over TLS or not at all.
+/// Connects within a bounded time, to an `https` URI over TLS or not at all.
 #[derive(Clone, Debug)]
 pub(super) struct Connector(HttpsConnector<HttpConnector>);
 
@@ -53,12 +53,12 @@ impl Service<Uri> for Connector {
     }
 
     fn call(&mut self, uri: Uri) -> Self::Future {
-        let what = if uri.scheme() == Some(&Scheme::HTTPS) { "its name, TCP and TLS" } else { "its name and TCP" };
+        let steps = if uri.scheme() == Some(&Scheme::HTTPS) { "its name, TCP and TLS" } else { "its name and TCP" };
         let connecting = self.0.call(uri);
         Box::pin(async move {
             timeout(HANDSHAKE_TIMEOUT, connecting)
                 .await
-                .unwrap_or_else(|_| Err(format!("no connection within {HANDSHAKE_TIMEOUT:?}, for {what}").into()))
+                .unwrap_or_else(|_| Err(format!("no connection within {HANDSHAKE_TIMEOUT:?}, for {steps}").into()))
         })
     }
 }
@@ -72,6 +72,6 @@ fn tcp() -> HttpConnector {
     connector.set_keepalive_interval(Some(KEEP_ALIVE / 2));
     connector.set_keepalive_retries(Some(2));
     #[cfg(target_os = "linux")]
-    connector.set_tcp_user_timeout(Some(UNACKNOWLEDGED));
+    connector.set_tcp_user_timeout(Some(UNACKNOWLEDGED_TIMEOUT));
     connector
 }

@@ -1,12 +1,12 @@
-//! The upstream of pass-through.
+//! The target of pass-through.
 
 use std::{fmt, str::FromStr};
 
 use http::uri::Authority;
 
-use super::is_place;
+use super::is_host_and_port;
 
-/// Where pass-through leads: `host:port`. No peer can choose it.
+/// The target of pass-through: `host:port`. No peer can choose it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PassthroughTarget(Authority);
 
@@ -20,7 +20,7 @@ impl FromStr for PassthroughTarget {
     type Err = InvalidPassthroughTarget;
 
     fn from_str(text: &str) -> Result<Self, InvalidPassthroughTarget> {
-        let authority = text.parse::<Authority>().ok().filter(is_place);
+        let authority = text.parse::<Authority>().ok().filter(is_host_and_port);
         authority.map(Self).ok_or_else(|| InvalidPassthroughTarget(text.to_owned()))
     }
 }

@@ -1,4 +1,4 @@
-//! Is the upstream there, and does it serve the API?
+//! Probes whether upstreams answer and serve their APIs.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -16,28 +16,29 @@ use crate::{
     admission::Access,
     hop,
     protocol::{Api, CallError, Wire, has_grpc_type},
+    report::OnChange,
 };
 
-/// Between two looks for an API that nobody serves. A SuperLink takes about 5 s to start; an operator who watches
-/// should not wait much longer.
+/// The interval between two rounds for an API that no upstream serves. A SuperLink takes about 5 s to start; an operator should
+/// not wait much longer.
 const INTERVAL: Duration = Duration::from_secs(2);
-/// The same when calls fail, however many do.
-const PAUSE: Duration = Duration::from_millis(500);
-/// Rounds between two looks at an API that is served: each leaves a line in the SuperLink's access log, and calls
-/// notice a loss by themselves.
-const LOOKS_FOR_ONE: u32 = 30;
-/// For the first look, when an operator waits for it.
-const FIRST_LOOK: Duration = Duration::from_secs(1);
-/// For one look.
-const PATIENCE: Duration = Duration::from_secs(2);
-/// gRPC answers a method it does not have with UNIMPLEMENTED, whatever the service.
+/// The shortest interval between two rounds, however many calls fail.
+const MIN_INTERVAL: Duration = Duration::from_millis(500);
+/// An API that is served is probed once in this many rounds: each probe leaves a line in the SuperLink's access log, and calls
+/// notice a loss anyway.
+const ROUNDS_WHILE_SERVED: u32 = 30;
+/// How long an operator waits for the first round.
+const FIRST_ROUND_TIMEOUT: Duration = Duration::from_secs(1);
+/// The timeout of one probe.
+const TIMEOUT: Duration = Duration::from_secs(2);
+/// A method that does not exist: every gRPC server answers it with UNIMPLEMENTED.
 const GRPC_PROBE: &str = "/flwr.proto.Fleet/FunnelProbe";
 
-/// What a look at an upstream found.
+/// The result of the last probe of an upstream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum UpstreamState {
-    /// Nobody has looked yet.
+    /// It has not been probed yet.
     Unknown,
     /// It answers as Flower does.
     Up,
@@ -48,7 +49,7 @@ pub enum UpstreamState {
 }
 
 impl UpstreamState {
-    /// Its name in hello and in logs.
+    /// Returns its name in hello and in logs.
     pub fn name(self) -> &'static str {
         match self {
             Self::Unknown => "unknown",
@@ -61,36 +62,40 @@ impl UpstreamState {
 
 type States = HashMap<(Api, Upstream), UpstreamState>;
 
-/// Watches the upstreams and says when they come and go.
+/// Probes the upstreams and reports when they come and go.
 #[derive(Clone, Debug)]
 pub(crate) struct Probe {
     upstreams: Arc<Upstreams>,
     access: Access,
     states: watch::Sender<States>,
-    doubt: Arc<Notify>,
+    recheck: Arc<Notify>,
 }
 
 impl Probe {
     pub(crate) fn new(upstreams: Arc<Upstreams>, access: Access) -> Self {
-        Self { upstreams, access, states: watch::Sender::new(States::new()), doubt: Arc::default() }
+        Self { upstreams, access, states: watch::Sender::new(States::new()), recheck: Arc::default() }
     }
 
+    /// Returns the result of the last probe.
     pub(crate) fn state(&self, api: Api, upstream: &Upstream) -> UpstreamState {
         self.states.borrow().get(&(api, upstream.clone())).copied().unwrap_or(UpstreamState::Unknown)
     }
 
-    /// The upstream for a call: see [`Upstreams::select`].
+    /// Selects the upstream for a call, as [`Upstreams::select`] does.
+    ///
+    /// # Errors
+    /// As there.
     pub(crate) fn select(&self, api: Api, wire: Wire) -> Result<&Upstream, CallError> {
         self.upstreams.select(api, wire, |upstream| self.state(api, upstream))
     }
 
-    /// What was found, for every API that somebody may call.
-    pub(crate) fn found(&self) -> Vec<(Api, Upstream, UpstreamState)> {
+    /// Returns the result for each upstream of every API that some peer may call.
+    pub(crate) fn results(&self) -> Vec<(Api, Upstream, UpstreamState)> {
         self.rows().into_iter().map(|(api, upstream)| (api, upstream.clone(), self.state(api, upstream))).collect()
     }
 
-    /// A call met something else than was found: looks again soon.
-    pub(crate) fn doubt(&self, api: Api, upstream: &Upstream) {
+    /// Probes again soon, since a call contradicted the last result.
+    pub(crate) fn recheck(&self, api: Api, upstream: &Upstream) {
         self.states.send_if_modified(|states| {
             let was_up = states.get(&(api, upstream.clone())) == Some(&UpstreamState::Up);
             if was_up {
@@ -98,41 +103,41 @@ impl Probe {
             }
             was_up
         });
-        self.doubt.notify_one();
+        self.recheck.notify_one();
     }
 
-    /// Waits for the first look at every upstream, but not for one that is slow to answer.
-    pub(crate) async fn looked(&self) {
+    /// Waits until every upstream was probed once, but not for one that is slow to answer.
+    pub(crate) async fn first_round(&self) {
         let all = self.rows().len();
         let mut states = self.states.subscribe();
-        // The sender lives as long as self, and whoever was not seen in time is unknown.
-        let _ = timeout(FIRST_LOOK, states.wait_for(|states| states.len() >= all)).await;
+        // The sender lives as long as self; an upstream that has not answered in time stays unknown.
+        let _ = timeout(FIRST_ROUND_TIMEOUT, states.wait_for(|states| states.len() >= all)).await;
     }
 
-    /// Looks again and again, for ever.
+    /// Probes the upstreams in rounds, indefinitely.
     pub(crate) async fn run(self, client: UpstreamClient) {
-        let mut served = HashMap::new();
+        let mut served_by = HashMap::new();
         for round in 0_u32.. {
-            let all = round.is_multiple_of(LOOKS_FOR_ONE);
+            let all = round.is_multiple_of(ROUNDS_WHILE_SERVED);
             let mut due = self.rows();
             due.retain(|(api, _)| all || !self.is_served(*api));
-            let looks = join_all(due.iter().map(|(api, upstream)| look(&client, *api, upstream))).await;
+            let results = join_all(due.iter().map(|(api, upstream)| probe(&client, *api, upstream))).await;
             let mut details = HashMap::<Api, Vec<String>>::new();
             self.states.send_modify(|states| {
-                for ((api, upstream), (state, detail)) in due.into_iter().zip(looks) {
+                for ((api, upstream), (state, detail)) in due.into_iter().zip(results) {
                     states.insert((api, upstream.clone()), state);
                     details.entry(api).or_default().extend(detail);
                 }
             });
             for (api, details) in details {
-                self.tell(api, &details, &mut served);
+                self.report(api, &details, served_by.entry(api).or_default());
             }
-            sleep(PAUSE).await;
-            let _ = timeout(INTERVAL - PAUSE, self.doubt.notified()).await;
+            sleep(MIN_INTERVAL).await;
+            let _ = timeout(INTERVAL - MIN_INTERVAL, self.recheck.notified()).await;
         }
     }
 
-    /// The upstreams of the APIs that somebody may call now, or could after an enrolment.
+    /// Returns the upstreams of the APIs that some peer may call now or after an enrolment.
     fn rows(&self) -> Vec<(Api, &Upstream)> {
         let offered = self.access.offered();
         self.upstreams.rows().filter(|(api, _)| offered.contains(*api)).collect()
@@ -142,26 +147,24 @@ impl Probe {
         self.upstreams.of(api).any(|upstream| self.state(api, upstream) == UpstreamState::Up)
     }
 
-    /// Logs who serves an API, when that has changed.
-    fn tell(&self, api: Api, details: &[String], served: &mut HashMap<Api, Option<Upstream>>) {
-        let by = self.upstreams.of(api).find(|upstream| self.state(api, upstream) == UpstreamState::Up).cloned();
-        let before = served.insert(api, by.clone());
-        if before.as_ref() == Some(&by) {
-            return;
-        }
-        let detail = details.join("; ");
-        match (by, before) {
-            (Some(upstream), _) => info!(%api, %upstream, "the SuperLink answers"),
-            (None, Some(Some(_))) => warn!(%api, detail, "the SuperLink no longer answers"),
-            (None, _) => info!(%api, detail, "no SuperLink answers yet; it is used as soon as it does"),
-        }
+    /// Logs which upstream serves an API, when that changes.
+    fn report(&self, api: Api, details: &[String], served_by: &mut OnChange<Option<Upstream>>) {
+        let upstream = self.upstreams.of(api).find(|upstream| self.state(api, upstream) == UpstreamState::Up);
+        served_by.run_with_last(upstream.cloned(), |upstream, last| {
+            let detail = details.join("; ");
+            match (upstream, last) {
+                (Some(upstream), _) => info!(%api, %upstream, "the SuperLink answers"),
+                (None, Some(Some(_))) => warn!(%api, detail, "the SuperLink no longer answers"),
+                (None, _) => info!(%api, detail, "no SuperLink answers yet; it is used as soon as it does"),
+            }
+        });
     }
 }
 
-async fn look(client: &UpstreamClient, api: Api, upstream: &Upstream) -> (UpstreamState, Option<String>) {
-    let answer = match timeout(PATIENCE, client.send(upstream, question(api, upstream.wire()))).await {
+async fn probe(client: &UpstreamClient, api: Api, upstream: &Upstream) -> (UpstreamState, Option<String>) {
+    let answer = match timeout(TIMEOUT, client.send(upstream, request(api, upstream.wire()))).await {
         Ok(answer) => answer,
-        Err(_) => Err(CallError::unavailable(format_args!("no answer from {upstream} within {PATIENCE:?}"))),
+        Err(_) => Err(CallError::unavailable(format_args!("no answer from {upstream} within {TIMEOUT:?}"))),
     };
     match answer {
         Ok(response) if is_served(upstream.wire(), &response) => (UpstreamState::Up, None),
@@ -169,11 +172,11 @@ async fn look(client: &UpstreamClient, api: Api, upstream: &Upstream) -> (Upstre
             let detail = format!("what answers at {upstream} does not serve it (status {})", response.status());
             (UpstreamState::NotServed, Some(detail))
         }
-        Err(failure) => (UpstreamState::Down, Some(failure.to_string())),
+        Err(error) => (UpstreamState::Down, Some(error.to_string())),
     }
 }
 
-fn question(api: Api, wire: Wire) -> Request<hop::Body> {
+fn request(api: Api, wire: Wire) -> Request<hop::Body> {
     let mut request = Request::new(hop::full(Bytes::new()));
     match wire {
         Wire::Http => *request.uri_mut() = http_probe(api),
@@ -187,13 +190,13 @@ fn question(api: Api, wire: Wire) -> Request<hop::Body> {
     request
 }
 
-/// A path of the API that takes only POST, of every Flower that has the API in HTTP. Asked with GET, Flower answers
-/// 405, without authentication and without doing anything, and 404 where the API is not served.
+/// Returns a path of the API that accepts only POST, in every Flower that has the API in HTTP. To GET, Flower answers 405,
+/// without authentication and without effect, and 404 if it does not serve the API.
 fn http_probe(api: Api) -> http::Uri {
     http::Uri::from_static(match api {
         Api::Fleet => "/v1/fleet/pull-messages",
         Api::Control => "/v1/control/list-runs",
-        // In HTTP the app APIs of old are one.
+        // In HTTP, the older app APIs are one.
         Api::Runtime | Api::ServerAppIo | Api::ClientAppIo => "/v1/runtime/pull-messages",
     })
 }

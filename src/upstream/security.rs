@@ -1,15 +1,15 @@
-//! With TLS or without, and how URLs say so.
+//! Whether an upstream uses TLS, and the schemes of URLs that say so.
 
 use http::uri::Scheme;
 
 use crate::protocol::Wire;
 
-/// Whether an upstream is spoken to over TLS. Nothing is tried in the other way.
+/// Whether the connection to an upstream uses TLS. The other way is never tried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Security {
-    /// As Flower with `--insecure`.
+    /// Without TLS, as Flower with `--insecure`.
     Plain,
-    /// As Flower with certificates, checked by the CA that is named for upstreams.
+    /// With TLS, as Flower with certificates, which are checked with the CA that is configured for upstreams.
     Tls,
 }
 
@@ -22,7 +22,7 @@ impl Security {
     }
 }
 
-/// How the URL of an upstream begins.
+/// Returns the scheme of an upstream's URL.
 pub(super) fn scheme(wire: Wire, security: Security) -> &'static str {
     match (wire, security) {
         (Wire::Http, Security::Plain) => "http",
@@ -32,7 +32,7 @@ pub(super) fn scheme(wire: Wire, security: Security) -> &'static str {
     }
 }
 
-/// What such a beginning says.
+/// Returns what the scheme of an upstream's URL means.
 pub(super) fn of_scheme(text: &str) -> Option<(Wire, Security)> {
     let wires = [Wire::Http, Wire::Grpc].into_iter();
     let mut all = wires.flat_map(|wire| [Security::Plain, Security::Tls].map(|security| (wire, security)));

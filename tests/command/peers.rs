@@ -88,7 +88,7 @@ async fn an_operator_invites_lists_shuts_out_lets_in_and_removes_without_a_resta
         }
         assert!(office.peers().await[0]["received"].as_u64().unwrap() > 0);
 
-        // The first dial, before the invitation is presented, may have logged both lines.
+        // The first dial, before the invitation is presented, has logged the second line.
         let count = |process: &FunnelProcess, text| process.stderr().matches(text).count();
         let counts =
             || (count(&inbound, "link ended: the roster has changed"), count(&site, "closed by the peer: refused"));
@@ -131,7 +131,7 @@ async fn what_an_operator_mistypes_about_peers_is_said_and_changes_nothing() {
         for (arguments, reason) in [
             (&["invite", "site"][..], "another peer's or invitation's name"),
             (&["invite", "", "--apis", "fleet"], "1 to 64 characters"),
-            (&["invite", "other", "--apis", "simulation"], "\"simulation\" is no Flower API"),
+            (&["invite", "other", "--apis", "simulation"], "\"simulation\" is not a Flower API"),
             (&["peers", "deny", "nobody"], "\"nobody\" is not on the roster"),
             (&["peers", "remove", "nobody"], "\"nobody\" is not on the roster"),
             (&["peers", "rename", "nobody", "somebody"], "\"nobody\" is not on the roster"),

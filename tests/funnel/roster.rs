@@ -103,7 +103,7 @@ async fn an_invitation_lets_its_bearer_in_for_good_and_nobody_after_it() {
         assert!(roster.invitations().is_empty());
 
         let second = join_invited(invitation.clone(), SecretKey::generate()).await;
-        trouble(&second, inviting.addr.id, "refuses the invitation: it was used or withdrawn").await;
+        trouble(&second, inviting.addr.id, "refuses the invitation: it is expired, revoked or already used").await;
         trouble(&second, inviting.addr.id, "does not admit this funnel").await;
         second.stop().await;
 

@@ -500,7 +500,7 @@ async fn a_grpc_request_that_is_not_one_message_never_reaches_an_http_superlink(
             (b"\0\0\0\0\x05abc", "13", "ends 2 bytes before its message does"),
             (b"\0\0\0", "13", "ends in the middle of a message's header"),
             (b"\x01\0\0\0\x03abc", "12", "is compressed, and only identity"),
-            (b"\x02\0\0\0\x03abc", "13", "is no gRPC"),
+            (b"\x02\0\0\0\x03abc", "13", "is not gRPC"),
             (b"\0\x80\0\0\0abc", "8", "announces a message of 2147483648 bytes"),
             (b"\0\0\0\0\x03abcd", "12", "goes on after its message"),
         ];

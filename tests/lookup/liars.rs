@@ -89,11 +89,11 @@ async fn servers_that_do_not_answer_or_answer_nonsense_cost_a_bounded_time_and_a
         for said in [
             format!("{silent} did not answer"),
             format!("{noise} "),
-            format!("{no_record} answered what is no record"),
+            format!("{no_record} answered with an invalid record"),
             format!("{mute} did not answer within 5 s"),
             format!("{broken} answered 500"),
-            format!("{unsigned} answered what is no record signed by that peer"),
-            format!("{endless} answered what is no record signed by that peer"),
+            format!("{unsigned} did not answer with a record signed by that peer"),
+            format!("{endless} did not answer with a record signed by that peer"),
         ] {
             outbound.logged(&said).await.unwrap();
         }

@@ -58,7 +58,7 @@ async fn a_wrong_name_lists_the_names_that_exist() {
         succeed(parties.words(&format!("peers deny south --roster {}", text(&roster)), "join.key")).await;
         let (status, stderr) = run(parties.words(&format!("join south {places}"), "join.key")).await.unwrap();
         assert_eq!(status.code(), Some(64), "{stderr}");
-        assert!(stderr.contains("is shut out by the roster"), "{stderr}");
+        assert!(stderr.contains("is denied by the roster"), "{stderr}");
     })
     .await;
 }

@@ -52,7 +52,7 @@ async fn who_is_not_published_is_not_found_and_the_error_says_where_it_was_looke
 
         let outbound = parties.join(&id, "");
         outbound
-            .logged("no address of it is known; give its ticket, or say who is to be asked (--lookup)")
+            .logged("no address of it is known; give its ticket, or an address lookup service (--lookup)")
             .await
             .unwrap();
         stop([outbound]).await;

@@ -1,4 +1,4 @@
-//! One line of the log.
+//! One line of the audit log.
 
 use iroh::EndpointId;
 use serde::Serialize;
@@ -8,32 +8,32 @@ use crate::{
     protocol::{Api, Method},
 };
 
-/// A method that no Flower known here has; what it was is the peer's choice of words, too.
+/// The name of a method that is not in the table. Its own name is not logged, since the peer chose it.
 const UNKNOWN: &str = "unknown";
 
-/// What a peer did or wanted.
+/// What a peer asked for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(tag = "event", rename_all = "kebab-case")]
 pub(crate) enum Event {
-    /// To have a link.
+    /// A link.
     Link,
-    /// To enrol with an invitation.
+    /// An enrolment with an invitation.
     Enrol,
-    /// To call a method, as gRPC spells it whatever the wire: of one peer there are so many and not more.
+    /// A call, with the method as gRPC spells it in either wire, so that one peer causes a bounded number of lines.
     Call { api: &'static str, method: &'static str },
-    /// To pass bytes through.
+    /// Pass-through of bytes.
     Passthrough,
-    /// A request that is no Flower call; what it was is the peer's choice of words, and not repeated here.
+    /// A request that is not a Flower call. Its path is not logged, since the peer chose it.
     Request,
 }
 
-/// What came of it.
+/// The decision on an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Outcome {
     Allowed,
     Denied,
-    /// It had been allowed, and was ended because the roster changed.
+    /// It was allowed, and ended later because the roster changed.
     Ended,
 }
 
@@ -52,7 +52,7 @@ impl Event {
     }
 }
 
-/// What makes two events one.
+/// Events with equal keys are counted as one.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
 pub(super) struct Key {
     peer: String,
@@ -77,8 +77,8 @@ impl Entry {
         Self { at: Timestamp::now(), key, count: 1 }
     }
 
-    /// Whether it tells of somebody who was turned away at the door, and may come back under any other key.
-    pub(super) fn is_strangers(&self) -> bool {
+    /// Returns whether it reports a denied peer, which may return with any number of keys.
+    pub(super) fn is_denied_peer(&self) -> bool {
         matches!(self.key.event, Event::Link | Event::Enrol) && self.key.outcome == Outcome::Denied
     }
 }

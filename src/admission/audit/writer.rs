@@ -1,4 +1,4 @@
-//! Counts what repeats, and writes.
+//! Counts equal events and writes the log's lines.
 
 use std::{
     collections::HashMap,
@@ -17,15 +17,16 @@ use serde::Serialize;
 use tracing::error;
 
 use super::entry::{Entry, Key};
-use crate::{admission::Timestamp, atomic_file};
+use crate::{admission::Timestamp, atomic_file, report::OnChange};
 
-/// For what repeats.
+/// The interval at which counted events are written.
 const INTERVAL: Duration = Duration::from_secs(60);
-/// Different events counted at once. Past it they are lost, and that is told: only an attacker has as many.
+/// The most different events that are counted at once. Further ones are lost, and a line reports how many: only an attacker
+/// causes as many.
 const MAX_KEYS: usize = 8192;
-/// Of these, strangers turned away: a crowd is to hide nothing else, and to fill the files in no less than some hours.
-const MAX_STRANGERS: usize = 512;
-/// A file past this becomes `….1`, in the place of the one before: about 60,000 lines each.
+/// The most denied peers among them: a crowd of them hides no other events, and needs hours to fill the files.
+const MAX_DENIED: usize = 512;
+/// The length in bytes past which a file is renamed to `….1`, replacing the one before: about 60,000 lines.
 const MAX_LEN: u64 = 16 << 20;
 
 pub(super) struct Writer {
@@ -33,13 +34,16 @@ pub(super) struct Writer {
     file: File,
     len: u64,
     repeated: HashMap<Key, Entry>,
-    strangers: usize,
-    /// Entries that found no place, here or on the way here.
+    denied: usize,
+    /// How many events are in no line, here or on the way here.
     lost: Arc<AtomicU64>,
-    is_failing: bool,
+    /// Why lines cannot be written.
+    problem: OnChange<io::ErrorKind>,
+    /// The last line may have been written in part.
+    is_torn: bool,
 }
 
-/// How many events are in no line.
+/// The line that reports how many events are in no line.
 #[derive(Serialize)]
 struct Lost {
     at: Timestamp,
@@ -54,15 +58,24 @@ impl Writer {
         }
         let file = open(&path)?;
         let len = file.metadata()?.len();
-        Ok(Self { path, file, len, repeated: HashMap::new(), strangers: 0, lost, is_failing: false })
+        Ok(Self {
+            path,
+            file,
+            len,
+            repeated: HashMap::new(),
+            denied: 0,
+            lost,
+            problem: OnChange::default(),
+            is_torn: false,
+        })
     }
 
-    /// Writes until nobody tells anything any more.
+    /// Writes until the log is closed.
     pub(super) fn run(mut self, entries: &Receiver<Entry>) {
         let mut due = Instant::now() + INTERVAL;
         loop {
             match entries.recv_timeout(due.saturating_duration_since(Instant::now())) {
-                Ok(entry) => self.take(entry),
+                Ok(entry) => self.record(entry),
                 Err(RecvTimeoutError::Timeout) => {
                     self.flush();
                     due = Instant::now() + INTERVAL;
@@ -72,11 +85,11 @@ impl Writer {
         }
     }
 
-    fn take(&mut self, entry: Entry) {
+    fn record(&mut self, entry: Entry) {
         if let Some(repeated) = self.repeated.get_mut(&entry.key) {
             (repeated.at, repeated.count) = (entry.at, repeated.count + 1);
         } else if self.has_room_for(&entry) {
-            self.strangers += usize::from(entry.is_strangers());
+            self.denied += usize::from(entry.is_denied_peer());
             self.repeated.insert(entry.key.clone(), Entry { count: 0, ..entry.clone() });
             self.write(&entry, entry.count);
         } else {
@@ -85,11 +98,11 @@ impl Writer {
     }
 
     fn has_room_for(&self, entry: &Entry) -> bool {
-        self.repeated.len() < MAX_KEYS && !(entry.is_strangers() && self.strangers >= MAX_STRANGERS)
+        self.repeated.len() < MAX_KEYS && !(entry.is_denied_peer() && self.denied >= MAX_DENIED)
     }
 
     fn flush(&mut self) {
-        self.strangers = 0;
+        self.denied = 0;
         for (_, entry) in std::mem::take(&mut self.repeated) {
             if entry.count > 0 {
                 self.write(&entry, entry.count);
@@ -101,36 +114,37 @@ impl Writer {
         }
     }
 
-    /// Adds a line that stands for `count` events.
+    /// Appends a line that reports `count` events.
     fn write(&mut self, line: &impl Serialize, count: u64) {
         let mut line = serde_json::to_vec(line).expect("texts and numbers are JSON");
         line.push(b'\n');
         match self.append(&line) {
-            Ok(()) => self.is_failing = false,
+            Ok(()) => drop(self.problem.clear()),
             Err(problem) => {
                 self.lost.fetch_add(count, Ordering::Relaxed);
-                if !std::mem::replace(&mut self.is_failing, true) {
-                    let path = self.path.display();
+                let path = self.path.display();
+                self.problem.run(problem.kind(), |_| {
                     error!(%path, %problem, "the audit log cannot be written: events are counted until it can");
-                }
+                });
             }
         }
     }
 
-    /// Half a line, on a disk that is full, is ended by the next one's line end.
+    /// Appends a line. After a failure, which may have left a part of a line, it begins on a new one.
     fn append(&mut self, line: &[u8]) -> io::Result<()> {
         if self.len > MAX_LEN {
             match fs::rename(&self.path, atomic_file::beside(&self.path, ".1")) {
-                // Somebody moved it, or it was moved here and could not be made anew.
+                // It was moved away, or it was renamed here and could not be created again.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 moved => moved?,
             }
-            (self.file, self.len) = (open(&self.path)?, 0);
+            (self.file, self.len, self.is_torn) = (open(&self.path)?, 0, false);
         }
-        if self.is_failing {
+        if std::mem::replace(&mut self.is_torn, true) {
             self.file.write_all(b"\n")?;
         }
         self.file.write_all(line)?;
+        self.is_torn = false;
         self.len += line.len() as u64;
         Ok(())
     }
@@ -151,7 +165,7 @@ mod tests {
     };
     use crate::protocol::{Api, Method};
 
-    /// The lines of the log in the file at `path`, which nobody writes any more.
+    /// The lines of the log in the file at `path`, which is no longer written.
     fn lines(path: &Path) -> Vec<Value> {
         let text = fs::read_to_string(path).unwrap();
         text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
@@ -192,24 +206,24 @@ mod tests {
         let path = folder.path().join("audit.jsonl");
         let (lost, id) = (Arc::<AtomicU64>::default(), || SecretKey::generate().public());
         let mut writer = Writer::open(path.clone(), Arc::clone(&lost)).unwrap();
-        for _ in 0..2 * MAX_STRANGERS {
-            writer.take(Entry::new(id(), None, Event::Link, Outcome::Denied));
+        for _ in 0..2 * MAX_DENIED {
+            writer.record(Entry::new(id(), None, Event::Link, Outcome::Denied));
         }
         let site = id();
         for number in 0..100 {
             let invented = Method::find(Api::Fleet, &format!("x{number}"));
-            writer.take(Entry::new(site, None, Event::call(Api::Fleet, invented), Outcome::Allowed));
+            writer.record(Entry::new(site, None, Event::call(Api::Fleet, invented), Outcome::Allowed));
         }
-        assert_eq!(lost.load(Ordering::Relaxed), MAX_STRANGERS as u64);
+        assert_eq!(lost.load(Ordering::Relaxed), MAX_DENIED as u64);
         writer.flush();
         let lines = lines(&path);
-        assert_eq!(lines.iter().filter(|line| line["event"] == "link").count(), MAX_STRANGERS);
+        assert_eq!(lines.iter().filter(|line| line["event"] == "link").count(), MAX_DENIED);
         let calls: Vec<_> = lines.iter().filter(|line| line["event"] == "call").collect();
         assert_eq!(
             calls.iter().map(|line| (&line["method"], &line["count"])).collect::<Vec<_>>(),
             [(&"unknown".into(), &1.into()), (&"unknown".into(), &99.into())]
         );
-        assert!(lines.iter().any(|line| line["event"] == "lost" && line["count"] == MAX_STRANGERS));
+        assert!(lines.iter().any(|line| line["event"] == "lost" && line["count"] == MAX_DENIED));
     }
 
     #[cfg(target_os = "linux")]
@@ -221,11 +235,11 @@ mod tests {
         writer.file = OpenOptions::new().append(true).open("/dev/full").unwrap();
         let entry = || Entry::new(SecretKey::generate().public(), None, Event::Link, Outcome::Allowed);
         for _ in 0..3 {
-            writer.take(entry());
+            writer.record(entry());
         }
         assert_eq!(writer.lost.load(Ordering::Relaxed), 3);
         writer.file = open(&path).unwrap();
-        writer.take(entry());
+        writer.record(entry());
         writer.flush();
         let text = fs::read_to_string(&path).unwrap();
         let lines: Vec<Value> = text.trim_start().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
@@ -239,12 +253,12 @@ mod tests {
         let mut writer = Writer::open(path.clone(), Arc::default()).unwrap();
         let entry = || Entry::new(SecretKey::generate().public(), None, Event::Link, Outcome::Allowed);
         for is_gone in [false, true] {
-            writer.take(entry());
+            writer.record(entry());
             writer.len = MAX_LEN + 1;
             if is_gone {
                 fs::remove_file(&path).unwrap();
             }
-            writer.take(entry());
+            writer.record(entry());
             assert_eq!(lines(&path).len(), 1, "{is_gone}");
         }
         assert_eq!(lines(&atomic_file::beside(&path, ".1")).len(), 1);

@@ -1,8 +1,6 @@
-//! Where the roster lives, and how it is changed by several at once.
+//! The roster's file, which several processes may change at once.
 
 use std::{
-    error::Error,
-    fmt,
     fs::{self, File},
     io,
     path::{Path, PathBuf},
@@ -11,60 +9,62 @@ use std::{
 use super::{Roster, format};
 use crate::atomic_file;
 
-/// Room for thousands of peers.
+/// The longest file that is read, in bytes: room for thousands of peers.
 const MAX_ROSTER: u64 = 4 << 20;
 
-/// The file with the roster. It need not exist: then nobody is on it.
+/// The file with the roster. If it does not exist, the roster is empty.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RosterFile {
     path: PathBuf,
 }
 
 impl RosterFile {
-    /// The roster in the file at `path`.
+    /// Creates a roster file at `path`, without touching the file system.
     pub fn new(path: impl Into<PathBuf>) -> Self {
         Self { path: path.into() }
     }
 
-    /// The file.
+    /// Returns the path of the file.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Reads it.
+    /// Reads the roster; it is empty if there is no file.
     ///
     /// # Errors
-    /// The file cannot be read, or is no roster.
+    /// [`RosterError`] if the file cannot be read or is not a valid roster.
     pub fn load(&self) -> Result<Roster, RosterError> {
-        Ok(self.find()?.unwrap_or_default())
+        Ok(self.load_if_present()?.unwrap_or_default())
     }
 
-    /// Changes it: nobody else does meanwhile, readers find the old one or the new one, and where `change` fails the old
-    /// one stays.
+    /// Changes the roster in the file, atomically: a reader finds either the old one or the new one, and changes by other
+    /// processes come before or after. If `change` fails, the file stays as it is.
     ///
-    /// Waits for others who change it. Blocks; not for asynchronous code.
+    /// Blocks until other changes are done; not for asynchronous code.
     ///
     /// # Errors
-    /// What `change` returns, or the file cannot be read, locked or written.
+    /// [`RosterError`] if the file cannot be read, locked or written; inside of `Ok`, the error that `change` returned.
     pub fn update<T, E>(&self, change: impl FnOnce(&mut Roster) -> Result<T, E>) -> Result<Result<T, E>, RosterError> {
-        let _lock = self.lock().map_err(|error| self.failed(Problem::Write(error)))?;
+        let failed = |source| RosterError(Kind::Write { path: self.path.clone(), source });
+        let _lock = self.lock().map_err(failed)?;
         let mut roster = self.load()?;
         let changed = match change(&mut roster) {
             Ok(changed) => changed,
             Err(error) => return Ok(Err(error)),
         };
         let text = format::write(&roster);
-        check_readable(&text).map_err(|error| self.failed(Problem::Write(error)))?;
-        let written = atomic_file::replace(&self.path, text.as_bytes());
-        written.map_err(|error| self.failed(Problem::Write(error)))?;
+        check_readable(&text).map_err(failed)?;
+        atomic_file::replace(&self.path, text.as_bytes()).map_err(failed)?;
         Ok(Ok(changed))
     }
 
-    /// Reads it, `None` if there is no such file, or nothing in it.
-    pub(super) fn find(&self) -> Result<Option<Roster>, RosterError> {
-        let text = atomic_file::read(&self.path, MAX_ROSTER).map_err(|error| self.failed(Problem::Read(error)))?;
+    /// Reads the roster; `None` if there is no file, or an empty one.
+    pub(super) fn load_if_present(&self) -> Result<Option<Roster>, RosterError> {
+        let path = || self.path.clone();
+        let text = atomic_file::read(&self.path, MAX_ROSTER)
+            .map_err(|source| RosterError(Kind::Read { path: path(), source }))?;
         text.filter(|text| !text.is_empty())
-            .map(|text| format::read(&text).map_err(|mistake| self.failed(Problem::Text(mistake))))
+            .map(|text| format::read(&text).map_err(|mistake| RosterError(Kind::Invalid { path: path(), mistake })))
             .transpose()
     }
 
@@ -74,13 +74,9 @@ impl RosterFile {
         }
         atomic_file::lock(&self.path)
     }
-
-    fn failed(&self, problem: Problem) -> RosterError {
-        RosterError { path: self.path.clone(), problem }
-    }
 }
 
-/// A roster that could not be read again would shut its operator out of it.
+/// Checks that the text can be read again: otherwise the operator could no longer use the roster.
 fn check_readable(text: &str) -> io::Result<()> {
     if text.len() as u64 > MAX_ROSTER {
         return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("it would have more than {MAX_ROSTER} bytes")));
@@ -89,43 +85,26 @@ fn check_readable(text: &str) -> io::Result<()> {
 }
 
 /// A roster that cannot be used.
-#[derive(Debug)]
-pub struct RosterError {
-    path: PathBuf,
-    problem: Problem,
-}
+///
+/// Its source is the [`io::Error`], if the file could not be read or written.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub struct RosterError(Kind);
 
-#[derive(Debug)]
-enum Problem {
-    Read(io::Error),
-    Write(io::Error),
-    Text(String),
+#[derive(Debug, thiserror::Error)]
+enum Kind {
+    #[error("cannot read the roster {}", .path.display())]
+    Read { path: PathBuf, source: io::Error },
+    #[error("cannot change the roster {}, which stays as it was", .path.display())]
+    Write { path: PathBuf, source: io::Error },
+    #[error("a mistake in the roster {}: {mistake}", .path.display())]
+    Invalid { path: PathBuf, mistake: String },
 }
 
 impl RosterError {
-    /// Whether what is written in the file is wrong; else it could not be read or written.
+    /// Returns whether the content of the file is invalid; otherwise the file could not be read or written.
     pub fn is_mistake(&self) -> bool {
-        matches!(self.problem, Problem::Text(_))
-    }
-}
-
-impl fmt::Display for RosterError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let path = self.path.display();
-        match &self.problem {
-            Problem::Read(_) => write!(f, "cannot read the roster {path}"),
-            Problem::Write(_) => write!(f, "cannot change the roster {path}, which stays as it was"),
-            Problem::Text(mistake) => write!(f, "a mistake in the roster {path}: {mistake}"),
-        }
-    }
-}
-
-impl Error for RosterError {
-    fn source(&self) -> Option<&(dyn Error + 'static)> {
-        match &self.problem {
-            Problem::Read(error) | Problem::Write(error) => Some(error),
-            Problem::Text(_) => None,
-        }
+        matches!(self.0, Kind::Invalid { .. })
     }
 }
 

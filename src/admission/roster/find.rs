@@ -1,76 +1,65 @@
-//! From a name to the peer that has it.
+//! Finds a peer by its name.
 
-use std::{error::Error, fmt, path::PathBuf};
+use std::{fmt, path::PathBuf};
 
 use iroh::EndpointId;
 
 use super::{RosterError, RosterFile, Standing};
+use crate::report::chain;
 
-/// How many names a message lists.
+/// The most names that a message lists.
 const LISTED: usize = 20;
 
 impl RosterFile {
-    /// The id of the peer that is called `name` here.
+    /// Returns the id of the peer that has this name in the roster.
     ///
     /// # Errors
-    /// [`UnknownName`] if nobody is, or if that peer is shut out; it lists the names that there are.
+    /// [`UnknownName`] if there is no such peer, with the names that there are, or if that peer is denied.
     pub fn peer_id(&self, name: &str) -> Result<EndpointId, UnknownName> {
-        let unknown = |problem| UnknownName { name: name.to_owned(), path: self.path().to_owned(), problem };
-        let roster = self.load().map_err(|error| unknown(Problem::Roster(error)))?;
-        match roster.find(name) {
+        let (name, path) = (name.to_owned(), self.path().to_owned());
+        let roster = match self.load() {
+            Ok(roster) => roster,
+            Err(source) => return Err(UnknownName(Kind::Roster { name, source })),
+        };
+        match roster.find(&name) {
             Some(peer) if peer.standing == Standing::Allowed => Ok(peer.id),
-            Some(_) => Err(unknown(Problem::ShutOut)),
-            None => Err(unknown(Problem::Names(names(roster.peers().iter().filter_map(|peer| peer.name.as_ref()))))),
+            Some(_) => Err(UnknownName(Kind::Denied { name, path })),
+            None => {
+                let names = names(roster.peers().iter().filter_map(|peer| peer.name.as_ref()));
+                Err(UnknownName(Kind::Unknown { name, path, names }))
+            }
         }
     }
 }
 
-/// Names as a message lists them.
+/// Lists names for a message.
 pub fn names(all: impl IntoIterator<Item = impl fmt::Display>) -> String {
     let mut all: Vec<_> = all.into_iter().map(|name| name.to_string()).collect();
     all.sort();
     let more = all.len().saturating_sub(LISTED);
     all.truncate(LISTED);
     match (all.is_empty(), more) {
-        (true, _) => "it names nobody".to_owned(),
+        (true, _) => "it names no peer".to_owned(),
         (false, 0) => format!("it names {}", all.join(", ")),
         (false, more) => format!("it names {} and {more} more", all.join(", ")),
     }
 }
 
-/// A name that leads to no peer.
-#[derive(Debug)]
-pub struct UnknownName {
-    name: String,
-    path: PathBuf,
-    problem: Problem,
-}
+/// A name that is not that of an admitted peer.
+///
+/// Its text is complete, with that of its source, the [`RosterError`].
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub struct UnknownName(Kind);
 
-#[derive(Debug)]
-enum Problem {
-    Roster(RosterError),
-    ShutOut,
-    Names(String),
-}
-
-impl fmt::Display for UnknownName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (name, path) = (&self.name, self.path.display());
-        match &self.problem {
-            Problem::Roster(error) => write!(f, "{name:?} cannot be looked for in the roster: {error}"),
-            Problem::ShutOut => write!(f, "{name:?} is shut out by the roster {path}, and not dialled"),
-            Problem::Names(names) => write!(f, "{name:?} is no peer's name in the roster {path}: {names}"),
-        }
-    }
-}
-
-impl Error for UnknownName {
-    fn source(&self) -> Option<&(dyn Error + 'static)> {
-        match &self.problem {
-            Problem::Roster(error) => error.source(),
-            Problem::ShutOut | Problem::Names(_) => None,
-        }
-    }
+#[derive(Debug, thiserror::Error)]
+enum Kind {
+    #[error("{name:?} cannot be looked up in the roster: {}", chain(.source))]
+    Roster { name: String, source: RosterError },
+    #[error("{name:?} is denied by the roster {}, and is not dialled", .path.display())]
+    Denied { name: String, path: PathBuf },
+    #[error("{name:?} is no peer's name in the roster {}: {names}", .path.display())]
+    Unknown { name: String, path: PathBuf, names: String },
 }
 
 #[cfg(test)]
@@ -84,7 +73,7 @@ mod tests {
     fn a_name_leads_to_its_peer_and_a_wrong_one_to_the_names_that_there_are() {
         let folder = tempfile::tempdir().unwrap();
         let file = RosterFile::new(folder.path().join("peers.toml"));
-        assert!(file.peer_id("alpha").unwrap_err().to_string().ends_with("it names nobody"));
+        assert!(file.peer_id("alpha").unwrap_err().to_string().ends_with("it names no peer"));
         let ids = ["alpha", "beta", "gone"].map(|name| {
             let id = SecretKey::generate().public();
             file.update(|roster| roster.allow(id, name.parse().ok(), Api::Fleet.into())).unwrap().unwrap();
@@ -99,7 +88,7 @@ mod tests {
         let error = file.peer_id("gamma").unwrap_err().to_string();
         assert!(error.ends_with("peers.toml: it names alpha, beta, gone"), "{error}");
         let error = file.peer_id("gone").unwrap_err().to_string();
-        assert!(error.contains("is shut out"), "{error}");
+        assert!(error.contains("is denied"), "{error}");
     }
 
     #[test]

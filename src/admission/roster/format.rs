@@ -37,7 +37,7 @@ struct Peer {
     apis: Vec<String>,
     #[serde(default = "Timestamp::now")]
     since: Timestamp,
-    /// The `sha256` of the invitation by which it came.
+    /// The `sha256` of the invitation with which it enrolled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     invitation: Option<Digest>,
 }
@@ -49,7 +49,7 @@ struct Invitation {
     apis: Vec<String>,
     uses: NonZeroU32,
     expires: Timestamp,
-    /// Of the secret, which itself is nowhere.
+    /// The digest of the secret, which itself is not stored.
     sha256: Digest,
 }
 
@@ -61,6 +61,7 @@ fn fleet() -> Vec<String> {
     vec![Api::Fleet.name().to_owned()]
 }
 
+/// Writes the roster as the text of its file.
 pub(crate) fn write(roster: &Roster) -> String {
     let document = Document {
         peers: roster.peers.iter().map(Peer::of).collect(),
@@ -70,8 +71,10 @@ pub(crate) fn write(roster: &Roster) -> String {
     format!("{HEAD}\n{text}")
 }
 
+/// Reads the text of the file.
+///
 /// # Errors
-/// What is wrong, where, and what is possible there.
+/// What is wrong, where, and what would be valid.
 pub(crate) fn read(text: &str) -> Result<Roster, String> {
     let document: Document = toml::from_str(text).map_err(|error| error.to_string())?;
     let mut roster = Roster {
@@ -79,7 +82,7 @@ pub(crate) fn read(text: &str) -> Result<Roster, String> {
         invitations: document.invitations.into_iter().map(Invitation::read).collect::<Result<_, _>>()?,
     };
     check_unique(&roster)?;
-    roster.forget_gone();
+    roster.forget_gone_invitations();
     Ok(roster)
 }
 
@@ -99,7 +102,10 @@ impl Peer {
         let wrong = |problem: String| format!("the peer {}: {problem}", self.name.as_ref().unwrap_or(&self.id));
         let standing = [Standing::Allowed, Standing::Denied].into_iter().find(|known| known.name() == self.standing);
         Ok(Member {
-            id: self.id.parse().map_err(|_| wrong("its id is no endpoint id (64 hexadecimal digits)".to_owned()))?,
+            id: self
+                .id
+                .parse()
+                .map_err(|_| wrong("its id is not a valid endpoint id (64 hexadecimal digits)".to_owned()))?,
             name: self.name.as_deref().map(str::parse).transpose().map_err(|error| wrong(format!("{error}")))?,
             standing: standing.ok_or_else(|| wrong("its standing must be \"allowed\" or \"denied\"".to_owned()))?,
             apis: apis(&self.apis).map_err(wrong)?,
@@ -142,12 +148,12 @@ fn apis(names: &[String]) -> Result<ApiSet, String> {
 
 fn check_unique(roster: &Roster) -> Result<(), String> {
     if let Some(id) = twice(roster.peers.iter().map(|peer| peer.id)) {
-        return Err(format!("the peer {id} stands in it twice"));
+        return Err(format!("the peer {id} is listed twice"));
     }
     if let Some(name) = twice(roster.peers.iter().filter_map(|peer| peer.name.as_ref())) {
         return Err(format!("two peers have the name {name}"));
     }
-    // A peer may have the name of an invitation: the first that used it, while uses are left.
+    // The first peer that used an invitation has its name, while uses are left.
     match twice(roster.invitations.iter().map(|pending| &pending.name)) {
         Some(name) => Err(format!("two invitations have the name {name}")),
         None => Ok(()),
@@ -186,13 +192,13 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_said_with_its_place() {
+    fn a_mistake_is_reported_with_its_place() {
         let (id, other) = (SecretKey::generate().public(), SecretKey::generate().public());
         for (text, reason) in [
             ("peer = 1".to_owned(), "invalid type"),
             ("colour = 1".to_owned(), "unknown field"),
             ("[[peer]]\nid = \"x\"\nname = \"site\"".to_owned(), "the peer site: its id"),
-            (format!("[[peer]]\nid = \"{id}\"\napis = [\"simulation\"]"), "\"simulation\" is no Flower API"),
+            (format!("[[peer]]\nid = \"{id}\"\napis = [\"simulation\"]"), "\"simulation\" is not a Flower API"),
             (format!("[[peer]]\nid = \"{id}\"\nstanding = \"maybe\""), "\"allowed\" or \"denied\""),
             (format!("[[peer]]\nid = \"{id}\"\nsince = \"today\""), "2026-01-31T12:00:00Z"),
             (format!("[[peer]]\nid = \"{id}\"\n[[peer]]\nid = \"{id}\""), "twice"),
@@ -213,7 +219,7 @@ mod properties {
 
     use super::*;
 
-    /// Rosters as operators and enrolments make them: names, grants and times of any kind, changed in any order.
+    /// Rosters as operators and enrolments make them, with names, grants and times of any kind.
     fn roster() -> impl Strategy<Value = Roster> {
         let apis = vec(0..Api::ALL.len(), 0..4)
             .prop_map(|places| places.into_iter().map(|place| Api::ALL[place]).collect::<ApiSet>());
@@ -226,7 +232,7 @@ mod properties {
                 let id = SecretKey::from_bytes(&seed).public();
                 let expires = Timestamp::now().plus(Duration::from_secs(seconds));
                 let invitation = crate::address_lookup::Invitation::new(id.into());
-                // A name that is taken, or an invitation that is over, changes nothing.
+                // A name that is taken, or an invitation that has expired, changes nothing.
                 let _ = match kind {
                     0 => roster.allow(id, Some(name), apis),
                     1 => {

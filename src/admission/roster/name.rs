@@ -1,17 +1,19 @@
-//! What a peer is called.
+//! Names of peers.
 
-use std::{error::Error, fmt, str::FromStr};
+use std::{fmt, str::FromStr};
 
 use iroh::EndpointId;
 use iroh_tickets::{Ticket, endpoint::EndpointTicket};
 
 use crate::address_lookup::Invitation;
 
-/// Long enough for a site's full name.
+/// The longest name, in characters: enough for a site's full name.
 const MAX_NAME: usize = 64;
 
-/// A name that an operator gives: 1 to 64 characters, none of them a control character and no space around it. It is taken
-/// for nothing else that stands for a peer: no id, and nothing that begins as a ticket, an invitation or a file's name does.
+/// A name that an operator gives a peer: 1 to 64 characters without control characters, and no space around it.
+///
+/// It cannot be confused with another way to write a peer: it is not an endpoint id, and does not begin as a ticket, an
+/// invitation or a file's name does.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Name(String);
 
@@ -20,7 +22,7 @@ impl Name {
         &self.0
     }
 
-    /// The same for the peers after the first one, shortened where it would be too long.
+    /// Returns this name with a number, for a further peer of one invitation; shortened if it would be too long.
     pub(super) fn numbered(&self, number: u32) -> Self {
         let end = format!("-{number}");
         let begin: String = self.0.chars().take(MAX_NAME - end.len()).collect();
@@ -38,7 +40,7 @@ impl FromStr for Name {
     type Err = InvalidName;
 
     fn from_str(text: &str) -> Result<Self, InvalidName> {
-        if is_text(text) && !is_taken_for_peer(text) { Ok(Self(text.to_owned())) } else { Err(InvalidName) }
+        if is_text(text) && !is_other_form_of_peer(text) { Ok(Self(text.to_owned())) } else { Err(InvalidName) }
     }
 }
 
@@ -47,29 +49,21 @@ fn is_text(text: &str) -> bool {
     is_short && text.trim() == text && !text.chars().any(char::is_control)
 }
 
-/// What stands for a peer in itself is never looked for among the names.
-fn is_taken_for_peer(text: &str) -> bool {
+/// Whether the text is another way to write a peer, which is never looked up as a name.
+fn is_other_form_of_peer(text: &str) -> bool {
     let begins = ["@", EndpointTicket::KIND, Invitation::KIND].iter().any(|begin| text.starts_with(begin));
     begins || text.parse::<EndpointId>().is_ok()
 }
 
-/// A text that cannot be a peer's name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// A text that is not a valid name of a peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "a name has 1 to {MAX_NAME} characters, no control characters and no space around it, is not an endpoint id, and does \
+     not begin with @, {} or {}",
+    EndpointTicket::KIND,
+    Invitation::KIND
+)]
 pub struct InvalidName;
-
-impl fmt::Display for InvalidName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "a name has 1 to {MAX_NAME} characters, no control characters and no space around it, is not an endpoint id, \
-             and does not begin with @, {} or {}",
-            EndpointTicket::KIND,
-            Invitation::KIND
-        )
-    }
-}
-
-impl Error for InvalidName {}
 
 #[cfg(test)]
 mod properties {

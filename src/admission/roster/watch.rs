@@ -1,4 +1,4 @@
-//! Follows the file while a funnel runs.
+//! Watches the roster's file while a funnel runs.
 
 use std::{
     fs::{self, Metadata},
@@ -8,90 +8,90 @@ use std::{
 use tokio::{sync::watch, task::spawn_blocking, time::timeout};
 use tracing::{error, info};
 
-use super::{Roster, RosterFile};
-use crate::report::chain;
+use super::{Roster, RosterError, RosterFile};
+use crate::report::{OnChange, chain};
 
-/// Between two looks: an operator who removes a peer should not have to wait.
+/// The interval between two checks: an operator who removes a peer should not have to wait.
 const INTERVAL: Duration = Duration::from_millis(500);
-/// File systems tell times apart that are this far from each other; most do far better.
-const TICK: Duration = Duration::from_secs(2);
+/// Two changes of a file further apart than this have different times on every file system; on most a far shorter time is
+/// enough.
+const TIME_RESOLUTION: Duration = Duration::from_secs(2);
 
-/// Makes a follower look at once. Clones nudge the same one.
+/// Makes a watcher read the file at once. Clones share the watcher.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Nudge {
-    wanted: watch::Sender<u64>,
-    looked: watch::Sender<u64>,
+pub(crate) struct ReloadHandle {
+    requested: watch::Sender<u64>,
+    done: watch::Sender<u64>,
 }
 
-impl Nudge {
-    /// Waits until what the file held when this was called is in force, or something newer. Waits for ever if nobody
-    /// follows.
-    pub(crate) async fn caught_up(&self) {
+impl ReloadHandle {
+    /// Waits until the file's content as of this call, or a newer one, is in force. Waits indefinitely if there is no
+    /// watcher.
+    pub(crate) async fn reload(&self) {
         let mut number = 0;
-        self.wanted.send_modify(|wanted| {
-            *wanted += 1;
-            number = *wanted;
+        self.requested.send_modify(|requested| {
+            *requested += 1;
+            number = *requested;
         });
-        // The sender is here.
-        let _ = self.looked.subscribe().wait_for(|looked| *looked >= number).await;
+        // It cannot fail: self holds the sender.
+        let _ = self.done.subscribe().wait_for(|done| *done >= number).await;
     }
 }
 
-/// Hands every new roster to `apply`, for ever. A file that cannot be used leaves the last one in force.
-pub(crate) async fn follow(file: RosterFile, nudge: Nudge, mut apply: impl FnMut(Roster)) {
-    let mut follower = Follower { file, seen: Stamp::Unknown, trouble: None };
-    let mut wanted = nudge.wanted.subscribe();
+/// Passes every new roster to `apply`, indefinitely. While the file cannot be used, the last valid roster stays in force.
+pub(crate) async fn watch(file: RosterFile, reload: ReloadHandle, mut apply: impl FnMut(Roster)) {
+    let mut watcher = Watcher { file, last: Stamp::Unknown, problem: OnChange::default() };
+    let mut requested = reload.requested.subscribe();
     loop {
-        // It cannot fail: the sender is here.
-        let _ = timeout(INTERVAL, wanted.wait_for(|wanted| *wanted > *nudge.looked.borrow())).await;
-        let number = *wanted.borrow_and_update();
-        if let Some(roster) = follower.look().await {
+        // It cannot fail: `reload` holds the sender.
+        let _ = timeout(INTERVAL, requested.wait_for(|requested| *requested > *reload.done.borrow())).await;
+        let number = *requested.borrow_and_update();
+        if let Some(roster) = watcher.check().await {
             apply(roster);
         }
-        nudge.looked.send_replace(number);
+        reload.done.send_replace(number);
     }
 }
 
-struct Follower {
+struct Watcher {
     file: RosterFile,
-    seen: Stamp,
-    /// What is wrong with the file, once it was said.
-    trouble: Option<String>,
+    last: Stamp,
+    /// Why the file cannot be used.
+    problem: OnChange<String>,
 }
 
-impl Follower {
-    /// The roster to put in force, if there is a new one.
-    async fn look(&mut self) -> Option<Roster> {
-        let Look::New(stamp, read) = look(self.file.clone(), self.seen).await else { return None };
-        // Some editors remove or empty a file before they write it again: once gone is not gone.
-        let is_first_absence = stamp == Stamp::Absent && self.seen != Stamp::Absent;
-        self.seen = stamp;
+impl Watcher {
+    /// Returns the roster to put in force, if the file has changed to a valid one.
+    async fn check(&mut self) -> Option<Roster> {
+        let Check::Changed(stamp, read) = check(self.file.clone(), self.last).await else { return None };
+        // Some editors remove or empty a file before they write it again: an absence counts only when it is seen twice.
+        let is_first_absence = stamp == Stamp::Absent && self.last != Stamp::Absent;
+        self.last = stamp;
         match read {
             Ok(_) if is_first_absence => None,
             Ok(roster) => {
-                if self.trouble.take().is_some() {
+                if self.problem.clear().is_some() {
                     info!(path = %self.file.path().display(), "the roster is in force again");
                 }
                 Some(roster)
             }
-            Err(problem) => {
-                if self.trouble.as_ref() != Some(&problem) {
-                    error!("{problem}; the roster before stays in force until this is mended");
-                    self.trouble = Some(problem);
-                }
+            Err(error) => {
+                self.problem.run(chain(&error), |problem| {
+                    error!("{problem}; the last valid roster stays in force until this is fixed");
+                });
                 None
             }
         }
     }
 }
 
-/// By what a changed file is told from an unchanged one.
+/// What distinguishes a changed file from an unchanged one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stamp {
     Unknown,
-    /// There is none, or nothing in it.
+    /// There is no file, or an empty one.
     Absent,
-    /// Written so recently that it may change once more without a sign of it.
+    /// Written so recently that it may change once more without a new time.
     Fresh,
     Settled {
         modified: SystemTime,
@@ -100,24 +100,24 @@ enum Stamp {
     },
 }
 
-enum Look {
-    Same,
-    New(Stamp, Result<Roster, String>),
+enum Check {
+    Unchanged,
+    Changed(Stamp, Result<Roster, RosterError>),
 }
 
-async fn look(file: RosterFile, seen: Stamp) -> Look {
-    let look = spawn_blocking(move || {
+async fn check(file: RosterFile, last: Stamp) -> Check {
+    let check = spawn_blocking(move || {
         let stamp = fs::metadata(file.path()).map_or(Stamp::Absent, |metadata| Stamp::of(&metadata));
-        if stamp == seen && matches!(stamp, Stamp::Settled { .. }) {
-            return Look::Same;
+        if stamp == last && matches!(stamp, Stamp::Settled { .. }) {
+            return Check::Unchanged;
         }
-        match file.find() {
-            Ok(Some(roster)) => Look::New(stamp, Ok(roster)),
-            Ok(None) => Look::New(Stamp::Absent, Ok(Roster::default())),
-            Err(error) => Look::New(stamp, Err(chain(&error))),
+        match file.load_if_present() {
+            Ok(Some(roster)) => Check::Changed(stamp, Ok(roster)),
+            Ok(None) => Check::Changed(Stamp::Absent, Ok(Roster::default())),
+            Err(error) => Check::Changed(stamp, Err(error)),
         }
     });
-    look.await.unwrap_or(Look::Same)
+    check.await.unwrap_or(Check::Unchanged)
 }
 
 impl Stamp {
@@ -125,14 +125,14 @@ impl Stamp {
         let Ok(modified) = metadata.modified() else { return Self::Fresh };
         let changed = changed(metadata).unwrap_or(modified);
         match changed.max(modified).elapsed() {
-            Ok(age) if age > TICK => Self::Settled { modified, changed, len: metadata.len() },
-            // Younger, or from a future that a wrong clock sees.
+            Ok(age) if age > TIME_RESOLUTION => Self::Settled { modified, changed, len: metadata.len() },
+            // Younger, or with a time in the future by a clock that is wrong.
             _ => Self::Fresh,
         }
     }
 }
 
-/// When the file came to be as it is, which no copying, moving or touching sets back.
+/// Returns when the file last changed in any way; copying, moving and touching do not set this time back.
 #[cfg(unix)]
 fn changed(metadata: &Metadata) -> Option<SystemTime> {
     use std::os::unix::fs::MetadataExt;
@@ -156,22 +156,22 @@ mod tests {
     #[tokio::test]
     async fn a_damaged_file_puts_nothing_in_force_until_it_is_mended() {
         let folder = tempfile::tempdir().unwrap();
-        let (file, nudge) = (RosterFile::new(folder.path().join("peers.toml")), Nudge::default());
+        let (file, reload) = (RosterFile::new(folder.path().join("peers.toml")), ReloadHandle::default());
         let (sender, mut in_force) = tokio::sync::mpsc::unbounded_channel();
-        let _following = tokio_util::task::AbortOnDropHandle::new(tokio::spawn({
-            let (file, nudge) = (file.clone(), nudge.clone());
-            async move { follow(file, nudge, |roster| sender.send(roster).unwrap()).await }
+        let _watching = tokio_util::task::AbortOnDropHandle::new(tokio::spawn({
+            let (file, reload) = (file.clone(), reload.clone());
+            async move { watch(file, reload, |roster| sender.send(roster).unwrap()).await }
         }));
         let mut in_force_of = async |text: &str| {
             fs::write(file.path(), text).unwrap();
-            nudge.caught_up().await;
+            reload.reload().await;
             std::iter::from_fn(|| in_force.try_recv().ok()).last()
         };
         let [first, second] = [SecretKey::generate().public(), SecretKey::generate().public()];
         let text = |peer| format!("[[peer]]\nid = \"{peer}\"\n");
         assert!(in_force_of(&text(first)).await.unwrap().peer(first).is_some());
         for damaged in ["[[peer", "[[peer]]\nid = 1", &text(second).repeat(2)] {
-            // It may have looked once more before the damage was done.
+            // The watcher may have read the file once more before it was damaged.
             assert!(in_force_of(damaged).await.is_none_or(|roster| roster.peer(first).is_some()), "{damaged}");
         }
         assert!(in_force_of(&text(second)).await.unwrap().peer(second).is_some());
@@ -192,14 +192,14 @@ mod tests {
         };
         write();
         let settled = loop {
-            match look(file.clone(), Stamp::Unknown).await {
-                Look::New(stamp @ Stamp::Settled { .. }, _) => break stamp,
+            match check(file.clone(), Stamp::Unknown).await {
+                Check::Changed(stamp @ Stamp::Settled { .. }, _) => break stamp,
                 _ => tokio::task::yield_now().await,
             }
         };
-        assert!(matches!(look(file.clone(), settled).await, Look::Same));
+        assert!(matches!(check(file.clone(), settled).await, Check::Unchanged));
         let peer = write();
-        let Look::New(_, Ok(roster)) = look(file, settled).await else { panic!("the change is not seen") };
+        let Check::Changed(_, Ok(roster)) = check(file, settled).await else { panic!("the change is not noticed") };
         assert!(roster.peer(peer).is_some());
     }
 }

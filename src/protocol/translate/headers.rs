@@ -1,4 +1,4 @@
-//! Headers of HTTP as gRPC metadata, and back.
+//! Translates HTTP headers to gRPC metadata and back.
 //!
 //! ```text
 //! HTTP                            gRPC
@@ -6,8 +6,8 @@
 //! flwr-signature: base64          flwr-signature-bin: bytes
 //! authorization: Bearer TOKEN     flwr-oidc-access-token: TOKEN
 //! ```
-//! All others keep their names. On gRPC's wire bytes are base64, mostly without padding, and several values of one name
-//! may be joined by commas.
+//! All others keep their names. In gRPC's wire, bytes are base64, mostly without padding, and several values of one name may
+//! be joined by commas.
 
 use std::fmt;
 
@@ -25,7 +25,7 @@ use http::{
 
 use super::super::{CallError, Status};
 
-/// What describes the body or the connection is written anew in the other wire.
+/// Headers of the body or the connection, which are not translated: the other wire has its own.
 static OF_THE_WIRE: [HeaderName; 8] =
     [ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, DATE, SERVER, TE];
 const OF_GRPC: &str = "grpc-";
@@ -36,20 +36,20 @@ static BINARY: [(HeaderName, HeaderName); 2] = [
     (HeaderName::from_static("flwr-signature"), HeaderName::from_static("flwr-signature-bin")),
 ];
 const BINARY_SUFFIX: &str = "-bin";
-/// Each is written with the name before it: a few bytes of commas would become very many.
+/// The most values joined in one. Each becomes a header with the name, so that a few bytes of commas could become very many.
 const MAX_JOINED: usize = 16;
 
-/// Where the Control API of Flower up to 1.36 looks for the token of an account.
+/// The header in which the Control API of Flower up to 1.36 expects the token of an account.
 const ACCESS_TOKEN: HeaderName = HeaderName::from_static("flwr-oidc-access-token");
 const BEARER: &str = "Bearer ";
 
-/// gRPC's libraries write base64 with and without padding, and both are to be read.
+/// gRPC's libraries write base64 with or without padding; both are accepted.
 const ANY_BASE64: GeneralPurpose = GeneralPurpose::new(
     &alphabet::STANDARD,
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 
-/// gRPC metadata as HTTP headers.
+/// Translates gRPC metadata to HTTP headers.
 pub(super) fn to_http(metadata: &HeaderMap) -> Result<HeaderMap, CallError> {
     let mut headers = HeaderMap::with_capacity(metadata.len());
     for (name, value) in passing(metadata) {
@@ -73,7 +73,7 @@ pub(super) fn to_http(metadata: &HeaderMap) -> Result<HeaderMap, CallError> {
     Ok(headers)
 }
 
-/// HTTP headers as gRPC metadata.
+/// Translates HTTP headers to gRPC metadata.
 pub(super) fn to_grpc(headers: &HeaderMap) -> Result<HeaderMap, CallError> {
     let mut metadata = HeaderMap::with_capacity(headers.len() + 2);
     for (name, value) in passing(headers) {
@@ -84,12 +84,12 @@ pub(super) fn to_grpc(headers: &HeaderMap) -> Result<HeaderMap, CallError> {
         } else if value.as_bytes().iter().all(|byte| matches!(byte, b' '..=b'~')) {
             metadata.append(name, value.clone());
         } else {
-            return Err(malformed(name, "gRPC takes printable ASCII"));
+            return Err(malformed(name, "gRPC accepts only printable ASCII"));
         }
     }
     let bearer = headers.get(AUTHORIZATION).and_then(|value| value.as_bytes().strip_prefix(BEARER.as_bytes()));
     if let (Some(token), false) = (bearer, metadata.contains_key(ACCESS_TOKEN)) {
-        let token = HeaderValue::from_bytes(token).map_err(|_| malformed(&AUTHORIZATION, "the token is none"))?;
+        let token = HeaderValue::from_bytes(token).map_err(|_| malformed(&AUTHORIZATION, "the token is not valid"))?;
         metadata.insert(ACCESS_TOKEN, token);
     }
     Ok(metadata)
@@ -140,14 +140,14 @@ mod tests {
     }
 
     #[test]
-    fn a_name_is_not_written_for_each_of_very_many_commas() {
+    fn very_many_commas_do_not_become_as_many_headers() {
         assert_eq!(to_http(&map(&[("x-a-bin", &",".repeat(15))])).unwrap().get_all("x-a-bin").iter().count(), 16);
-        let failure = to_http(&map(&[("x-a-bin", &",".repeat(16))])).unwrap_err().to_string();
-        assert!(failure.contains("x-a-bin") && failure.contains("more than 16 values"), "{failure}");
+        let error = to_http(&map(&[("x-a-bin", &",".repeat(16))])).unwrap_err().to_string();
+        assert!(error.contains("x-a-bin") && error.contains("more than 16 values"), "{error}");
     }
 
     #[test]
-    fn an_accounts_token_stands_where_each_wire_looks_for_it() {
+    fn an_accounts_token_is_where_each_wire_expects_it() {
         let http = to_http(&map(&[("flwr-oidc-access-token", "abc")])).unwrap();
         assert_eq!(http["authorization"], "Bearer abc");
         let grpc = to_grpc(&map(&[("authorization", "Bearer abc")])).unwrap();
@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn what_belongs_to_one_wire_stays_there() {
+    fn headers_of_one_wire_are_not_translated() {
         let headers = map(&[
             ("content-type", "application/grpc"),
             ("te", "trailers"),

@@ -1,12 +1,12 @@
-//! The body of a call, from one wire's framing to the other's.
+//! Translates the body of a call from one wire's framing to the other's.
 //!
 //! ```text
-//! gRPC           a byte that tells compression, four of length, the message; again for each message
+//! gRPC           a byte for compression, four of length, the message; again for each message
 //! HTTP, unary    the message; its length is the Content-Length
 //! HTTP, stream   four bytes of length, the message; again for each message
 //! ```
-//! Bytes pass as they come. Only the last piece of a single message waits until the sender has ended without a word
-//! more: what is not whole is never taken for it at the other end.
+//! Bytes are forwarded as they are received. Only the last piece of a single message waits until the sender has ended
+//! cleanly, so that the other end never takes an incomplete body for a complete one.
 
 use std::{
     fmt,
@@ -21,27 +21,27 @@ use http_body::{Body, Frame, SizeHint};
 
 use super::super::{Api, BoxError, CallError, Status, flower_error::FlowerError};
 
-/// Protobuf's own limit, and Flower's.
+/// The longest message, in bytes: protobuf's own limit, and Flower's.
 const MAX_MESSAGE: u64 = i32::MAX as u64;
-/// Bytes before a message in gRPC.
+/// Bytes before each message in gRPC.
 pub(crate) const GRPC_HEADER: usize = 5;
-/// Bytes before a message in Flower's HTTP streams.
+/// Bytes before each message in Flower's HTTP streams.
 const STREAM_HEADER: usize = 4;
 
-/// How messages are set apart.
+/// The framing of messages in a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Framing {
     Grpc,
     Stream,
-    /// A single message of this length, alone.
+    /// A single message of this length, without a header.
     Bare(u64),
 }
 
-/// Which way a body goes.
+/// The direction of a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Direction {
     Request,
-    /// With the API, since what an error is called depends on it.
+    /// With the API, since the status of an error depends on it.
     Response(Api),
 }
 
@@ -54,25 +54,25 @@ pub(crate) struct Messages<B> {
     to: Framing,
     single: bool,
     state: State,
-    /// ReceivedBody and not looked at.
+    /// Received and not parsed yet.
     input: Bytes,
     trailers: Option<HeaderMap>,
 }
 
 #[derive(Debug)]
 enum State {
-    /// Reads what stands before a message.
+    /// The header of a message is read.
     Header {
         bytes: [u8; GRPC_HEADER],
         filled: usize,
     },
-    /// A message of this length is announced.
+    /// The header announced a message of this length.
     Announced(u64),
-    /// So much of a message is to come.
+    /// So many bytes of the message are missing.
     Payload(u64),
     /// The last piece of a single message.
     Held(Bytes),
-    /// All messages are through.
+    /// All messages were forwarded.
     Ending,
     Done,
 }
@@ -87,9 +87,9 @@ where
         Self { body, direction, from, to, single, state: BETWEEN, input: Bytes::new(), trailers: None }
     }
 
-    /// Waits until the first message begins, and tells its length; `None` if the body ends without one.
+    /// Waits for the first message and returns its length; `None` if the body ends without one.
     ///
-    /// A single message without a byte is whole with its length alone, so that its end is awaited here.
+    /// A single empty message is complete with its length, so that the end of the body is awaited here too.
     pub(super) async fn first(&mut self) -> Result<Option<u64>, BoxError> {
         let length = poll_fn(|cx| self.poll_announced(cx)).await?;
         if self.single && length == Some(0) {
@@ -99,7 +99,7 @@ where
         Ok(length)
     }
 
-    /// What ended the body, if it has ended.
+    /// Returns the trailers, if the body has ended with some.
     pub(super) fn trailers(&self) -> Option<&HeaderMap> {
         self.trailers.as_ref()
     }
@@ -149,11 +149,9 @@ where
                 match header[0] {
                     0 => {}
                     1 => {
-                        return Err(
-                            self.broken(Status::UNIMPLEMENTED, "is compressed, and only identity is understood")
-                        );
+                        return Err(self.broken(Status::UNIMPLEMENTED, "is compressed, and only identity is supported"));
                     }
-                    _ => return Err(self.broken(Status::MALFORMED, "is no gRPC: its first byte is neither 0 nor 1")),
+                    _ => return Err(self.broken(Status::MALFORMED, "is not gRPC: its first byte is neither 0 nor 1")),
                 }
                 [header[1], header[2], header[3], header[4]]
             }
@@ -170,11 +168,11 @@ where
         }
         Err(self.broken(
             Status::TOO_LARGE,
-            format_args!("announces a message of {length} bytes; protobuf ends at {MAX_MESSAGE}"),
+            format_args!("announces a message of {length} bytes; protobuf's limit is {MAX_MESSAGE}"),
         ))
     }
 
-    /// Takes in the next bytes; `false` at the end.
+    /// Receives the next bytes; `false` at the end of the body.
     fn poll_input(&mut self, cx: &mut Context<'_>) -> Poll<Result<bool, BoxError>> {
         while self.input.is_empty() {
             let Some(frame) = ready!(Pin::new(&mut self.body).poll_frame(cx)) else { return Poll::Ready(Ok(false)) };
@@ -246,7 +244,7 @@ where
         }
     }
 
-    /// Waits for the end of a body whose single message is through.
+    /// Waits for the end of a body whose single message was forwarded.
     fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
         if ready!(self.poll_input(cx))? {
             let problem = "goes on after its message: this method takes one";
@@ -255,7 +253,7 @@ where
         Poll::Ready(self.check_ending())
     }
 
-    /// gRPC says at the end whether the messages before it count.
+    /// Checks the status with which gRPC ends, which decides whether the messages are valid.
     fn check_ending(&self) -> Result<(), BoxError> {
         let Direction::Response(api) = self.direction else { return Ok(()) };
         if self.from != Framing::Grpc {
@@ -271,7 +269,7 @@ where
         }
     }
 
-    /// A request is its sender's mistake; a response that is wrong was not received.
+    /// Makes the error of an invalid body. In a request it has `status`; a response counts as not received.
     fn broken(&self, status: Status, problem: impl fmt::Display) -> BoxError {
         Box::new(match self.direction {
             Direction::Request => CallError::new(status, format_args!("the request {problem}")),
@@ -311,7 +309,7 @@ where
         matches!(self.state, State::Done)
     }
 
-    /// Exact only where the wire has a Content-Length; a gRPC response may still end early, with its trailers.
+    /// Exact only if the wire has a Content-Length; a gRPC response may still end early, with its trailers.
     fn size_hint(&self) -> SizeHint {
         match (&self.state, self.to) {
             (State::Announced(left) | State::Payload(left), Framing::Bare(_)) => SizeHint::with_exact(*left),
@@ -339,7 +337,7 @@ mod tests {
         texts.iter().flat_map(framed).collect()
     }
 
-    /// What comes out when `input` comes in pieces: bytes and whether they ended well.
+    /// Translates a body that is received in these pieces; returns the bytes and whether it ended cleanly.
     pub(super) fn translated(
         direction: Direction,
         from: Framing,
@@ -413,7 +411,7 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_message_is_told_only_when_its_sender_has_ended() {
+    fn an_empty_message_is_forwarded_only_when_its_sender_has_ended() {
         for (direction, from, to, single) in directions(0).into_iter().filter(|(_, from, ..)| *from == Framing::Grpc) {
             if !single {
                 continue;

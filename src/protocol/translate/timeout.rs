@@ -1,4 +1,4 @@
-//! `grpc-timeout`: up to eight digits and a unit.
+//! Parses `grpc-timeout`: up to eight digits and a unit.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use super::super::{CallError, Status};
 pub(crate) const GRPC_TIMEOUT: &str = "grpc-timeout";
 const MAX_DIGITS: usize = 8;
 
-/// How long the caller waits for the whole call, `None` if for ever.
+/// Returns how long the caller waits for the whole call; `None` if it waits indefinitely.
 pub(super) fn deadline(headers: &HeaderMap) -> Result<Option<Duration>, CallError> {
     let Some(value) = headers.get(GRPC_TIMEOUT) else { return Ok(None) };
     parse(value).map(Some).ok_or_else(|| {

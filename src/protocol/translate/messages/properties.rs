@@ -1,4 +1,4 @@
-//! What holds for every body, however it is cut.
+//! Properties of every body, however it is cut.
 
 use proptest::{collection::vec, prelude::*};
 
@@ -43,7 +43,7 @@ proptest! {
             prop_assert_eq!(whole.1, in_pieces.1);
             if whole.1 {
                 prop_assert_eq!(&whole.0, &in_pieces.0);
-                // What ended well is what the other side reads the same way.
+                // A body that ended cleanly is translated back to the same bytes.
                 prop_assert_eq!(translated(RESPONSE, to, from, false, &[&whole.0]), (bytes.clone(), true));
             }
         }

@@ -1,0 +1,68 @@
+//! Decides on each connection right after its handshake, as a hook of the iroh endpoint.
+
+use iroh::endpoint::{AfterHandshakeOutcome, Connection, EndpointHooks, Side};
+use tracing::warn;
+
+use super::{
+    Admission, Verdict,
+    audit::{Event, Outcome},
+    enrolment::{EnrolmentServer, RedeemError},
+    not_admitted,
+};
+use crate::transport::{self, Code};
+
+/// The only reason that the bearer of an invalid invitation receives.
+const NOT_INVITED: &str = "it is expired, revoked or already used; ask for a new one";
+
+impl EndpointHooks for Admission {
+    async fn after_handshake<'a>(&'a self, connection: &'a Connection) -> AfterHandshakeOutcome {
+        match &self.enrolments {
+            _ if connection.side() == Side::Client => {
+                self.connections.add_outgoing(connection);
+                transport::raise_receive_window(connection);
+                AfterHandshakeOutcome::Accept
+            }
+            Some(server) if server.handles(connection) => self.enrol(server, connection).await,
+            _ => self.admit(connection),
+        }
+    }
+}
+
+impl Admission {
+    /// Accepts the link of an admitted peer, and rejects that of a denied one.
+    fn admit(&self, connection: &Connection) -> AfterHandshakeOutcome {
+        let peer = connection.remote_id();
+        let name = || self.access.name(peer);
+        // It is added before the decision, so that a change of the roster applies either to the decision or to the link.
+        self.connections.add_incoming(connection, self.access.apis(peer));
+        if self.access.list().admits(peer) == Verdict::Allowed {
+            self.audit.record(peer, name, Event::Link, Outcome::Allowed);
+            transport::raise_receive_window(connection);
+            return AfterHandshakeOutcome::Accept;
+        }
+        self.denied.run(peer, || {
+            warn!(%peer, "not admitted; to admit it: flower-iroh-funnel peers allow {peer}");
+        });
+        self.audit.record(peer, name, Event::Link, Outcome::Denied);
+        reject(Code::REFUSED, &not_admitted(peer))
+    }
+
+    /// Redeems an invitation. It rejects the link in any case: the close code is the answer.
+    async fn enrol(&self, server: &EnrolmentServer, connection: &Connection) -> AfterHandshakeOutcome {
+        let peer = connection.remote_id();
+        if self.access.list().admits(peer) == Verdict::Allowed {
+            return reject(Code::RECONNECT, "it is already admitted");
+        }
+        let (outcome, answer) = match server.redeem(connection).await {
+            Ok(()) => (Outcome::Allowed, reject(Code::RECONNECT, "enrolled")),
+            Err(RedeemError::NotInvited) => (Outcome::Denied, reject(Code::REFUSED, NOT_INVITED)),
+            Err(RedeemError::NotNow(reason)) => return reject(Code::OVERLOADED, reason),
+        };
+        self.audit.record(peer, || self.access.name(peer), Event::Enrol, outcome);
+        answer
+    }
+}
+
+fn reject(code: Code, reason: &str) -> AfterHandshakeOutcome {
+    AfterHandshakeOutcome::Reject { error_code: code.into(), reason: reason.as_bytes().to_vec() }
+}
