@@ -70,5 +70,6 @@ pub use self::{
 pub(crate) use self::{
     quic::{raise_receive_window, untrusted_peer_config},
     rate_limit::RateLimit,
+    session_end::SessionEnd,
     silence::SilenceTimer,
 };

@@ -115,9 +115,9 @@ impl Tunnel {
             match up.lanes.send(size, request).await {
                 Ok(answered) => return Ok(answered),
                 Err(lanes::SendError::Failed(failure)) => return Err(failure),
-                Err(lanes::SendError::NotSent(unsent)) => {
+                Err(lanes::SendError::NotSent(unsent, reason)) => {
                     request = *unsent;
-                    self.wait_for_loss_of(&up, give_up).await?;
+                    self.wait_for_loss_of(&up, give_up, reason).await?;
                 }
             }
         }
@@ -216,11 +216,14 @@ impl Tunnel {
     }
 
     /// A lane that cannot be opened means that the link is at its end; its supervisor is about to report it.
-    async fn wait_for_loss_of(&self, up: &Arc<Up>, give_up: Instant) -> Result<(), CallError> {
+    async fn wait_for_loss_of(&self, up: &Arc<Up>, give_up: Instant, reason: CallError) -> Result<(), CallError> {
         let mut state = self.state.subscribe();
         while matches!(&*state.borrow_and_update(), State::Up(now) if Arc::ptr_eq(now, up)) {
             let lost = timeout_at(give_up, changed(&mut state)).await;
-            lost.map_err(|_| CallError::unavailable("the peer is reached and takes no calls; it may be stopping"))?;
+            lost.map_err(|_| {
+                let text = format!("the peer is reached and takes no calls, it may be stopping: {reason}");
+                CallError::unavailable(text).caused_by(reason.clone())
+            })?;
         }
         Ok(())
     }

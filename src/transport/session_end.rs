@@ -6,14 +6,15 @@ use super::SessionError;
 
 /// Why one session ended: set by its stream when it first fails, before HTTP/2 learns of it. Clones share it.
 #[derive(Clone, Debug, Default)]
-pub(super) struct SessionEnd(Arc<OnceLock<SessionError>>);
+pub(crate) struct SessionEnd(Arc<OnceLock<SessionError>>);
 
 impl SessionEnd {
     pub(super) fn set(&self, error: &SessionError) {
         self.0.get_or_init(|| error.clone());
     }
 
-    fn get(&self) -> Option<SessionError> {
+    /// Returns why it ended, `None` while it has not failed.
+    pub(crate) fn get(&self) -> Option<SessionError> {
         self.0.get().cloned()
     }
 }

@@ -119,6 +119,14 @@ impl IrohStream {
         self
     }
 
+    /// Has the stream record why its session ends.
+    #[cfg(feature = "funnel")]
+    pub(crate) fn with_session_end(mut self) -> (Self, SessionEnd) {
+        let end = SessionEnd::default();
+        self.session_end = Some(end.clone());
+        (self, end)
+    }
+
     /// Returns the link that carries this stream.
     pub fn link(&self) -> &Link {
         &self.link

@@ -22,7 +22,7 @@ use crate::{
     hop::{Body, settings},
     protocol::{CallError, Route},
     report::chain,
-    transport::{IrohStream, Link},
+    transport::{IrohStream, Link, SessionEnd},
 };
 
 /// The most lanes for bulk calls, which share lanes past it. A SuperNode makes two such calls at once for each run.
@@ -66,6 +66,7 @@ impl Size {
 #[derive(Clone, Debug)]
 struct Lane {
     requests: SendRequest<Body>,
+    end: SessionEnd,
     load: Arc<AtomicUsize>,
     _session: Arc<AbortOnDropHandle<()>>,
 }
@@ -85,8 +86,8 @@ impl Drop for LaneGuard {
 /// A request that got no response.
 #[derive(Debug)]
 pub(super) enum SendError {
-    /// Nothing of it was sent, so it may be sent again.
-    NotSent(Box<Request<Body>>),
+    /// Nothing of it was sent, so it may be sent again; with the reason.
+    NotSent(Box<Request<Body>>, CallError),
     /// The peer may have received it.
     Failed(CallError),
 }
@@ -110,26 +111,34 @@ impl Lanes {
             Size::Small => &self.small,
             Size::Bulk => &self.bulk,
         };
+        let mut reason = CallError::unavailable("no session was tried");
         for _ in 0..MAX_TRIES {
-            let Some(mut guard) = set.lane().await else { break };
+            let mut guard = match set.lane().await {
+                Ok(guard) => guard,
+                Err(error) => return Err(SendError::NotSent(Box::new(request), error)),
+            };
             let mut error = match guard.lane.requests.try_send_request(request).await {
                 Ok(response) => return Ok((response, guard)),
                 Err(error) => error,
             };
             match error.take_message() {
                 // The lane ended before the request was sent; it is not chosen again.
-                Some(unsent) => request = unsent,
-                None => return Err(SendError::Failed(CallError::unavailable(self.reason(error.error())))),
+                Some(unsent) => (request, reason) = (unsent, guard.lane.error(&self.link, error.error())),
+                None => return Err(SendError::Failed(guard.lane.error(&self.link, error.error()))),
             }
         }
-        Err(SendError::NotSent(Box::new(request)))
+        Err(SendError::NotSent(Box::new(request), reason))
     }
+}
 
-    /// Returns the reason of a failure: that of the link's end, if it has ended, says more than HTTP/2's.
-    fn reason(&self, error: &hyper::Error) -> String {
-        match self.link.close_reason() {
-            Some(lost) => lost.to_string(),
-            None => format!("the session with {} failed: {}", self.link.peer().fmt_short(), chain(error)),
+/// Returns why a session failed: the end of the link or of the stream says more than HTTP/2's error.
+fn session_error(link: &Link, end: &SessionEnd, error: &hyper::Error) -> CallError {
+    match (link.close_reason(), end.get()) {
+        (Some(lost), _) => CallError::unavailable(&lost).caused_by(lost),
+        (None, Some(ended)) => CallError::unavailable(&ended).caused_by(ended),
+        (None, None) => {
+            let peer = link.peer().fmt_short();
+            CallError::unavailable(format_args!("the session with {peer} failed: {}", chain(error)))
         }
     }
 }
@@ -139,29 +148,32 @@ impl Set {
         Self { link, max, open: Mutex::default(), opening: tokio::sync::Mutex::default() }
     }
 
-    /// Takes a share of a lane; `None` if the link has ended.
+    /// Takes a share of a lane.
     ///
     /// Opening a lane costs no round trip, but may have to wait while the link is full. A caller that finds another opening one
     /// shares a lane that is open, and waits only if there is none.
-    async fn lane(&self) -> Option<LaneGuard> {
+    ///
+    /// # Errors
+    /// The link has ended, or the peer takes no session.
+    async fn lane(&self) -> Result<LaneGuard, CallError> {
         if let Some(idle) = self.least_loaded(|load| load == 0) {
-            return Some(idle);
+            return Ok(idle);
         }
         let _opening = match self.opening.try_lock() {
             Ok(opening) => opening,
             Err(_) => match self.least_loaded(|_| true) {
-                Some(shared) => return Some(shared),
+                Some(shared) => return Ok(shared),
                 None => self.opening.lock().await,
             },
         };
         let is_full = self.open().len() >= self.max;
         if let Some(guard) = self.least_loaded(|load| load == 0 || is_full) {
-            return Some(guard);
+            return Ok(guard);
         }
         let lane = Lane::open(&self.link).await?;
         let guard = lane.enter();
         self.open().push(lane);
-        Some(guard)
+        Ok(guard)
     }
 
     fn least_loaded(&self, wanted: impl Fn(usize) -> bool) -> Option<LaneGuard> {
@@ -177,15 +189,20 @@ impl Set {
 }
 
 impl Lane {
-    async fn open(link: &Link) -> Option<Self> {
-        let stream = link.open().await.ok()?;
-        let (requests, session) = handshake(stream.for_http()).await.ok()?;
+    async fn open(link: &Link) -> Result<Self, CallError> {
+        let stream = link.open().await.map_err(|lost| CallError::unavailable(&lost).caused_by(lost))?;
+        let (stream, end) = stream.for_http().with_session_end();
+        let (requests, session) = handshake(stream).await.map_err(|error| session_error(link, &end, &error))?;
         let session = tokio::spawn(async move {
             if let Err(error) = session.await {
                 debug!("session ended: {}", chain(&error));
             }
         });
-        Some(Self { requests, load: Arc::default(), _session: Arc::new(AbortOnDropHandle::new(session)) })
+        Ok(Self { requests, end, load: Arc::default(), _session: Arc::new(AbortOnDropHandle::new(session)) })
+    }
+
+    fn error(&self, link: &Link, error: &hyper::Error) -> CallError {
+        session_error(link, &self.end, error)
     }
 
     fn load(&self) -> usize {

@@ -247,8 +247,7 @@ impl Supervisor {
         let answer = async {
             match lanes.send(Size::Small, request).await {
                 Ok((response, _lane)) => Hello::read(response).await,
-                Err(SendError::Failed(error)) => Err(error),
-                Err(SendError::NotSent(_)) => Err(CallError::unavailable("the peer takes no session")),
+                Err(SendError::Failed(error) | SendError::NotSent(_, error)) => Err(error),
             }
         };
         match timeout(HELLO_TIMEOUT, answer).await {
