@@ -24,7 +24,7 @@ use url::Url;
 use crate::{protocol::BoxError, report::chain};
 
 /// For one exchange. A server that takes longer is as good as none: a dial has 10 s.
-const PATIENCE: Duration = Duration::from_secs(5);
+const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Where peers publish records and ask for those of others.
 pub(super) struct PkarrServer {
@@ -86,7 +86,7 @@ impl PkarrServer {
             let body = Limited::new(response.into_body(), SignedPacket::MAX_BYTES).collect().await;
             body.map(|body| body.to_bytes()).map_err(|_: BoxError| PkarrError::NotSigned)
         };
-        timeout(PATIENCE, exchange).await.unwrap_or(Err(PkarrError::Silent))
+        timeout(TIMEOUT, exchange).await.unwrap_or(Err(PkarrError::Silent))
     }
 }
 
@@ -113,7 +113,7 @@ impl fmt::Display for PkarrError {
             Self::NoRecord => f.write_str("has no record"),
             Self::NotSigned => f.write_str("answered what is no record signed by that peer"),
             Self::Status(status) => write!(f, "answered {status}"),
-            Self::Silent => write!(f, "did not answer within {} s", PATIENCE.as_secs()),
+            Self::Silent => write!(f, "did not answer within {} s", TIMEOUT.as_secs()),
             Self::Unreachable(reason) => write!(f, "cannot be asked: {reason}"),
         }
     }

@@ -24,7 +24,7 @@ use crate::protocol::BoxError;
 
 /// For one lookup: less than a dial's 10 s, so that the dial ends with the lookup's reason. Who is on the local network is
 /// mostly heard within a second.
-const PATIENCE: Duration = Duration::from_secs(8);
+const TIMEOUT: Duration = Duration::from_secs(8);
 /// When a DNS question is asked again, in milliseconds: each is given up after 3 s, and so all of them after 5.
 const DNS_AGAIN: &[u64] = &[250, 500, 1000, 2000];
 /// What iroh calls these lookups in its metrics.
@@ -157,7 +157,7 @@ impl Source {
                 Self::Pkarr(server) => server.record(peer).await.map_err(|error| error.to_string()),
             }
         };
-        let info = match timeout(PATIENCE, answer).await {
+        let info = match timeout(TIMEOUT, answer).await {
             Ok(answer) => answer?,
             Err(_) => return Err("did not answer in time".to_owned()),
         };
@@ -240,7 +240,7 @@ impl AddressLookup for Heard {
 
     fn resolve(&self, peer: EndpointId) -> Option<Items> {
         let (label, findings) = (Arc::clone(&self.label), self.findings.clone()?);
-        let heard = self.service.resolve(peer)?.take_until(sleep(PATIENCE));
+        let heard = self.service.resolve(peer)?.take_until(sleep(TIMEOUT));
         let heard = heard.filter_map(|item| ready(item.ok())).map(|item| Some(item.endpoint_info().clone()));
         let noted = heard.chain(stream::once(ready(None))).scan(false, move |has_heard, heard| {
             let item = match heard {
@@ -252,7 +252,7 @@ impl AddressLookup for Heard {
                 }
                 None if *has_heard => None,
                 None => {
-                    let reason = format!("heard nothing of it in {} s", PATIENCE.as_secs());
+                    let reason = format!("heard nothing of it in {} s", TIMEOUT.as_secs());
                     findings.note(peer, &label, LookupResult::Nothing(reason.clone()));
                     Some(Err(address_lookup::Error::from_err_box(MDNS, reason.into())))
                 }

@@ -22,7 +22,7 @@ use crate::{
 /// What follows a funnel's ALPN in that of its enrolments.
 pub(crate) const ALPN_SUFFIX: &[u8] = b"/enrol";
 /// For the secret to come, and for the answer.
-const PATIENCE: Duration = Duration::from_secs(5);
+const TIMEOUT: Duration = Duration::from_secs(5);
 
 pub(crate) fn alpn_of(alpn: &[u8]) -> Vec<u8> {
     [alpn, ALPN_SUFFIX].concat()
@@ -36,7 +36,7 @@ pub(crate) async fn read_secret(connection: &Connection) -> Option<Secret> {
         secret.read_exact(&mut bytes).await.ok()?;
         Some(Secret::from(bytes))
     };
-    timeout(PATIENCE, read).await.ok().flatten()
+    timeout(TIMEOUT, read).await.ok().flatten()
 }
 
 /// An invitation to be presented to one peer, if it does not admit us.
@@ -66,7 +66,7 @@ impl Enrolment {
 
     pub(crate) async fn present(&self) -> EnrolmentOutcome {
         let answer = async {
-            let link = self.connector.dial(self.peer, PATIENCE).await.map_err(|error| error.to_string())?;
+            let link = self.connector.dial(self.peer, TIMEOUT).await.map_err(|error| error.to_string())?;
             // A refusal may close the link before the secret is sent: the answer is in the close, whatever failed here.
             let sent = async {
                 let mut stream = link.open().await.map_err(|error| chain(&error))?;
@@ -75,7 +75,7 @@ impl Enrolment {
                 Ok::<_, String>(stream)
             };
             let _stream = sent.await;
-            timeout(PATIENCE, link.closed()).await.map_err(|_| "no answer to the invitation".to_owned())
+            timeout(TIMEOUT, link.closed()).await.map_err(|_| "no answer to the invitation".to_owned())
         };
         let lost = match answer.await {
             Ok(lost) => lost,

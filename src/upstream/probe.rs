@@ -29,7 +29,7 @@ const LOOKS_FOR_ONE: u32 = 30;
 /// For the first look, when an operator waits for it.
 const FIRST_LOOK: Duration = Duration::from_secs(1);
 /// For one look.
-const PATIENCE: Duration = Duration::from_secs(2);
+const TIMEOUT: Duration = Duration::from_secs(2);
 /// gRPC answers a method it does not have with UNIMPLEMENTED, whatever the service.
 const GRPC_PROBE: &str = "/flwr.proto.Fleet/FunnelProbe";
 
@@ -159,9 +159,9 @@ impl Probe {
 }
 
 async fn look(client: &UpstreamClient, api: Api, upstream: &Upstream) -> (UpstreamState, Option<String>) {
-    let answer = match timeout(PATIENCE, client.send(upstream, question(api, upstream.wire()))).await {
+    let answer = match timeout(TIMEOUT, client.send(upstream, question(api, upstream.wire()))).await {
         Ok(answer) => answer,
-        Err(_) => Err(CallError::unavailable(format_args!("no answer from {upstream} within {PATIENCE:?}"))),
+        Err(_) => Err(CallError::unavailable(format_args!("no answer from {upstream} within {TIMEOUT:?}"))),
     };
     match answer {
         Ok(response) if is_served(upstream.wire(), &response) => (UpstreamState::Up, None),
