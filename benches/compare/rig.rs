@@ -24,7 +24,7 @@ use crate::{
 };
 
 /// Time until a process is ready; dumbpipe waits 5 s for a relay that is not there.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A server, its tunnel, and soon a client.
 #[derive(Debug)]
@@ -97,7 +97,7 @@ impl Rig {
     pub(crate) fn start_server(&mut self, kind: &str) -> Result<String, Failure> {
         let mut command = own_role("server");
         command.args([kind, &self.site.far().addr().to_string()]).args(self.competitor.congestion_control());
-        self.start_far("server", &mut command)?.wait_for("ready ", PATIENCE)
+        self.start_far("server", &mut command)?.wait_for("ready ", TIMEOUT)
     }
 
     /// Starts what counts a flow beside the competitor's, unless it is there.
@@ -108,7 +108,7 @@ impl Rig {
         if self.sink.is_none() {
             let mut command = own_role("server");
             command.args(["sink", &self.site.far().addr().to_string()]);
-            let ready = self.start_far("sink", &mut command)?.wait_for("ready ", PATIENCE)?;
+            let ready = self.start_far("sink", &mut command)?.wait_for("ready ", TIMEOUT)?;
             self.sink = Some(ready.parse()?);
         }
         Ok(())
@@ -154,7 +154,7 @@ impl Rig {
         command.args([&workload.name(), &near.addr().to_string(), &serde_json::to_string(pace)?]);
         command.args(self.sink.map(|sink| sink.to_string()));
         let mut client = Process::start("client", &mut command, |command| near.spawn(command))?;
-        client.wait_for("ready", PATIENCE)?;
+        client.wait_for("ready", TIMEOUT)?;
         Ok(client)
     }
 

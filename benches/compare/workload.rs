@@ -102,7 +102,7 @@ impl Workload {
 
     /// Time after which a client counts as lost. A near end may be started within it.
     pub(crate) fn bound(self, pace: &Pace) -> Duration {
-        self.bound_of_work(pace) + crate::rig::PATIENCE
+        self.bound_of_work(pace) + crate::rig::TIMEOUT
     }
 
     /// Does it with `peer`.

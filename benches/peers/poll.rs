@@ -17,14 +17,14 @@ use tower::Service;
 use crate::failure::{Context, Failure};
 
 /// A heartbeat's patience; a poll that takes longer has failed.
-const PATIENCE: Duration = Duration::from_secs(5);
+const TIMEOUT: Duration = Duration::from_secs(5);
 /// Bytes of a public key in PEM and of a signature: P-384.
 const PUBLIC_KEY: usize = 215;
 const SIGNATURE: usize = 103;
 
 /// Asks the SuperLink for messages; there are none.
 pub(crate) async fn poll(peer: &PeerConn, node_id: u64) -> Result<(), Failure> {
-    timeout(PATIENCE, ask(peer, node_id)).await.context(format_args!("a poll of node {node_id}"))?
+    timeout(TIMEOUT, ask(peer, node_id)).await.context(format_args!("a poll of node {node_id}"))?
 }
 
 async fn ask(peer: &PeerConn, node_id: u64) -> Result<(), Failure> {

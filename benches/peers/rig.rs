@@ -19,9 +19,9 @@ use crate::{
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_flower-iroh-funnel");
 /// Until a process is ready.
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 /// For binding and connecting one peer, far more than it takes.
-const PEER_PATIENCE: Duration = Duration::from_millis(300);
+const PEER_TIMEOUT: Duration = Duration::from_millis(300);
 
 /// A SuperLink, the inbound funnel before it, and the crowd. The fields end in this order.
 #[derive(Debug)]
@@ -47,19 +47,19 @@ impl Rig {
     pub(crate) fn start(plan: Plan) -> Result<Self, Failure> {
         let folder = TempDir::new().context("a folder for keys")?;
         let mut superlink = start("superlink", own_role("superlink"))?;
-        let upstream = superlink.wait_for("ready ", PATIENCE)?;
+        let upstream = superlink.wait_for("ready ", TIMEOUT)?;
         let mut command = Command::new(PROGRAM);
         command.args(["expose", "--allow-any", "--relay", "off", "--bind", "127.0.0.1:0"]);
         command.args(["--superlink", &format!("http://{upstream}")]);
         command.arg("--key-file").arg(folder.path().join("expose.key")).env_remove("RUST_LOG");
         let mut inbound = start("inbound", command)?;
-        let ticket = inbound.wait_for("ticket ", PATIENCE)?;
-        inbound.wait_for("ready ", PATIENCE)?;
+        let ticket = inbound.wait_for("ticket ", TIMEOUT)?;
+        inbound.wait_for("ready ", TIMEOUT)?;
         let mut command = own_role("crowd");
         command.args([plan.peers.to_string(), plan.every.as_secs_f64().to_string()]);
         command.args([plan.window.as_secs_f64().to_string(), ticket]);
         let mut crowd = start("crowd", command)?;
-        crowd.wait_for("bound", PATIENCE + plan.patience(PEER_PATIENCE))?;
+        crowd.wait_for("bound", TIMEOUT + plan.patience(PEER_TIMEOUT))?;
         Ok(Self { crowd, inbound, superlink, _folder: folder, plan })
     }
 
@@ -68,14 +68,14 @@ impl Rig {
         let memory_before = self.resident()?;
         let unconnected = self.cpu()?;
         self.crowd.tell("connect")?;
-        let patience = PATIENCE + self.plan.patience(PEER_PATIENCE);
+        let patience = TIMEOUT + self.plan.patience(PEER_TIMEOUT);
         let connected: Connected = serde_json::from_str(&self.crowd.wait_for("connected ", patience)?)?;
         let connecting = self.cpu()?.since(unconnected);
         let memory_connected = self.resident()?;
         self.crowd.tell("poll")?;
-        self.crowd.wait_for("steady", PATIENCE + self.plan.every)?;
+        self.crowd.wait_for("steady", TIMEOUT + self.plan.every)?;
         let (began, before) = (Instant::now(), self.cpu()?);
-        let outcome = self.crowd.wait_for("outcome ", PATIENCE + self.plan.window)?;
+        let outcome = self.crowd.wait_for("outcome ", TIMEOUT + self.plan.window)?;
         let polling = self.cpu()?.since(before);
         let outcome: Outcome = serde_json::from_str(&outcome)?;
         let memory = Memory {

@@ -19,7 +19,7 @@ pub(crate) const PUSH: &str = "/v1/fleet/push-object";
 /// Between two calls.
 const INTERVAL: Duration = Duration::from_millis(50);
 /// What takes longer has not been answered.
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// One call that has ended.
 #[derive(Clone, Debug)]
@@ -103,8 +103,8 @@ impl Caller {
         body: impl FnOnce(&mut TcpStream) -> io::Result<()>,
     ) -> io::Result<u16> {
         let mut socket = TcpStream::connect(self.dial)?;
-        socket.set_read_timeout(Some(PATIENCE))?;
-        socket.set_write_timeout(Some(PATIENCE))?;
+        socket.set_read_timeout(Some(TIMEOUT))?;
+        socket.set_write_timeout(Some(TIMEOUT))?;
         let head = format!(
             "POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/protobuf\r\n\
              content-length: {length}\r\n\r\n"

@@ -10,7 +10,7 @@ use crate::{caller::Caller, failure::Failure, server::Server, tunnel::Tunnel};
 pub(crate) const CONDITIONS: Conditions =
     Conditions { delay: Duration::from_millis(20), loss: 0.0, rate: 100.0, queue: Duration::from_millis(50) };
 /// What takes longer has not come back.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(45);
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(45);
 
 /// A link, what runs at its ends, and who calls.
 #[derive(Debug)]
@@ -26,7 +26,7 @@ impl<'a> Hosts<'a> {
     pub(crate) fn with(link: &'a Link, server: &'a Server, tunnel: Tunnel) -> Result<Self, Failure> {
         let caller = Caller { host: link.left().clone(), dial: tunnel.dial };
         let hosts = Self { link, server, tunnel, caller };
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         loop {
             let ended = hosts.caller.poll();
             match ended.status {

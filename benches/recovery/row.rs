@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     failure::Failure,
-    hosts::{Hosts, PATIENCE},
+    hosts::{Hosts, TIMEOUT},
     metric::Metrics,
 };
 
@@ -86,7 +86,7 @@ fn restart(hosts: &mut Hosts<'_>) -> Result<Metrics, Failure> {
     let calls = hosts.caller.keep_calling();
     hosts.tunnel.restart_far(hosts.link)?;
     let ready = Instant::now();
-    let first = calls.first(ready + PATIENCE, |ended| ended.at > ready && ended.succeeded());
+    let first = calls.first(ready + TIMEOUT, |ended| ended.at > ready && ended.succeeded());
     back(ready, first.map(|ended| ended.at))
 }
 
@@ -95,15 +95,15 @@ fn silent(hosts: &mut Hosts<'_>) -> Result<Metrics, Failure> {
     let frozen = Instant::now();
     let calls = hosts.caller.keep_calling();
     let mut metrics = Metrics::new();
-    if hosts.tunnel.wait_for_loss(PATIENCE).is_ok() {
+    if hosts.tunnel.wait_for_loss(TIMEOUT).is_ok() {
         metrics.insert("known_s".to_owned(), frozen.elapsed().as_secs_f64());
     }
-    if let Some(failed) = calls.first(frozen + PATIENCE, |ended| !ended.succeeded()) {
+    if let Some(failed) = calls.first(frozen + TIMEOUT, |ended| !ended.succeeded()) {
         metrics.insert("failed_s".to_owned(), (failed.at - frozen).as_secs_f64());
     }
     hosts.tunnel.freeze_far(false)?;
     let thawed = Instant::now();
-    let first = calls.first(thawed + PATIENCE, |ended| ended.at > thawed && ended.succeeded());
+    let first = calls.first(thawed + TIMEOUT, |ended| ended.at > thawed && ended.succeeded());
     metrics.extend(back(thawed, first.map(|ended| ended.at))?);
     Ok(metrics)
 }
@@ -134,11 +134,11 @@ fn address(hosts: &Hosts<'_>) -> Result<Metrics, Failure> {
 }
 
 fn first_call(hosts: &Hosts<'_>, since: Instant) -> Result<Metrics, Failure> {
-    let first = hosts.caller.keep_calling().first(since + PATIENCE, |ended| ended.succeeded());
+    let first = hosts.caller.keep_calling().first(since + TIMEOUT, |ended| ended.succeeded());
     back(since, first.map(|ended| ended.at))
 }
 
 fn back(since: Instant, first: Option<Instant>) -> Result<Metrics, Failure> {
-    let first = first.ok_or_else(|| format!("no call has succeeded within {PATIENCE:?}"))?;
+    let first = first.ok_or_else(|| format!("no call has succeeded within {TIMEOUT:?}"))?;
     Ok(Metrics::from([("back_s".to_owned(), (first - since).as_secs_f64())]))
 }

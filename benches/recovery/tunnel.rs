@@ -26,7 +26,7 @@ const NEAR_PORT: u16 = 9092;
 /// dumbpipe's key, which it takes from its environment, so that it is the same after a restart.
 const DUMBPIPE_KEY: &str = "1f1e1d1c1b1a191817161514131211100f0e0d0c0b0a09080706050403020100";
 /// Time until a process is ready; dumbpipe waits 5 s for a relay that is not there.
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Whose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
@@ -106,15 +106,15 @@ fn start_far(kind: Kind, host: &Host, server: SocketAddr, folder: &Path) -> Resu
             let mut command = funnel(&bind, folder.join("expose.key"));
             command.args(["expose", "--allow-any", "--superlink", &format!("http://{server}")]);
             let mut far = start("far", host, command)?;
-            let ticket = far.wait_for("ticket ", PATIENCE)?;
-            far.wait_for("ready ", PATIENCE)?;
+            let ticket = far.wait_for("ticket ", TIMEOUT)?;
+            far.wait_for("ready ", TIMEOUT)?;
             Ok((far, ticket))
         }
         Kind::Dumbpipe => {
             let mut command = dumbpipe("listen-tcp", &bind, FAR_PORT);
             command.args(["--host", &server.to_string()]).env("IROH_SECRET", DUMBPIPE_KEY);
             let mut far = start("far", host, command)?;
-            let ticket = far.wait_for("dumbpipe connect-tcp ", PATIENCE)?;
+            let ticket = far.wait_for("dumbpipe connect-tcp ", TIMEOUT)?;
             Ok((far, ticket))
         }
     }
@@ -128,7 +128,7 @@ fn start_near(kind: Kind, host: &Host, ticket: &str, folder: &Path) -> Result<(P
             let mut command = funnel(bind, folder.join("join.key"));
             command.args(["join", ticket, "--listen", "127.0.0.1:0"]);
             let mut near = start("near", host, command)?;
-            let ready = near.wait_for("ready listening on ", PATIENCE)?;
+            let ready = near.wait_for("ready listening on ", TIMEOUT)?;
             let dial = ready.split_whitespace().next().unwrap_or_default();
             let dial = dial.parse().context(format_args!("the near funnel's address in {ready:?}"))?;
             Ok((near, dial))
@@ -138,7 +138,7 @@ fn start_near(kind: Kind, host: &Host, ticket: &str, folder: &Path) -> Result<(P
             let mut command = dumbpipe("connect-tcp", bind, 0);
             command.args(["--addr", &dial.to_string(), ticket]);
             let mut near = start("near", host, command)?;
-            near.wait_for_listener(dial, PATIENCE)?;
+            near.wait_for_listener(dial, TIMEOUT)?;
             Ok((near, dial))
         }
     }

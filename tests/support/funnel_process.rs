@@ -20,7 +20,7 @@ const PROGRAM: &str = env!("CARGO_BIN_EXE_flower-iroh-funnel");
 /// First word of the line that says that the funnel is up.
 const READY: &str = "ready";
 /// Time until a funnel has said what is waited for; a busy machine with two cores needs some of it.
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A running `flower-iroh-funnel`; killed when dropped.
 #[derive(Debug)]
@@ -161,10 +161,10 @@ impl FunnelProcess {
         condition: impl FnMut(&String) -> bool,
         what: &str,
     ) -> Result<(), String> {
-        match timeout(PATIENCE, output.clone().wait_for(condition)).await {
+        match timeout(TIMEOUT, output.clone().wait_for(condition)).await {
             Ok(Ok(_)) => Ok(()),
             Ok(Err(_)) => Err(self.error(&format!("was expected {what} and ended"))),
-            Err(_) => Err(self.error(&format!("was expected {what} within {PATIENCE:?}"))),
+            Err(_) => Err(self.error(&format!("was expected {what} within {TIMEOUT:?}"))),
         }
     }
 
@@ -191,10 +191,10 @@ impl FunnelProcess {
     ///
     /// If it does not end in time.
     pub async fn ended(mut self) -> Result<ExitStatus, String> {
-        match timeout(PATIENCE, self.child.wait()).await {
+        match timeout(TIMEOUT, self.child.wait()).await {
             Ok(Ok(status)) => Ok(status),
             Ok(Err(error)) => Err(self.error(&format!("cannot be waited for: {error}"))),
-            Err(_) => Err(self.error(&format!("has not ended within {PATIENCE:?}"))),
+            Err(_) => Err(self.error(&format!("has not ended within {TIMEOUT:?}"))),
         }
     }
 
@@ -268,8 +268,8 @@ pub async fn run_for_output(
 ) -> Result<(ExitStatus, String, String), String> {
     let mut command = command(arguments);
     let name = format!("{:?}", command.as_std());
-    let output = timeout(PATIENCE, command.kill_on_drop(true).output()).await;
-    let output = output.map_err(|_| format!("{name} has not ended within {PATIENCE:?}"))?;
+    let output = timeout(TIMEOUT, command.kill_on_drop(true).output()).await;
+    let output = output.map_err(|_| format!("{name} has not ended within {TIMEOUT:?}"))?;
     let output = output.map_err(|error| format!("{name}: {error}"))?;
     let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
     Ok((output.status, text(output.stdout), text(output.stderr)))

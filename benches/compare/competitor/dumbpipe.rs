@@ -8,7 +8,7 @@ pub(crate) use self::program::VERSION;
 pub(super) use self::program::install;
 use crate::{
     failure::Failure,
-    rig::{PATIENCE, Rig},
+    rig::{TIMEOUT, Rig},
     site::Host,
     target::Target,
 };
@@ -17,14 +17,14 @@ pub(super) fn serve(rig: &mut Rig) -> Result<String, Failure> {
     let server = rig.start_server("tcp")?;
     let mut command = command("listen-tcp", rig.site.far());
     command.args(["--host", &server]);
-    rig.start_far("dumbpipe-listen", &mut command)?.wait_for("dumbpipe connect-tcp ", PATIENCE)
+    rig.start_far("dumbpipe-listen", &mut command)?.wait_for("dumbpipe connect-tcp ", TIMEOUT)
 }
 
 pub(super) fn join(rig: &mut Rig, ticket: &str) -> Result<Target, Failure> {
     let addr = rig.free_near_addr()?;
     let mut command = command("connect-tcp", rig.site.near());
     command.args(["--addr", &addr.to_string(), ticket]);
-    rig.start_near("dumbpipe-connect", &mut command)?.wait_for_listener(addr, PATIENCE)?;
+    rig.start_near("dumbpipe-connect", &mut command)?.wait_for_listener(addr, TIMEOUT)?;
     Ok(Target::Tcp(addr, None))
 }
 

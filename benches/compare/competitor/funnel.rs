@@ -4,7 +4,7 @@ use std::process::Command;
 
 use crate::{
     failure::{Context, Failure},
-    rig::{PATIENCE, Rig},
+    rig::{TIMEOUT, Rig},
     site::Host,
     target::Target,
 };
@@ -16,8 +16,8 @@ pub(super) fn serve(rig: &mut Rig) -> Result<String, Failure> {
     let mut command = command(rig, rig.site.far(), "expose.key");
     command.args(["expose", "--allow-any", "--superlink", &format!("grpc://{server}")]);
     let inbound = rig.start_far("inbound", &mut command)?;
-    let ticket = inbound.wait_for("ticket ", PATIENCE)?;
-    inbound.wait_for("ready ", PATIENCE)?;
+    let ticket = inbound.wait_for("ticket ", TIMEOUT)?;
+    inbound.wait_for("ready ", TIMEOUT)?;
     Ok(ticket)
 }
 
@@ -25,7 +25,7 @@ pub(super) fn join(rig: &mut Rig, ticket: &str) -> Result<Target, Failure> {
     let mut command = command(rig, rig.site.near(), "join.key");
     command.args(["join", ticket, "--listen", "127.0.0.1:0"]);
     let outbound = rig.start_near("outbound", &mut command)?;
-    let ready = outbound.wait_for("ready listening on ", PATIENCE)?;
+    let ready = outbound.wait_for("ready listening on ", TIMEOUT)?;
     let addr = ready.split_whitespace().next().unwrap_or_default();
     let addr = addr.parse().context(format_args!("outbound funnel's address in {ready:?}"))?;
     Ok(Target::Tcp(addr, None))

@@ -4,7 +4,7 @@ use std::{fs, path::Path, process::Command};
 
 use crate::{
     failure::{Context, Failure},
-    rig::{PATIENCE, Rig},
+    rig::{TIMEOUT, Rig},
     target::Target,
 };
 
@@ -39,7 +39,7 @@ pub(super) fn serve(rig: &mut Rig, interactive: bool) -> Result<String, Failure>
     fs::write(rig.file("sshd_config"), config).context("ssh: sshd_config")?;
     let mut command = Command::new(SSHD);
     command.args(["-D", "-e", "-f"]).arg(rig.file("sshd_config"));
-    rig.start_far("sshd", &mut command)?.wait_for("Server listening on", PATIENCE)?;
+    rig.start_far("sshd", &mut command)?.wait_for("Server listening on", TIMEOUT)?;
     Ok(format!("{addr} {server}"))
 }
 
@@ -61,7 +61,7 @@ pub(super) fn join(rig: &mut Rig, far: &str, interactive: bool) -> Result<Target
         command.args(["-o", option]);
     }
     command.arg(format!("{}@{ip}", user()?));
-    rig.start_near("ssh", &mut command)?.wait_for("Entering interactive session", PATIENCE)?;
+    rig.start_near("ssh", &mut command)?.wait_for("Entering interactive session", TIMEOUT)?;
     Ok(Target::Tcp(near, None))
 }
 

@@ -33,7 +33,7 @@ const COUNTING_SHARE: f64 = 0.25;
 /// How often a receiver that gets nothing asks whether anything can still come.
 const ASKING: Duration = Duration::from_millis(10);
 /// How long after the last probe a receiver gives up, whatever the counts say, besides what a packet takes.
-const PATIENCE: Duration = Duration::from_secs(1);
+const TIMEOUT: Duration = Duration::from_secs(1);
 /// The places of the two directions in what has one for each; also those of the hosts that send.
 const RIGHTWARD: usize = 0;
 const LEFTWARD: usize = 1;
@@ -159,7 +159,7 @@ impl Flood {
             let Some(sent) = all_sent.get() else { return false };
             let counts = link.counts()[direction];
             let taken = counts.taken - before.taken >= self.packets.into();
-            (taken && counts.taken == counts.delivered + counts.dropped()) || sent.elapsed() > self.takes + PATIENCE
+            (taken && counts.taken == counts.delivered + counts.dropped()) || sent.elapsed() > self.takes + TIMEOUT
         };
         thread::scope(|scope| {
             let sender = scope.spawn(|| {
