@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_names_its_reason_and_tells_a_denied_peer_nothing_about_the_token() {
+    fn a_refusal_gives_its_reason_and_reveals_nothing_about_the_token_to_a_denied_peer() {
         let (denied, stranger) = (SecretKey::generate().public(), SecretKey::generate().public());
         let access = RelayAccess::nobody().token("opensesame".parse().unwrap());
         let mut roster = Roster::default();
