@@ -53,8 +53,8 @@ pub use crate::node::fuzzing as node;
 pub struct Translator(Translation);
 
 impl Translator {
-    /// Returns the translator for calls with this path; `None` if the path is not a call's, or if the method is unknown in the
-    /// other wire.
+    /// Returns the translator for calls with this path; `None` if the path is not a call's, or if the method is unknown in
+    /// the other wire.
     pub fn of(path: &str) -> Option<Self> {
         let request = Request::post(path).body(()).ok()?;
         let Ok(Route::Call { api, wire, method, .. }) = Route::of(&request) else { return None };

@@ -77,8 +77,8 @@ struct Up {
 }
 
 impl Tunnel {
-    /// Starts to dial `peer`. If it is not reached, the lookup log explains why; if it does not admit this funnel, the enrolment
-    /// is tried.
+    /// Starts to dial `peer`. If it is not reached, the lookup log explains why; if it does not admit this funnel, the
+    /// enrolment is tried.
     ///
     /// # Panics
     /// If called outside a tokio runtime.

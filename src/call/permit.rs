@@ -59,8 +59,8 @@ impl Permits {
 }
 
 impl PeerCalls {
-    /// Acquires a permit for a call. Hello needs none: the funnel answers it itself, and a new link must not wait for the calls
-    /// of a dead one.
+    /// Acquires a permit for a call. Hello needs none: the funnel answers it itself, and a new link must not wait for the
+    /// calls of a dead one.
     ///
     /// # Errors
     /// [`CallError`] with `UNAVAILABLE` if the peer has too many calls in progress.

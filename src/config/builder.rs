@@ -38,8 +38,8 @@ impl FunnelConfigBuilder {
         self
     }
 
-    /// Sets [`FunnelConfig::relay_mode`] from text: each item is parsed as a [`Relay`]. `place` is the prefix of mistakes, for
-    /// instance `--relay`.
+    /// Sets [`FunnelConfig::relay_mode`] from text: each item is parsed as a [`Relay`]. `place` is the prefix of mistakes,
+    /// for instance `--relay`.
     pub fn relays<T: AsRef<str>>(mut self, texts: impl IntoIterator<Item = T>, place: &str) -> Self {
         let mut relays = Vec::new();
         for text in texts {

@@ -104,8 +104,8 @@ impl Exposed {
         self
     }
 
-    /// Lets `peer` open pass-through connections to the target that [`passthrough`](Self::passthrough) sets. The peer can call
-    /// every API that is served there, including Control and Runtime; the funnel neither checks nor logs its calls.
+    /// Lets `peer` open pass-through connections to the target that [`passthrough`](Self::passthrough) sets. The peer can
+    /// call every API that is served there, including Control and Runtime; the funnel neither checks nor logs its calls.
     #[must_use]
     pub fn allow_passthrough(mut self, peer: EndpointId) -> Self {
         self.access.allow_passthrough(peer);
@@ -156,8 +156,8 @@ impl Exposed {
         !self.upstreams.is_empty()
     }
 
-    /// Returns a mistake if an upstream with TLS has no CA, which never works, or if a CA is set and no upstream uses TLS: its
-    /// traffic would be in plain text unexpectedly.
+    /// Returns a mistake if an upstream with TLS has no CA, which never works, or if a CA is set and no upstream uses TLS:
+    /// its traffic would be in plain text unexpectedly.
     pub(super) fn trust_mistake(&self) -> Option<String> {
         let over_tls = self.upstreams.rows().find(|(_, upstream)| upstream.security() == Security::Tls);
         match (over_tls, &self.superlink_ca) {

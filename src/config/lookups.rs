@@ -64,8 +64,8 @@ impl FunnelConfigBuilder {
         self
     }
 
-    /// Sets [`FunnelConfig::lookups`] from text: each item is parsed as a [`Lookup`], and `off` alone means none. `place` is the
-    /// prefix of mistakes, for instance `--lookup`.
+    /// Sets [`FunnelConfig::lookups`] from text: each item is parsed as a [`Lookup`], and `off` alone means none. `place`
+    /// is the prefix of mistakes, for instance `--lookup`.
     pub fn lookup_texts<T: AsRef<str>>(self, texts: impl IntoIterator<Item = T>, place: &str) -> Self {
         let (this, lookups) = self.parsed(texts, place);
         this.lookups(lookups)

@@ -31,9 +31,9 @@ pub(super) fn strip(headers: &mut HeaderMap) {
     }
 }
 
-/// Copies each value into memory of its own. In hyper, the values of a message are slices of the buffer that its head was read
-/// into, 8 KiB for HTTP/1.1. HTTP/2's table of sent headers stores new values, a date for instance, and with each the whole
-/// buffer: half a MiB per session.
+/// Copies each value into memory of its own. In hyper, the values of a message are slices of the buffer that its head was
+/// read into, 8 KiB for HTTP/1.1. HTTP/2's table of sent headers stores new values, a date for instance, and with each the
+/// whole buffer: half a MiB per session.
 pub(super) fn detach(headers: &mut HeaderMap) {
     for value in headers.values_mut() {
         // A value that was received is valid, so this does not fail.

@@ -1,7 +1,7 @@
 //! HTTP/2 settings of each hop.
 
-/// The HTTP/2 stream window in the tunnel: the most bytes that one call may have in flight. QUIC's stream window (2 MB) limits
-/// it further.
+/// The HTTP/2 stream window in the tunnel: the most bytes that one call may have in flight. QUIC's stream window (2 MB)
+/// limits it further.
 pub(crate) const STREAM_WINDOW: u32 = 4 << 20;
 /// The HTTP/2 connection window in the tunnel: the most bytes that one lane may have in flight, one and a half calls at full
 /// speed.
@@ -16,8 +16,8 @@ pub(crate) const FRAME_SIZE: u32 = 64 << 10;
 pub(crate) const MAX_HEADER_LIST: u32 = 64 << 10;
 /// The most calls at once on one local connection, as in Flower's own server.
 pub(crate) const MAX_CALLS: u32 = 1000;
-/// The most calls at once of one peer, over all its sessions: enough for 50 SuperNodes behind one funnel that all push and pull
-/// two objects each. Each call to a SuperLink over HTTP takes a connection, and about 100 KiB.
+/// The most calls at once of one peer, over all its sessions: enough for 50 SuperNodes behind one funnel that all push and
+/// pull two objects each. Each call to a SuperLink over HTTP takes a connection, and about 100 KiB.
 pub(crate) const MAX_CALLS_OF_PEER: usize = 256;
 /// The most calls at once on one session through the tunnel. Further calls wait at the peer's end; they are refused only when
 /// the peer reaches the limit over all its sessions.

@@ -44,8 +44,8 @@ impl RelayAccess {
         self
     }
 
-    /// Admits the peers that the roster admits, and follows the file: a peer that is removed or denied is disconnected within a
-    /// second.
+    /// Admits the peers that the roster admits, and follows the file: a peer that is removed or denied is disconnected
+    /// within a second.
     #[must_use]
     pub fn roster(mut self, roster: RosterFile) -> Self {
         self.roster = Some(roster);

@@ -44,8 +44,8 @@ impl PeerConn {
         self.tunnel.path()
     }
 
-    /// Waits without a time limit for a path for which `wanted` returns true. A link often begins over a relay and becomes direct
-    /// soon after, if both networks allow it.
+    /// Waits without a time limit for a path for which `wanted` returns true. A link often begins over a relay and becomes
+    /// direct soon after, if both networks allow it.
     ///
     /// # Cancel safety
     /// Dropping the future changes nothing.

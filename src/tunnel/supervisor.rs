@@ -34,13 +34,13 @@ const RETRY_FIRST: Duration = Duration::from_millis(100);
 const RETRY_SOON: Duration = Duration::from_millis(400);
 /// The number of first attempts: they last minutes if nothing answers, seconds if dialling fails immediately.
 const FIRST_ATTEMPTS: u32 = 30;
-/// The longest pause after the first attempts, or if the peer does not admit this funnel. After a link that lasted longer, the
-/// next is dialled without a pause.
+/// The longest pause after the first attempts, or if the peer does not admit this funnel. After a link that lasted longer,
+/// the next is dialled without a pause.
 const RETRY_MAX: Duration = Duration::from_secs(2);
 /// The wait for one dial: enough for a relay on the other side of the world.
 const DIAL_TIMEOUT: Duration = Duration::from_secs(10);
-/// The time after which a second dial is started beside the first. A handshake is retransmitted after 0.3 and 0.9 s, then less
-/// and less often: a new one notices sooner that the network has recovered.
+/// The time after which a second dial is started beside the first. A handshake is retransmitted after 0.3 and 0.9 s, then
+/// less and less often: a new one notices sooner that the network has recovered.
 const REDIAL_INTERVAL: Duration = Duration::from_millis(1250);
 /// The wait for the answer to hello, which the peer gives without contacting an upstream.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(5);

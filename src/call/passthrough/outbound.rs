@@ -19,8 +19,8 @@ use crate::{
     tunnel::{Size, Tunnel},
 };
 
-/// The wait for the other side to connect. It allows 4 s for a lost link and 2 s for the target; beyond that, a socket that is
-/// open and silent does harm.
+/// The wait for the other side to connect. It allows 4 s for a lost link and 2 s for the target; beyond that, a socket that
+/// is open and silent does harm.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Forwards one local connection until it ends.

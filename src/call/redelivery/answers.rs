@@ -9,8 +9,8 @@ use super::store::RETENTION;
 
 /// How often a message is redelivered. A node that receives it so often and never confirms it cannot use it.
 const MAX_TIMES: u8 = 3;
-/// The most bytes of answers for each peer. An answer takes a few hundred bytes, and somewhat more than a hundred for each array
-/// of its model: this is enough for 50 nodes behind one funnel, each with a model of a thousand arrays.
+/// The most bytes of answers for each peer. An answer takes a few hundred bytes, and somewhat more than a hundred for each
+/// array of its model: this is enough for 50 nodes behind one funnel, each with a model of a thousand arrays.
 pub(super) const MAX_ANSWER_BYTES: usize = 8 << 20;
 /// The most bytes of answers for all peers.
 const MAX_ANSWER_BYTES_OVERALL: usize = 256 << 20;

@@ -12,8 +12,8 @@ use tracing::{Instrument, Span, instrument::Instrumented};
 /// How long a call continues without a caller.
 pub(super) const BACKGROUND_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// A future that runs to completion: if it is dropped earlier and `on_drop` returns true, it continues in a task of its own for
-/// at most [`BACKGROUND_TIMEOUT`].
+/// A future that runs to completion: if it is dropped earlier and `on_drop` returns true, it continues in a task of its own
+/// for at most [`BACKGROUND_TIMEOUT`].
 pub(super) struct RunToCompletion<F, W>
 where
     F: Future<Output: Send> + Send + 'static,

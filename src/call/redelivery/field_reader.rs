@@ -104,8 +104,8 @@ impl FieldReader {
         }
     }
 
-    /// Returns those of the bytes that belong to the message. A compressed message cannot be read. A second message is an error:
-    /// a SuperLink ignores it.
+    /// Returns those of the bytes that belong to the message. A compressed message cannot be read. A second message is an
+    /// error: a SuperLink ignores it.
     fn unframe<'a>(&mut self, bytes: &'a [u8]) -> Result<&'a [u8], Malformed> {
         let mut bytes = bytes;
         if let Frame::Header(header, filled) = &mut self.frame {

@@ -149,8 +149,8 @@ pub(super) struct ObjectPush {
 }
 
 impl ObjectPush {
-    /// Returns the fields of the request; `None` unless it is complete, and has each of them at most once and short: if one is
-    /// repeated, the SuperLink may read another value than this funnel.
+    /// Returns the fields of the request; `None` unless it is complete, and has each of them at most once and short: if one
+    /// is repeated, the SuperLink may read another value than this funnel.
     pub(super) fn read(reader: &FieldReader) -> Option<Self> {
         let fields = reader.fields()?;
         let node = Node::decode(bytes(fields, 1)??).ok()?.node_id;

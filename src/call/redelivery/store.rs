@@ -75,8 +75,8 @@ impl ReplayStore {
         })
     }
 
-    /// Waits for the turn to pull a message. Only one call of each peer competes with those of other peers. Returns `None` after
-    /// a timeout, and the call continues without its turn.
+    /// Waits for the turn to pull a message. Only one call of each peer competes with those of other peers. Returns `None`
+    /// after a timeout, and the call continues without its turn.
     pub(super) async fn turn(&self, peer: EndpointId) -> Option<[OwnedSemaphorePermit; 2]> {
         let own = self.with(peer, |records, _| records.turn.clone());
         own.acquire_both(self.turn.clone()).await
@@ -98,7 +98,8 @@ impl ReplayStore {
         self.insert(peer, Answer::new(node, id, AnswerKind::Message { times: 1 }, answer));
     }
 
-    /// Returns the answer with a message that the node has not acknowledged: of several, the one that was delivered least often.
+    /// Returns the answer with a message that the node has not acknowledged: of several, the one that was delivered least
+    /// often.
     pub(super) fn redeliver(&self, peer: EndpointId, node: u64) -> Option<Bytes> {
         self.with(peer, |records, overall| records.answers.redeliver(node, &mut overall.answer_bytes))
     }

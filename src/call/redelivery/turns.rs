@@ -26,8 +26,8 @@ impl Turn {
         Arc::strong_count(&self.0) > 1
     }
 
-    /// Waits for the turn, which ends when the permit is dropped. Returns `None` after [`TURN_TIMEOUT`]; the call then continues
-    /// without it.
+    /// Waits for the turn, which ends when the permit is dropped. Returns `None` after [`TURN_TIMEOUT`]; the call then
+    /// continues without it.
     pub(super) async fn acquire(self) -> Option<OwnedSemaphorePermit> {
         timeout(TURN_TIMEOUT, self.wait()).await.ok()
     }
