@@ -21,7 +21,7 @@ pub(crate) use self::{
     private_file::{FileError, PrivateFile},
 };
 
-/// Who can read a file.
+/// The users that can read a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub(crate) enum Readers {
@@ -127,7 +127,7 @@ pub(crate) fn lock(path: &Path) -> io::Result<File> {
     Ok(file)
 }
 
-/// Opens a regular file, and does not follow links. It is locked, and not written to.
+/// Opens an existing lock file, and does not follow links. It is locked, never written to.
 fn open_file(path: &Path) -> io::Result<File> {
     if !fs::symlink_metadata(path)?.is_file() {
         return Err(io::Error::new(

@@ -1,4 +1,4 @@
-//! One call, at either end: what it is, whether it is allowed, and how it gets to the next hop.
+//! Calls, at either end of the tunnel: identifies a call, decides whether it is allowed, and forwards it to the next hop.
 
 mod flower_http;
 pub(crate) mod inbound;

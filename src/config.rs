@@ -34,58 +34,61 @@ use crate::{
     transport::{CongestionControl, IncomingLimits},
 };
 
-/// Every interface, any port.
+/// The default of [`FunnelConfig::bind_addr`]: every interface, any port.
 pub const DEFAULT_BIND_ADDR: &str = "0.0.0.0:0";
-/// Where Flower clients look for gRPC; only this machine reaches it.
+/// The default of [`FunnelConfig::flower_grpc_addr`]: the address that Flower's clients dial by default. Only this machine
+/// reaches it.
 pub const DEFAULT_FLOWER_GRPC_ADDR: &str = "127.0.0.1:9092";
-/// Longer than a heartbeat's 5 s, shorter than the patience of service managers.
+/// The default of [`FunnelConfig::drain_timeout`]: longer than a heartbeat may take (5 s), shorter than the time that service
+/// managers allow for a stop.
 pub const DEFAULT_DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
-/// TLS writes an ALPN's length in one byte, and enrolments have a longer one.
+/// The longest ALPN, in bytes: TLS encodes the length in one byte, and the ALPN of enrolments adds a suffix.
 const MAX_ALPN: usize = 255 - ALPN_SUFFIX.len();
 
 fn default_limits() -> IncomingLimits {
     IncomingLimits { max_sessions_per_peer: 64, ..IncomingLimits::default() }
 }
 
-/// What a [`Funnel`](crate::Funnel) is made from. Made by [`builder`](Self::builder) or
+/// The configuration of a [`Funnel`](crate::Funnel). Build it with [`builder`](Self::builder) or
 /// [`from_toml`](Self::from_toml), which check it.
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct FunnelConfig {
-    /// The ALPN between funnels. Default [`ALPN`]; both ends must have the same.
+    /// The ALPN of the tunnel, which must be the same at both ends. Default: [`ALPN`].
     pub alpn: Vec<u8>,
-    /// Which relays help where no direct path is found. Default: n0's public ones, meant for trying out.
+    /// The relays for peers without a direct path. Default: n0's public relays, which are meant for evaluation.
     pub relay_mode: RelayMode,
-    /// Who is asked where a peer is. Default: n0 where the relays are n0's, else nobody; a peer then needs an address, as in
-    /// a ticket.
+    /// The address lookup services for peers. Default: n0's if the relays are n0's, otherwise none; a peer then needs an
+    /// address, as in a ticket.
     pub lookups: Vec<Lookup>,
-    /// Where it is published where this funnel is. Default: the relay's URL at n0, where something is exposed and relays and
-    /// lookups were not chosen, else nowhere.
+    /// Where to publish this funnel's address. Default: the relay's URL at n0, if upstreams are exposed, the relays are n0's
+    /// and no lookups are set; otherwise nowhere.
     pub publications: Vec<Publication>,
-    /// PEM files with certificate authorities that may sign the certificates of relays and pkarr servers, besides the
-    /// public ones. [`Funnel::new`](crate::Funnel::new) reads them.
+    /// PEM files with the CAs that are trusted for relays and pkarr servers, in addition to the public ones.
+    /// [`Funnel::new`](crate::Funnel::new) reads them.
     pub relay_ca_files: Vec<PathBuf>,
-    /// How fast links may send. Default: by path, which random loss does not slow down.
+    /// The congestion control of links. Default: chosen by path, so that random loss does not slow it down.
     pub congestion_control: CongestionControl,
     /// The UDP address of the iroh endpoint. Default: every interface, any port.
     pub bind_addr: SocketAddr,
     /// The TCP address on which local Flower clients reach the peer, gRPC and HTTP alike. Default `127.0.0.1:9092`.
     pub flower_grpc_addr: SocketAddr,
-    /// This funnel's identity, unless there is a key file. Default: a new one each time.
+    /// The secret key, unless a key file is set. Default: a new one for each funnel.
     pub secret_key: Option<SecretKey>,
-    /// The file with this funnel's identity. [`Funnel::new`](crate::Funnel::new) reads it, and creates it if it is absent.
+    /// The file with the secret key. [`Funnel::new`](crate::Funnel::new) reads it, and creates it if it is absent.
     pub key_file: Option<PathBuf>,
-    /// What peers may open at once. Default: see there, but 64 sessions a peer: two links with 17 lanes each, and some more.
+    /// The limits on links and sessions that peers open. Default: those of [`IncomingLimits`], except 64 sessions per peer:
+    /// two links with 17 lanes each, and some to spare.
     pub incoming_limits: IncomingLimits,
-    /// What is offered to peers. Default: nothing.
+    /// The upstreams that peers may call. Default: none.
     pub exposed: Option<Exposed>,
-    /// The peers that local Flower clients reach, each on an address of its own.
+    /// The peers that local Flower clients reach, each on its own address.
     pub peers: Vec<PeerConfig>,
     /// Whether local Flower clients connect with TLS. [`Funnel::new`](crate::Funnel::new) reads the certificate from files
-    /// beside the key file, and creates them if they are absent or no longer valid. Default: no, as only this machine reaches
-    /// the port.
+    /// beside the key file, and creates them if they are absent or no longer valid. Default: false, as only this machine
+    /// reaches the port.
     pub local_tls: bool,
-    /// How long calls under way may take when the funnel stops. Default 10 s.
+    /// How long calls in progress may take to finish when the funnel stops. Default: 10 s.
     pub drain_timeout: Duration,
 }
 
@@ -118,8 +121,8 @@ impl FunnelConfig {
         FunnelConfigBuilder::new(Self::default())
     }
 
-    /// Reads the text of a configuration file; `docs/configuration.md` lists its keys. What it does not say can be said
-    /// of the builder, before [`build`](FunnelConfigBuilder::build) reports every mistake in both.
+    /// Parses the text of a configuration file; `docs/configuration.md` lists its keys. The returned builder can set further
+    /// values or override them; [`build`](FunnelConfigBuilder::build) reports the mistakes of both.
     pub fn from_toml(text: &str) -> FunnelConfigBuilder {
         file::read(text)
     }
@@ -127,14 +130,14 @@ impl FunnelConfig {
     fn mistakes(&self) -> Vec<String> {
         let mut mistakes = Vec::new();
         if self.alpn.is_empty() || self.alpn.len() > MAX_ALPN {
-            mistakes.push(format!("alpn: it has {} bytes; 1 to {MAX_ALPN} are possible", self.alpn.len()));
+            mistakes.push(format!("alpn: it has {} bytes; it must have 1 to {MAX_ALPN}", self.alpn.len()));
         }
         for (index, peer) in self.peers.iter().enumerate() {
             let listen = self.listen_addr(peer);
             let earlier = self.peers[..index].iter().find(|earlier| self.listen_addr(earlier) == listen);
             if let (Some(earlier), true) = (earlier, listen.port() != 0) {
                 mistakes.push(format!(
-                    "peer {}: it would listen on {listen}, as peer {} does; give each a listen address of its own",
+                    "peer {}: it would listen on {listen}, like peer {}; give each its own listen address",
                     peer.label(),
                     earlier.label()
                 ));
@@ -146,13 +149,13 @@ impl FunnelConfig {
         }
         if let Some(exposed) = &self.exposed {
             if exposed.upstreams.is_empty() {
-                mistakes.push("expose: no upstream is named".to_owned());
+                mistakes.push("expose: no upstream is configured".to_owned());
             }
-            mistakes.extend(exposed.untold_trust());
+            mistakes.extend(exposed.trust_mistake());
             if exposed.passthrough.is_none() && exposed.access.passthroughs() > 0 {
                 mistakes.push(
-                    "expose: a peer may pass bytes through, and where to is not named: --passthrough HOST:PORT, or \
-                     passthrough in [expose]"
+                    "expose: a peer may use pass-through, but no target is set: --passthrough HOST:PORT, or passthrough in \
+                     [expose]"
                         .to_owned(),
                 );
             }
@@ -162,7 +165,7 @@ impl FunnelConfig {
         mistakes
     }
 
-    /// The mistake of each peer that is this funnel itself.
+    /// Returns a mistake for each peer that is this funnel itself.
     pub(crate) fn peers_with_key(&self, key: &SecretKey) -> Vec<String> {
         let own = self.peers.iter().filter(|peer| peer.addr.id == key.public());
         own.map(|peer| {
@@ -174,7 +177,8 @@ impl FunnelConfig {
         .collect()
     }
 
-    /// An upstream that is this funnel's own port would lead peers on to a third party, under this funnel's name.
+    /// Returns a mistake if an upstream is one of this funnel's own ports: peers would reach a third party under this
+    /// funnel's identity.
     fn own_upstreams(&self) -> Option<String> {
         let exposed = self.exposed.as_ref()?;
         let leads_to = |addr: &SocketAddr| {
@@ -182,16 +186,18 @@ impl FunnelConfig {
             exposed.upstreams.has(*addr) || target.is_some_and(|target| target.parse() == Ok(*addr))
         };
         let own = self.peers.iter().map(|peer| self.listen_addr(peer)).find(leads_to)?;
-        Some(format!("expose: the upstream at {own} is this funnel's own port for a peer; name the SuperLink's"))
+        Some(format!(
+            "expose: the upstream at {own} is this funnel's own port for a peer; give the SuperLink's address"
+        ))
     }
 
-    /// Where local Flower clients reach `peer`.
+    /// Returns the local address for `peer`.
     pub(crate) fn listen_addr(&self, peer: &PeerConfig) -> SocketAddr {
         peer.listen.unwrap_or(self.flower_grpc_addr)
     }
 }
 
-/// Relays are shown by their URLs: iroh's own text has their tokens in it.
+/// Shows relays by their URLs: iroh's own output contains their tokens.
 impl fmt::Debug for FunnelConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("FunnelConfig")

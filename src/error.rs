@@ -1,4 +1,4 @@
-//! What can go wrong with a funnel as a whole.
+//! Errors of a funnel as a whole.
 
 use std::{error::Error as StdError, fmt, io, net::SocketAddr, path::PathBuf};
 
@@ -90,7 +90,8 @@ impl Error {
         Self(Kind::RelayEnded { source })
     }
 
-    /// Why there is no tunnel to a peer: it could not be reached, or does not admit this funnel. `None` for another error.
+    /// Returns why there is no tunnel to a peer: it could not be reached, or does not admit this funnel. `None` for any other
+    /// error.
     pub fn peer_down(&self) -> Option<&PeerDown> {
         match &self.0 {
             Kind::Peer(down) => Some(down),
@@ -98,12 +99,12 @@ impl Error {
         }
     }
 
-    /// Whether an address to listen on is taken or not of this machine.
+    /// Whether an address could not be bound: another program uses it, or it does not belong to this machine.
     pub fn is_listen(&self) -> bool {
         matches!(self.0, Kind::Listen { .. } | Kind::Endpoint { .. })
     }
 
-    /// Whether a file that the configuration names, or what is written in it, is wrong.
+    /// Whether the configuration, or a file that it names, has a mistake.
     pub fn is_mistake(&self) -> bool {
         match &self.0 {
             Kind::Config(_) => true,
@@ -120,25 +121,25 @@ impl fmt::Display for Error {
             Kind::Endpoint { bind, .. } => write!(f, "cannot bind the iroh endpoint to {bind} (UDP)"),
             Kind::Lookup(_) => f.write_str("cannot look up peers or publish as configured (--lookup, --publish)"),
             Kind::Listen { addr, .. } => {
-                write!(f, "cannot listen on {addr}; choose another port, or end what listens there")
+                write!(f, "cannot listen on {addr}; choose another port, or stop the program that uses it")
             }
             Kind::Config(error) => write!(f, "{error}"),
             #[cfg(feature = "relay")]
             Kind::Roster(error) => write!(f, "{error}"),
             Kind::AuditLog { path, .. } => {
-                write!(f, "cannot write the audit log {}; name another file, or make room", path.display())
+                write!(f, "cannot write the audit log {}; choose another file, or free disk space", path.display())
             }
-            Kind::Serving => f.write_str("this funnel serves already, or has served: a funnel serves once"),
+            Kind::Serving => f.write_str("this funnel is serving already, or has served: it can serve only once"),
             Kind::EndpointClosed => f.write_str("the iroh endpoint closed while the funnel served"),
             Kind::Peer(down) => write!(f, "no tunnel to peer {}: {down}", down.peer().fmt_short()),
             #[cfg(feature = "relay")]
             Kind::Relay { listen, .. } => write!(
                 f,
-                "cannot run a relay at {listen}; choose other ports (--listen, --quic-port, --metrics), or end what listens \
-                 there"
+                "cannot run a relay at {listen}; choose other ports (--listen, --quic-port, --metrics), or stop the program \
+                 that uses them"
             ),
             #[cfg(feature = "relay")]
-            Kind::RelayEnded { .. } => f.write_str("the relay ended by itself"),
+            Kind::RelayEnded { .. } => f.write_str("the relay stopped unexpectedly"),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The funnel as a whole: what it is made of, and in which order it starts and stops.
+//! The funnel as a whole: its parts, and the order in which they start and stop.
 
 mod drain;
 mod endpoint;
@@ -41,12 +41,13 @@ use crate::{
     upstream::{Upstream, UpstreamState},
 };
 
-/// How long a ticket waits for a relay and for addresses, so that a machine without internet starts all the same.
+/// The wait for a relay and for addresses before a ticket is made. It is bounded so that a machine without internet starts
+/// too.
 const ADDRESS_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// A sidecar beside a Flower process: it carries Flower's calls to peer funnels, and theirs to Flower.
+/// A sidecar of a Flower process: it forwards Flower's calls to peer funnels, and their calls to Flower.
 ///
-/// Clones are one funnel. [`shutdown`](Self::shutdown) ends it; dropping the last clone while it serves does not.
+/// Clones share one funnel. [`shutdown`](Self::shutdown) ends it; dropping the last clone while it serves does not.
 #[derive(Clone)]
 pub struct Funnel {
     inner: Arc<Inner>,
@@ -59,7 +60,7 @@ struct Inner {
     roster: Option<RosterFile>,
     connector: IrohConnector,
     lookup_log: LookupLog,
-    /// For the peers that invited this funnel, until the tunnel to them is opened.
+    /// The enrolments with peers that invited this funnel, until the tunnel to each is opened.
     enrolments: Mutex<HashMap<EndpointId, Enrolment>>,
     alpn: Vec<u8>,
     relay_mode: RelayMode,
@@ -69,12 +70,12 @@ struct Inner {
     local_addrs: Vec<SocketAddr>,
     local_tls: Option<LocalTls>,
     inbound: Option<Inbound>,
-    /// Taken by `serve`.
+    /// `None` once `serve` has taken them.
     listeners: Mutex<Option<Vec<Listener>>>,
     stop: CancellationToken,
 }
 
-/// A local port, and the peer that it leads to.
+/// A local port and the peer that it reaches.
 struct Listener {
     socket: TcpListener,
     local_addr: SocketAddr,
@@ -87,10 +88,10 @@ impl Funnel {
     /// roster. From here on the funnel can dial; it accepts with [`serve`](Self::serve).
     ///
     /// # Errors
-    /// Files that cannot be used, all of them in one error, or an address that cannot be bound.
+    /// If files cannot be used, all of them in one error, or if an address cannot be bound.
     ///
     /// # Panics
-    /// Outside a tokio runtime.
+    /// If called outside a tokio runtime.
     pub async fn new(config: FunnelConfig) -> Result<Self, Error> {
         let loaded = Loaded::read(&config).map_err(Error::config)?;
         let listeners = listen(&config, loaded.local_tls.as_ref()).await?;
@@ -98,7 +99,7 @@ impl Funnel {
         let audit = open_audit(exposed.audit_log.as_ref())?;
         let access = Access::new(exposed.access.clone(), loaded.roster.clone());
         let admission = admission(&config, &exposed, &access, &audit);
-        warn_of(&config, &access.list());
+        warn_of_exposure(&config, &access.list());
         let (endpoint, lookup_log) = endpoint::bind_endpoint(&config, &loaded, admission.clone()).await?;
         let connector = IrohConnector::new(endpoint.clone(), config.alpn.clone());
         for peer in config.peers.iter().filter(|peer| !peer.addr.is_empty()) {
@@ -130,15 +131,18 @@ impl Funnel {
         Ok(Self { inner: Arc::new(inner) })
     }
 
-    /// This funnel's name in the network: its public key.
+    /// Returns this funnel's endpoint id: its public key.
     pub fn endpoint_id(&self) -> EndpointId {
         self.inner.endpoint.id()
     }
 
-    /// Where this funnel can be dialled: id, relay and direct addresses, as a ticket carries them.
+    /// Returns the address to dial this funnel at: id, relays and direct addresses, as in a ticket.
     ///
-    /// Waits for a relay, if one is configured, and for an address, 3 s at most. Relays of one's own are all in it, the one
-    /// that helps now and those that may help later.
+    /// Waits up to 3 s for a relay, if one is configured, and for an address. Self-hosted relays are all included, whether
+    /// or not they are in use now.
+    ///
+    /// # Cancel safety
+    /// Dropping the future changes nothing.
     pub async fn endpoint_addr(&self) -> EndpointAddr {
         let endpoint = &self.inner.endpoint;
         let mut addr = endpoint.watch_addr();
@@ -154,40 +158,44 @@ impl Funnel {
         };
         if timeout(ADDRESS_TIMEOUT, known).await.is_err() {
             warn!(
-                "no relay answers, or none whose certificate is trusted (--relay-ca): peers reach this funnel only at its \
-                 direct addresses for now"
+                "no relay answers, or none whose certificate is trusted (--relay-ca): for now, peers reach this funnel only \
+                 at its direct addresses"
             );
         }
         known_addr(endpoint, &self.inner.relay_mode)
     }
 
-    /// Where local Flower clients reach each configured peer, in the order of the configuration.
+    /// Returns the local address for each configured peer, in the order of the configuration.
     pub fn local_addrs(&self) -> &[SocketAddr] {
         &self.inner.local_addrs
     }
 
-    /// The certificate that local Flower clients check, `None` if they connect without TLS.
+    /// Returns the certificate that local Flower clients verify; `None` if they connect without TLS.
     pub fn local_tls(&self) -> Option<&LocalTls> {
         self.inner.local_tls.as_ref()
     }
 
-    /// What was found at each upstream of each API that somebody may call; waits for the first look at all of them.
-    /// Looking begins with [`serve`](Self::serve).
+    /// Returns the state of each upstream, for every API that a peer may call. Waits until all have been probed once, which
+    /// begins with [`serve`](Self::serve).
+    ///
+    /// # Cancel safety
+    /// Dropping the future changes nothing.
     pub async fn upstreams(&self) -> Vec<(Api, Upstream, UpstreamState)> {
         let Some(inbound) = &self.inner.inbound else { return Vec::new() };
         inbound.probe().first_round().await;
         inbound.probe().results()
     }
 
-    /// The tunnel to a peer, opened if there is none; waits for its hello or for the reason why there is none.
+    /// Returns the tunnel to a peer, and opens it if necessary. Waits until the peer has answered or the first attempt has
+    /// failed.
     ///
-    /// The tunnel stays, and is rebuilt when it is lost, as long as the funnel lives.
+    /// The tunnel stays open, and is restored after a loss, for the lifetime of the funnel.
     ///
     /// # Errors
-    /// The peer was not reached or does not admit this funnel. The tunnel goes on trying.
+    /// If the peer was not reached or does not admit this funnel. The tunnel keeps trying.
     ///
     /// # Cancel safety
-    /// Dropping the future leaves the tunnel as it is.
+    /// Dropping the future does not close the tunnel.
     pub async fn connect_to_peer(&self, peer: impl Into<EndpointAddr>) -> Result<PeerConn, Error> {
         let peer = peer.into();
         if !peer.is_empty() {
@@ -200,19 +208,20 @@ impl Funnel {
         }
     }
 
-    /// The tunnel to a peer, opened if there is none, whether or not it stands yet.
+    /// Returns the tunnel to a peer, and opens it if necessary. Does not wait until the peer has answered.
     pub fn peer(&self, peer: EndpointId) -> PeerConn {
         PeerConn::new(self.inner.tunnel(peer))
     }
 
-    /// Serves until [`shutdown`](Self::shutdown), then drains: no new calls, GOAWAY, time for the calls under way, links
-    /// closed with [`Code::SHUTDOWN`].
+    /// Serves until [`shutdown`](Self::shutdown), then drains: it accepts no new calls, sends GOAWAY, lets the calls in
+    /// progress finish, and closes the links with
+    /// [`Code::SHUTDOWN`](crate::transport::Code::SHUTDOWN).
     ///
     /// # Errors
-    /// It serves or has served already, or the endpoint was closed beneath it.
+    /// If it is serving or has served already, or if the endpoint was closed while it served.
     ///
     /// # Cancel safety
-    /// Dropping the future ends every call and connection at once.
+    /// Dropping the future ends every call and connection immediately.
     pub async fn serve(&self) -> Result<(), Error> {
         let inner = &self.inner;
         let listeners = inner.listeners.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -226,12 +235,12 @@ impl Funnel {
         ended
     }
 
-    /// Ends [`serve`](Self::serve), which returns when the calls under way are done or the drain timeout is over.
+    /// Ends [`serve`](Self::serve), which returns once the calls in progress have finished or the drain timeout has elapsed.
     pub fn shutdown(&self) {
         self.inner.stop.cancel();
     }
 
-    /// Closes all links at once. For a funnel that only dials; one that serves is ended by
+    /// Closes all links immediately. Meant for a funnel that only dials; to stop one that serves, use
     /// [`shutdown`](Self::shutdown).
     pub async fn close(&self) {
         self.inner.stop.cancel();
@@ -274,7 +283,7 @@ fn admission(config: &FunnelConfig, exposed: &Exposed, access: &Access, audit: &
     }
 }
 
-/// Where an endpoint can be dialled, with all relays of one's own.
+/// Returns the address to dial an endpoint at, with all self-hosted relays.
 fn known_addr(endpoint: &Endpoint, relay_mode: &RelayMode) -> EndpointAddr {
     let own = match relay_mode {
         RelayMode::Custom(relays) => relays.urls::<Vec<_>>(),
@@ -292,7 +301,7 @@ fn enrolments(config: &FunnelConfig, endpoint: &Endpoint) -> HashMap<EndpointId,
     config.peers.iter().filter_map(enrolment).collect()
 }
 
-/// The local ports end with nothing, the sessions with what keeps idle links open.
+/// The serving tasks. A local port returns nothing, the sessions return what keeps idle links open.
 type Serving = JoinSet<Option<IrohIncoming>>;
 
 impl Inner {
@@ -315,7 +324,7 @@ impl Inner {
         serving
     }
 
-    /// What goes on beside the calls, until the handles are dropped.
+    /// Spawns the background tasks, which end when the handles are dropped.
     fn watch(&self) -> Vec<AbortOnDropHandle<()>> {
         let relays = self.relay_mode.relay_map();
         let home_relay = home_relay::watch_home_relay(self.endpoint.clone(), relays);
@@ -345,8 +354,8 @@ impl Inner {
     }
 }
 
-/// Warns of what the configuration opens to peers.
-fn warn_of(config: &FunnelConfig, access: &AccessList) {
+/// Warns of configurations that admit no peer, or that let peers or local users do more than usual.
+fn warn_of_exposure(config: &FunnelConfig, access: &AccessList) {
     if let Some(exposed) = &config.exposed {
         if access.is_empty() {
             warn!(
@@ -357,8 +366,8 @@ fn warn_of(config: &FunnelConfig, access: &AccessList) {
             warn!(
                 peers,
                 %target,
-                "pass-through: these peers have every API that is served there, Control and Runtime too; the funnel \
-                 neither checks nor logs what they call"
+                "pass-through: these peers have every API that is served there, including Control and Runtime; the funnel \
+                 neither checks nor logs their calls"
             );
         }
         access.trusting_apis().iter().for_each(warn_of_trust);
@@ -366,8 +375,8 @@ fn warn_of(config: &FunnelConfig, access: &AccessList) {
     for peer in config.peers.iter().filter(|peer| peer.is_passthrough()) {
         warn!(
             peer = %peer.id().fmt_short(),
-            "pass-through: whoever reaches the local port has everything that the other side serves there; the funnel \
-             sees no calls"
+            "pass-through: whoever reaches the local port can call everything that the other side serves there; the \
+             funnel sees no calls"
         );
     }
 }

@@ -1,4 +1,4 @@
-//! What the fuzz targets of `tests/fuzz` reach beside the public API.
+//! Entry points for the fuzz targets of `tests/fuzz`, in addition to the public API.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -13,34 +13,34 @@ use crate::{
     tunnel::Hello,
 };
 
-/// The roster that a file's text holds.
+/// Parses a roster file.
 ///
 /// # Errors
-/// What is wrong with it.
+/// The first mistake in it.
 pub fn read_roster(text: &str) -> Result<Roster, String> {
     roster::read(text)
 }
 
-/// The text of a roster's file.
+/// Formats a roster as the text of its file.
 pub fn write_roster(roster: &Roster) -> String {
     roster::write(roster)
 }
 
-/// What a peer's answer to the first question says.
+/// Parses a peer's answer to hello.
 ///
 /// # Errors
-/// It is no hello.
+/// If it is not a valid hello.
 pub fn read_hello(status: StatusCode, body: &[u8]) -> Result<Hello, CallError> {
     Hello::parse(status, body)
 }
 
-/// The small fields of a protobuf message that comes in these pieces, if it is one: numbers, or else bytes.
+/// Reads the small fields of a protobuf message that arrives in these pieces: numbers or bytes. `None` if it is malformed.
 pub fn read_fields<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Option<redelivery::Fields> {
     redelivery::read_fields(pieces)
 }
 
-/// The objects that a `PushMessagesRequest` names, and of the answer that asks for all of them, made of another answer: the
-/// objects that it asks for, and its session. `None` if either is not one.
+/// Reads the objects that a `PushMessagesRequest` names, and turns `answer` into one that asks for all of them. Returns the
+/// objects, and the objects and the session of the new answer. `None` if the request or the answer is not valid.
 pub fn ask_again(request: &[u8], answer: &[u8]) -> Option<(BTreeSet<String>, Option<(Vec<String>, String)>)> {
     redelivery::ask_again(request, answer)
 }
@@ -48,30 +48,31 @@ pub fn ask_again(request: &[u8], answer: &[u8]) -> Option<(BTreeSet<String>, Opt
 #[cfg(feature = "node")]
 pub use crate::node::fuzzing as node;
 
-/// Carries calls of one method from one wire to the other.
+/// Translates calls of one method from one wire to the other.
 #[derive(Clone, Copy, Debug)]
 pub struct Translator(Translation);
 
 impl Translator {
-    /// For calls with this path; `None` if it is no call, or of a method that is not known in the other wire.
+    /// Returns the translator for calls with this path; `None` if the path is not a call's, or if the method is unknown in
+    /// the other wire.
     pub fn of(path: &str) -> Option<Self> {
         let request = Request::post(path).body(()).ok()?;
         let Ok(Route::Call { api, wire, method, .. }) = Route::of(&request) else { return None };
         Translation::of(api, method, path, wire).ok().map(Self)
     }
 
-    /// How long a caller waits.
+    /// Returns how long the caller waits, if the request sets a deadline.
     ///
     /// # Errors
-    /// It does not say so rightly.
+    /// If the deadline is malformed.
     pub fn deadline<B>(&self, request: &Request<B>) -> Result<Option<Duration>, CallError> {
         self.0.deadline(request)
     }
 
-    /// The caller's request in the other wire.
+    /// Translates the caller's request to the other wire.
     ///
     /// # Errors
-    /// It cannot be carried.
+    /// If the request cannot be translated.
     pub async fn request<B>(
         &self,
         request: Request<B>,
@@ -82,10 +83,10 @@ impl Translator {
         self.0.request(request).await
     }
 
-    /// The SuperLink's response in the caller's wire.
+    /// Translates the SuperLink's response to the caller's wire.
     ///
     /// # Errors
-    /// It cannot be carried.
+    /// If the response cannot be translated.
     pub async fn response<B>(
         &self,
         response: Response<B>,

@@ -1,5 +1,5 @@
-//! Terminates HTTP: the local port, which takes gRPC and Flower's HTTP API at once, and the sessions that come through
-//! the tunnel.
+//! Terminates HTTP: on the local port, which accepts both gRPC and Flower's HTTP API, and on the sessions that arrive
+//! through the tunnel.
 
 mod descriptor_reserve;
 mod local;
@@ -22,10 +22,10 @@ pub(crate) use self::{
     sessions::serve_sessions,
 };
 
-/// The wait for the first whole request of a connection or session, which comes at once or never.
+/// The wait for the first complete request head of a connection or session, which arrives immediately or never.
 const FIRST_CALL_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Whether a connection or session has carried a call. Clones share one answer.
+/// Whether a connection or session has received a call. Clones share one state.
 #[derive(Clone, Debug, Default)]
 struct FirstCall(Arc<AtomicBool>);
 
@@ -34,8 +34,8 @@ impl FirstCall {
         self.0.store(true, Ordering::Relaxed);
     }
 
-    /// Completes if there was no call in time: the connection was opened, perhaps with half a preface, and carries
-    /// nothing. Otherwise never completes.
+    /// Completes if no call arrived in time: the connection was opened, perhaps with half a preface, and then left idle.
+    /// Otherwise never completes.
     async fn missed(self, stop: CancellationToken) {
         tokio::select! {
             () = stop.cancelled() => {}
@@ -47,7 +47,7 @@ impl FirstCall {
     }
 }
 
-/// Sends GOAWAY and waits for the calls under way.
+/// Sends GOAWAY and waits for the calls in progress.
 async fn finish(graceful: GracefulShutdown, mut connections: JoinSet<()>) {
     graceful.shutdown().await;
     while connections.join_next().await.is_some() {}

@@ -1,7 +1,7 @@
-//! One HTTP hop: what a request and a response need on their way from one connection to the next.
+//! One HTTP hop: prepares requests and responses that are forwarded from one connection to the next.
 //!
-//! Bodies pass frame by frame, held back by the slower side's flow control, so that a call's memory does not grow with
-//! its messages. Headers and trailers pass as they came, except those that belong to one connection.
+//! Bodies are forwarded frame by frame, at the pace of the slower side's flow control, so that a call's memory does not grow
+//! with its messages. Headers and trailers are forwarded unchanged, except those that belong to one connection.
 
 mod body;
 mod headers;
@@ -22,11 +22,11 @@ use self::body::RelayedBody;
 pub(crate) use self::body::{ReceivedBody, with_deadline};
 use crate::protocol::{BoxError, Wire};
 
-/// A body on its way through.
+/// A body that is being forwarded.
 pub type Body = UnsyncBoxBody<Bytes, BoxError>;
 
-/// Set by an inbound funnel on what it sends to an upstream. An outbound funnel refuses it: two funnels of one machine
-/// must not lead a peer on to a third party.
+/// The header that an inbound funnel sets on requests to an upstream. An outbound funnel refuses such requests: two funnels
+/// on one machine must not forward a peer's calls to a third party.
 pub(crate) const PASSED: HeaderName = HeaderName::from_static("x-flower-iroh-funnel");
 
 /// Boxes a body.
@@ -38,18 +38,18 @@ where
     body.map_err(Into::into).boxed_unsync()
 }
 
-/// Makes a body of bytes that are all there.
+/// Makes a body of complete content.
 pub(crate) fn full(bytes: Bytes) -> Body {
     boxed(Full::new(bytes))
 }
 
-/// Takes a request that came over HTTP.
+/// Wraps the body of a request that was received over HTTP.
 pub(crate) fn received(request: Request<Incoming>) -> Request<Body> {
     let version = request.version();
     request.map(|body| boxed(ReceivedBody::new(body, version)))
 }
 
-/// Makes the request of the next connection: its URI absolute, the last connection's headers removed.
+/// Makes the request for the next connection: its URI is absolute, and the headers of the last connection are removed.
 pub(crate) fn onward_request(request: Request<Body>, scheme: Scheme, authority: &Authority) -> Request<Body> {
     let (mut parts, body) = request.into_parts();
     let path = parts.uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
@@ -65,11 +65,11 @@ pub(crate) fn onward_request(request: Request<Body>, scheme: Scheme, authority: 
     request
 }
 
-/// A response on its way back to the caller.
+/// A response that is being forwarded to the caller.
 pub(crate) struct Relayed<B>(Response<B>);
 
 impl Relayed<ReceivedBody> {
-    /// Takes a response that came over HTTP, without the headers of the connection that it came on.
+    /// Takes a response that was received over HTTP, and removes the headers of its connection.
     pub(crate) fn received(response: Response<Incoming>) -> Self {
         let (parts, body) = response.into_parts();
         let mut received = Response::new(ReceivedBody::new(body, parts.version));
@@ -82,12 +82,12 @@ impl Relayed<ReceivedBody> {
 }
 
 impl<B> Relayed<B> {
-    /// Takes a response that was made here, such as a translated one.
+    /// Takes a response that was made by this funnel, such as a translated one.
     pub(crate) fn new(response: Response<B>) -> Self {
         Self(response)
     }
 
-    /// The response as it is, for who reads it here.
+    /// Returns the response unchanged, to be read by this funnel.
     pub(crate) fn into_response(self) -> Response<B> {
         self.0
     }
@@ -97,8 +97,8 @@ impl<B> Relayed<B>
 where
     B: HttpBody<Data = Bytes, Error = BoxError> + Send + 'static,
 {
-    /// Makes the response of a caller in this wire. `from` is where it comes from, as the caller reads it should the
-    /// response break. `guard` is dropped when the body has ended or is dropped.
+    /// Makes the response for a caller that uses this wire. `from` names the sender in the error that the caller receives if
+    /// the response breaks off. `guard` is dropped when the body has ended or is dropped.
     pub(crate) fn for_caller<T: Send + 'static>(self, wire: Wire, from: &'static str, guard: T) -> Response<Body> {
         self.0.map(|body| RelayedBody::new(body, wire, from, guard, Span::current()).boxed_unsync())
     }
@@ -111,7 +111,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn values_keep_no_buffer_that_they_were_read_into() {
+    fn forwarded_values_do_not_keep_the_buffer_that_they_were_read_into() {
         let buffer = Bytes::from_static(b"c2ln c2VjcmV0");
         let mut secret = HeaderValue::from_maybe_shared(buffer.slice(5..)).unwrap();
         secret.set_sensitive(true);
@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn headers_of_one_connection_stay_on_it_and_all_others_pass() {
+    fn headers_of_one_connection_are_removed_and_all_others_are_forwarded() {
         let request = Request::post("/v1/fleet/pull-messages")
             .header("host", "127.0.0.1:9092")
             .header("connection", "keep-alive, X-Hop")

@@ -1,4 +1,4 @@
-//! Flower's objects: the parts that carry a message, each named by the SHA-256 of its content.
+//! Flower's objects: the parts of a message, each identified by the SHA-256 of its content.
 //!
 //! An object's content is `TYPE ID,ID,... LENGTH`, a zero byte and a body of that length; the ids are its children's.
 //! [`split`] makes objects of records, [`assemble`] records of objects.
@@ -127,7 +127,7 @@ impl Received {
     }
 }
 
-/// The ids of a tree's objects, each once, children before parents.
+/// Returns the ids of a tree's objects, each once, children before parents.
 pub(crate) fn object_ids(tree: &ObjectTree) -> Result<Vec<String>, ContentError> {
     let mut ids = indexmap::IndexSet::new();
     let mut visits = 0;

@@ -44,7 +44,7 @@ use crate::{
     protocol::BoxError,
 };
 
-/// A running relay. It ends at once when it is dropped.
+/// A running relay. Dropping it stops it immediately.
 #[derive(Debug)]
 pub struct RelayServer {
     url: RelayUrl,
@@ -60,10 +60,10 @@ impl RelayServer {
     /// Binds the ports and starts to serve.
     ///
     /// # Errors
-    /// A port that cannot be bound, or a certificate that cannot be read.
+    /// If a port cannot be bound, or a certificate cannot be read.
     ///
     /// # Panics
-    /// Outside a tokio runtime.
+    /// If called outside a tokio runtime.
     pub async fn start(config: RelayServerConfig) -> Result<Self, Error> {
         let listen = config.listen;
         let roster = config.access.roster_file().cloned();
@@ -106,17 +106,19 @@ impl RelayServer {
         })
     }
 
-    /// The URL for funnels: `--relay URL`.
+    /// Returns the URL for funnels: `--relay URL`.
     pub fn url(&self) -> &RelayUrl {
         &self.url
     }
 
-    /// The certificate of the local CA that signed its certificate. Funnels need a copy: `--relay-ca FILE`.
+    /// Returns the file with the local CA that signed its certificate, if there is one. Funnels need a copy: `--relay-ca
+    /// FILE`.
     pub fn ca_file(&self) -> Option<&Path> {
         self.ca_file.as_deref()
     }
 
-    /// The UDP address of QUIC address discovery, from which funnels learn their public addresses.
+    /// Returns the UDP address of QUIC address discovery, from which funnels learn their public addresses; `None` without
+    /// TLS.
     pub fn quic_addr(&self) -> Option<SocketAddr> {
         self.discovery.as_ref()?.quic_addr()
     }
@@ -145,7 +147,7 @@ impl RelayServer {
     /// Closes all connections and waits until they are closed.
     ///
     /// # Errors
-    /// A part of the server failed during the shutdown.
+    /// If a part of the server failed during the shutdown.
     pub async fn shutdown(self) -> Result<(), Error> {
         self.accepting.abort();
         self.service.shutdown().await;
@@ -169,7 +171,7 @@ async fn discovery(config: &RelayServerConfig, certificate: &Certificate) -> Res
     Ok(Server::spawn(server).await?)
 }
 
-/// The service on the TCP port: the relay's protocol, and health checks.
+/// Makes the service for the TCP port: the relay's protocol, and health checks.
 fn service(config: &RelayServerConfig, access: Arc<dyn DynAccessControl>, metrics: &RelayMetrics) -> RelayService {
     let mut handlers = Handlers::default();
     for path in [RELAY_PROBE_PATH, "/healthz"] {

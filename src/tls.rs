@@ -50,9 +50,9 @@ fn cause<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a rustls::Error> {
 pub(crate) enum TlsError {
     #[error(transparent)]
     File(#[from] FileError),
-    #[error("{path} does not contain a certificate that a funnel made; move it away, and one is made")]
+    #[error("{path} does not contain a certificate that a funnel made; move it away, and a new one is made")]
     NotOurs { path: PathBuf },
-    #[error("{path} does not contain a certificate; name the CA's file, in PEM")]
+    #[error("{path} does not contain a certificate; give the CA's file, in PEM")]
     NoCertificates { path: PathBuf },
     #[error("the certificate in {path} cannot be used")]
     Unusable { path: PathBuf, source: BoxError },

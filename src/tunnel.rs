@@ -1,4 +1,4 @@
-//! A tunnel to one peer funnel: a link that is kept open, and calls over it.
+//! A tunnel to one peer funnel: a link that is kept open, and the calls over it.
 
 mod hello;
 mod lanes;
@@ -36,13 +36,13 @@ use crate::{
     transport::{IrohConnector, Path},
 };
 
-/// How long after its loss a link may be awaited by calls that were not sent yet.
+/// The wait of calls for a new link, from the loss of the last one.
 ///
-/// A SuperNode's heartbeat has 5 s in all: with 4 s here it still gets the answer.
-const HOLD: Duration = Duration::from_secs(4);
+/// A SuperNode's heartbeat times out after 5 s: with 4 s here, it still receives the error.
+const LINK_TIMEOUT: Duration = Duration::from_secs(4);
 
-/// A link to one peer funnel that is dialled, greeted, and dialled again when it is lost, until the last clone is
-/// dropped or [`close`](Self::close)d.
+/// A link to one peer funnel, which is dialled, and dialled again when it is lost, until the last clone is dropped or
+/// [`close`](Self::close)d.
 #[derive(Clone, Debug)]
 pub(crate) struct Tunnel {
     peer: EndpointId,
@@ -51,10 +51,10 @@ pub(crate) struct Tunnel {
     supervisor: Arc<AbortOnDropHandle<()>>,
 }
 
-/// Whether there is a link.
+/// The state of the link.
 #[derive(Clone, Debug)]
 enum State {
-    /// Nothing is known yet.
+    /// The first attempt is in progress.
     Dialling {
         since: Instant,
     },
@@ -62,14 +62,14 @@ enum State {
     Up(Arc<Up>),
 }
 
-/// There is no usable link.
+/// The reason why there is no link.
 #[derive(Clone, Debug)]
 struct Down {
     since: Instant,
     down: PeerDown,
 }
 
-/// The peer answered hello over this link.
+/// A link over which the peer has answered hello.
 #[derive(Debug)]
 struct Up {
     lanes: Lanes,
@@ -77,11 +77,11 @@ struct Up {
 }
 
 impl Tunnel {
-    /// Begins to dial `peer`. If it is not reached, the lookup log says why; if it does not admit this funnel, the
+    /// Starts to dial `peer`. If it is not reached, the lookup log explains why; if it does not admit this funnel, the
     /// enrolment is tried.
     ///
     /// # Panics
-    /// Outside a tokio runtime.
+    /// If called outside a tokio runtime.
     pub(crate) fn open(
         connector: IrohConnector,
         peer: EndpointId,
@@ -99,17 +99,16 @@ impl Tunnel {
         self.peer
     }
 
-    /// Makes one call. The guard keeps its lane: hold it until the response's body has ended.
+    /// Sends one call. The guard reserves its lane: hold it until the response's body has ended.
     ///
-    /// While the link is lost since less than 4 s, the call waits for the next one. A call that was sent is never sent
-    /// again.
+    /// The call waits for a new link until 4 s after the loss of the last one. A call that was sent is never sent again.
     pub(crate) async fn call(
         &self,
         size: Size,
         request: Request<Body>,
     ) -> Result<(Response<Incoming>, LaneGuard), CallError> {
         let mut request = hop::onward_request(request, Scheme::HTTP, &self.authority);
-        let give_up = Instant::now() + HOLD;
+        let give_up = Instant::now() + LINK_TIMEOUT;
         loop {
             let up = self.wait_for_link(give_up).await?;
             match up.lanes.send(size, request).await {
@@ -123,17 +122,17 @@ impl Tunnel {
         }
     }
 
-    /// What the peer said of itself, `None` while there is no link.
+    /// Returns the peer's answer to hello; `None` while there is no link.
     pub(crate) fn hello(&self) -> Option<Hello> {
         self.up().map(|up| up.hello.clone())
     }
 
-    /// The network path of the link.
+    /// Returns the network path of the link.
     pub(crate) fn path(&self) -> Option<Path> {
         self.up()?.lanes.link().path()
     }
 
-    /// Waits until there is a link on a path that is `wanted`.
+    /// Waits until there is a link on a path for which `wanted` returns true.
     pub(crate) async fn path_where(&self, mut wanted: impl FnMut(&Path) -> bool) -> Path {
         let mut state = self.state.subscribe();
         loop {
@@ -147,12 +146,12 @@ impl Tunnel {
         }
     }
 
-    /// Why there is no link, `None` while there is one.
+    /// Returns why there is no link; `None` while there is one.
     pub(crate) fn down(&self) -> Option<PeerDown> {
         self.state.borrow().down(self.peer)
     }
 
-    /// Waits for a link, however long it takes, and calls `on_down` with each new reason why there is none.
+    /// Waits for a link without a time limit, and calls `on_down` with each new reason why there is none.
     pub(crate) async fn ready(&self, mut on_down: impl FnMut(&PeerDown)) -> Hello {
         let mut state = self.state.subscribe();
         loop {
@@ -161,7 +160,7 @@ impl Tunnel {
                 State::Down(Down { down, .. }) => Some(down.clone()),
                 State::Dialling { .. } => None,
             };
-            // Not while the state is borrowed: it may ask for it.
+            // Called after the borrow of the state has ended, since it may read the state.
             if let Some(down) = down {
                 on_down(&down);
             }
@@ -169,7 +168,7 @@ impl Tunnel {
         }
     }
 
-    /// Waits for a link or the first reason why there is none.
+    /// Waits for a link, or for the first reason why there is none.
     pub(crate) async fn settled(&self) -> Result<Hello, PeerDown> {
         let mut state = self.state.subscribe();
         loop {
@@ -182,7 +181,7 @@ impl Tunnel {
         }
     }
 
-    /// Ends the rebuilding of the link, and all further calls, for all clones.
+    /// Stops dialling, and ends all further calls, for all clones.
     pub(crate) fn close(&self) {
         self.supervisor.abort();
         let error = CallError::unavailable("this funnel has stopped");
@@ -205,7 +204,7 @@ impl Tunnel {
                 State::Down(Down { down, .. }) if down.reason() != DownReason::Unreachable => {
                     return Err(down.call_error().clone());
                 }
-                State::Dialling { since } | State::Down(Down { since, .. }) => give_up.min(*since + HOLD),
+                State::Dialling { since } | State::Down(Down { since, .. }) => give_up.min(*since + LINK_TIMEOUT),
             };
             if timeout_at(deadline, changed(&mut state)).await.is_err()
                 && let Some(down) = self.down()
@@ -215,13 +214,13 @@ impl Tunnel {
         }
     }
 
-    /// A lane that cannot be opened means that the link is at its end; its supervisor is about to report it.
+    /// Waits until the supervisor reports the loss of `up`. If a lane cannot be opened, the link is about to end.
     async fn wait_for_loss_of(&self, up: &Arc<Up>, give_up: Instant, reason: CallError) -> Result<(), CallError> {
         let mut state = self.state.subscribe();
         while matches!(&*state.borrow_and_update(), State::Up(now) if Arc::ptr_eq(now, up)) {
             let lost = timeout_at(give_up, changed(&mut state)).await;
             lost.map_err(|_| {
-                let text = format!("the peer is reached and takes no calls, it may be stopping: {reason}");
+                let text = format!("the peer is reachable but accepts no calls, it may be stopping: {reason}");
                 CallError::unavailable(text).caused_by(reason.clone())
             })?;
         }
@@ -230,11 +229,11 @@ impl Tunnel {
 }
 
 async fn changed(state: &mut watch::Receiver<State>) {
-    state.changed().await.expect("the tunnel that is being called holds the sender");
+    state.changed().await.expect("the tunnel holds the sender");
 }
 
 impl State {
-    /// Why there is no link to `peer`.
+    /// Returns why there is no link to `peer`.
     fn down(&self, peer: EndpointId) -> Option<PeerDown> {
         match self {
             Self::Dialling { .. } => {

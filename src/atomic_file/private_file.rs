@@ -19,7 +19,7 @@ pub(crate) struct PrivateFile<'a> {
 }
 
 impl PrivateFile<'_> {
-    /// Opens it; `None` if there is no such file.
+    /// Opens the file; `None` if there is no such file.
     ///
     /// # Errors
     /// The file cannot be opened, is not a regular file, or others can read it.
@@ -43,7 +43,7 @@ impl PrivateFile<'_> {
         }
     }
 
-    /// The error of an operation on it.
+    /// Makes the error of a failed operation on the file.
     pub(crate) fn failed(&self, error: io::Error) -> FileError {
         FileError::io(self.name, self.path, error)
     }

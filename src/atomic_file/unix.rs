@@ -65,7 +65,7 @@ pub(super) fn make_private(options: &mut OpenOptions) -> &mut OpenOptions {
     options.mode(0o600)
 }
 
-/// The folder that `path` is in.
+/// Returns the folder that contains `path`.
 fn folder(path: &Path) -> &Path {
     match path.parent() {
         Some(folder) if folder != Path::new("") => folder,

@@ -1,4 +1,4 @@
-//! A Flower server in Rust, called in either wire.
+//! A Flower server in Rust that accepts calls in either wire.
 
 use std::{
     fmt,
@@ -21,8 +21,8 @@ use crate::{
     tunnel::{ApiReport, Hello, WireReport},
 };
 
-/// Makes a tonic server of Flower's services one that outbound funnels reach, with Flower clients of either wire behind
-/// them: gRPC passes, Flower's HTTP calls are translated, and the funnels' hello is answered.
+/// A layer that makes a tonic server of Flower's services reachable through outbound funnels, for Flower clients of either
+/// wire: it forwards gRPC, translates Flower's HTTP calls, and answers the funnels' hello.
 ///
 /// ```no_run
 /// use flower_iroh_funnel::{ALPN, Api, FlowerHttpLayer, transport::IrohIncoming};
@@ -47,7 +47,7 @@ use crate::{
 /// # Ok(()) }
 /// ```
 ///
-/// Who may call is the server's own business: an endpoint hook or an interceptor that reads
+/// The server decides which peers may call: with an endpoint hook, or with an interceptor that reads
 /// [`PeerInfo`](crate::transport::PeerInfo).
 #[derive(Clone, Debug)]
 pub struct FlowerHttpLayer {
@@ -55,7 +55,7 @@ pub struct FlowerHttpLayer {
 }
 
 impl FlowerHttpLayer {
-    /// For a server that serves these APIs.
+    /// Creates a layer for a server of these APIs.
     pub fn new(apis: impl IntoIterator<Item = Api>) -> Self {
         Self { apis: apis.into_iter().collect() }
     }
@@ -73,7 +73,7 @@ impl<S> Layer<S> for FlowerHttpLayer {
     }
 }
 
-/// The service that a [`FlowerHttpLayer`] makes.
+/// The service that a [`FlowerHttpLayer`] wraps around another one.
 #[derive(Clone, Debug)]
 pub struct FlowerHttp<S> {
     inner: S,
@@ -100,11 +100,11 @@ where
     }
 
     fn call(&mut self, request: Request<Req>) -> Self::Future {
-        // The clone may not be ready, the one that was asked is.
+        // The clone may not be ready; the service that was polled is.
         let next = self.inner.clone();
         let inner = std::mem::replace(&mut self.inner, next);
         let this = Self { inner, apis: self.apis, hello: Arc::clone(&self.hello) };
-        FlowerHttpCall(Box::pin(this.answer(request.map(hop::boxed))))
+        FlowerHttpCall(Box::pin(this.handle(request.map(hop::boxed))))
     }
 }
 
@@ -116,7 +116,7 @@ where
     Res: HttpBody<Data = Bytes> + Send + 'static,
     Res::Error: Into<BoxError>,
 {
-    async fn answer(mut self, request: Request<Body>) -> Result<Response<Body>, S::Error> {
+    async fn handle(mut self, request: Request<Body>) -> Result<Response<Body>, S::Error> {
         match Route::of(&request) {
             Ok(Route::Hello) => Ok(self.hello.response().map(hop::full)),
             Ok(Route::Call { api, wire: Wire::Http, method, path }) if self.apis.contains(api) => {
@@ -129,7 +129,7 @@ where
                 };
                 Ok(answered.map_or_else(|failure| refused(&failure), |(response, _)| response))
             }
-            // tonic's answer to them would be gRPC's: status 200, which HTTP's callers take for a success.
+            // tonic would answer with a gRPC error, which has HTTP status 200: HTTP callers would see a success.
             Ok(Route::Call { api, wire: Wire::Http, .. }) => {
                 Ok(refused(&CallError::unavailable(format_args!("this server does not serve the {api} API"))))
             }
@@ -178,10 +178,10 @@ mod tests {
 
     use super::*;
 
-    /// What a server of the Fleet API makes of a request; of its own it answers everything with a gRPC error.
-    async fn answered(request: http::request::Builder) -> Response<Body> {
+    /// Sends a request to a server of the Fleet API whose service answers everything with a gRPC error.
+    async fn send(request: http::request::Builder) -> Response<Body> {
         let unimplemented = service_fn(async |_: Request<tonic::body::Body>| {
-            Ok::<_, Infallible>(tonic::Status::unimplemented("none of mine").into_http::<tonic::body::Body>())
+            Ok::<_, Infallible>(tonic::Status::unimplemented("not implemented").into_http::<tonic::body::Body>())
         });
         let server = FlowerHttpLayer::new([Api::Fleet]).layer(unimplemented);
         server.oneshot(request.body(hop::full(Bytes::new())).unwrap()).await.unwrap()
@@ -194,16 +194,16 @@ mod tests {
         let unknown = protobuf("/v1/fleet/no-such-method");
         let unimplemented = protobuf("/v1/fleet/pull-messages");
         for request in [control, unknown, unimplemented, Request::get("/health")] {
-            let answer = answered(request).await;
+            let answer = send(request).await;
             assert_eq!(answer.status(), 503);
             assert_eq!(answer.headers()[CONTENT_TYPE], "application/json");
         }
     }
 
     #[tokio::test]
-    async fn what_is_grpc_is_the_services_own_business() {
+    async fn grpc_calls_are_answered_by_the_service() {
         for path in ["/flwr.proto.Control/ListRuns", "/flwr.proto.Fleet/PullMessages", "/grpc.health.v1.Health/Check"] {
-            let answer = answered(Request::post(path).header(CONTENT_TYPE, "application/grpc")).await;
+            let answer = send(Request::post(path).header(CONTENT_TYPE, "application/grpc")).await;
             assert_eq!(answer.headers()["grpc-status"], "12", "{path}");
         }
     }

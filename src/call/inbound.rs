@@ -1,4 +1,4 @@
-//! The inbound end: from the tunnel to a Flower process on this machine.
+//! The inbound end: forwards calls from the tunnel to a Flower process on this machine.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -27,14 +27,14 @@ use crate::{
     upstream::{PassthroughTarget, Probe, Upstream, UpstreamClient, UpstreamState, Upstreams},
 };
 
-/// Unknown methods that are logged. A peer that invents names ends the logging, not the memory.
+/// The most unknown methods that are logged, so that a peer that invents names cannot exhaust memory.
 const MAX_UNKNOWN_METHODS: usize = 64;
-/// Between two warnings of one kind.
+/// The interval between two warnings of one kind.
 const WARNING_INTERVAL: Duration = Duration::from_secs(60);
-/// What answers, as callers read it in errors.
+/// The name of the upstream in errors that callers receive.
 const SUPERLINK: &str = "the SuperLink";
 
-/// Decides on the calls of peers and forwards them.
+/// Decides whether the calls of peers are allowed, and forwards them.
 #[derive(Clone, Debug)]
 pub(crate) struct Inbound {
     shared: Arc<Shared>,
@@ -54,7 +54,7 @@ struct Shared {
     warnings: Mutex<HashMap<Api, RateLimit>>,
 }
 
-/// A call that is allowed.
+/// An allowed call.
 #[derive(Clone, Debug)]
 struct Call {
     api: Api,
@@ -64,7 +64,8 @@ struct Call {
 }
 
 impl Inbound {
-    /// Forwards to these upstreams, and bytes to `passthrough`. Upstreams with TLS are checked by `trust`.
+    /// Creates an inbound end that forwards calls to these upstreams, and pass-through connections to `passthrough`. `trust`
+    /// verifies upstreams with TLS.
     pub(crate) fn new(
         access: Access,
         audit: Audit,
@@ -87,20 +88,20 @@ impl Inbound {
         &self.shared.probe
     }
 
-    /// Watches the upstreams, indefinitely.
+    /// Probes the upstreams, indefinitely.
     pub(crate) async fn watch_upstreams(self) {
         let probe = self.shared.probe.clone();
         probe.run(self.client).await;
     }
 
-    /// The same for the calls of one session, whose pass-through connections end soon after `stop`.
+    /// Returns a handle for the calls of one session, whose pass-through connections end soon after `stop`.
     pub(crate) fn for_session(&self, stop: CancellationToken) -> Self {
         let passthroughs = PassthroughConnections::until(stop);
         Self { shared: Arc::clone(&self.shared), client: self.client.for_session(), passthroughs }
     }
 
-    /// Answers one request of `peer`.
-    pub(crate) async fn answer(
+    /// Handles one request of `peer`, and returns the response. The call holds `permit` until it has ended.
+    pub(crate) async fn handle(
         self,
         peer: EndpointId,
         request: Request<Incoming>,
@@ -140,7 +141,7 @@ impl Inbound {
             Route::Health => self.health(hop::received(request)).await,
             Route::Passthrough => self.pass_through(request, permit).await,
             Route::Call { api, wire, method, path } => {
-                self.handle(peer, Call { api, wire, method, path }, hop::received(request), permit).await
+                self.forward(peer, Call { api, wire, method, path }, hop::received(request), permit).await
             }
         }
     }
@@ -159,7 +160,8 @@ impl Inbound {
         }
     }
 
-    async fn handle(
+    /// Forwards a call, and replays it if it is one of those that are not idempotent.
+    async fn forward(
         &self,
         peer: EndpointId,
         call: Call,
@@ -168,17 +170,17 @@ impl Inbound {
     ) -> Result<Response<Body>, CallError> {
         self.report_unknown(&call);
         match self.shared.redelivery.watch(peer, call.method, call.wire) {
-            None => self.forward(&call, request).await,
+            None => self.forward_once(&call, request).await,
             Some(replayable) => {
                 let this = self.clone();
-                let send = move |request| async move { this.forward(&call, request).await };
-                replayable.carry(request, send, permit).await
+                let send = move |request| async move { this.forward_once(&call, request).await };
+                replayable.forward(request, send, permit).await
             }
         }
     }
 
     /// Forwards a call to the upstream that serves it.
-    async fn forward(&self, call: &Call, request: Request<Body>) -> Result<Response<Body>, CallError> {
+    async fn forward_once(&self, call: &Call, request: Request<Body>) -> Result<Response<Body>, CallError> {
         let upstream = self.shared.probe.select(call.api, call.wire)?;
         if self.shared.probe.state(call.api, upstream) == UpstreamState::NotServed {
             return Err(not_served(call.api, upstream));
@@ -202,7 +204,9 @@ impl Inbound {
     ) -> Result<Response<Body>, CallError> {
         let target = self.shared.passthrough.as_ref();
         let target = target.ok_or_else(|| {
-            CallError::unavailable("pass-through has no target here; the other side names it: --passthrough HOST:PORT")
+            CallError::unavailable(
+                "pass-through has no target here; the other side sets it with --passthrough HOST:PORT",
+            )
         })?;
         self.passthroughs.connect(target, request, permit).await
     }
@@ -213,7 +217,7 @@ impl Inbound {
         Ok(Relayed::received(response).for_caller(Wire::Http, SUPERLINK, ()))
     }
 
-    /// Sends a call as it came.
+    /// Sends a call in its own wire.
     async fn send(
         &self,
         call: &Call,
@@ -222,7 +226,7 @@ impl Inbound {
     ) -> Result<Response<Body>, CallError> {
         let response = Relayed::received(self.client.call(upstream, request).await?).into_response();
         if call.api == Api::Fleet && response.status() == StatusCode::NOT_FOUND {
-            return flowers_own(response).await.ok_or_else(|| not_served(call.api, upstream));
+            return if_from_flower(response).await.ok_or_else(|| not_served(call.api, upstream));
         }
         Ok(Relayed::new(response).for_caller(call.wire, SUPERLINK, ()))
     }
@@ -245,11 +249,11 @@ impl Inbound {
         Ok(response)
     }
 
-    /// Warns, now and then, of an error that the caller's wire has no status for.
+    /// Warns, at most once a minute for each API, of an error that the caller's wire has no status for.
     fn warn_unmatched(&self, api: Api, unmatched: &str) {
         let mut warnings = self.shared.warnings.lock().unwrap_or_else(PoisonError::into_inner);
         warnings.entry(api).or_insert_with(|| RateLimit::every(WARNING_INTERVAL)).run(|| {
-            warn!("the caller's wire has no status like {unmatched}; the least harmful one is sent in its place");
+            warn!("the caller's wire has no status like {unmatched}; the least harmful one is sent instead");
         });
     }
 
@@ -270,33 +274,34 @@ impl Inbound {
         self.shared.audit.record(peer, || self.shared.access.name(peer), event, outcome);
     }
 
-    /// Logs a method that is not in the table, once. Its API is allowed, so it passes.
+    /// Logs a method that is not in the table, once. It is forwarded, since its API is allowed.
     fn report_unknown(&self, call: &Call) {
         if call.method.is_some() {
             return;
         }
         let mut unknown = self.shared.unknown_methods.lock().unwrap_or_else(PoisonError::into_inner);
         if unknown.len() < MAX_UNKNOWN_METHODS && unknown.insert(call.path.as_str().to_owned()) {
-            info!("a method that this funnel does not know passes: its API is allowed");
+            info!("forwarding a method that this funnel does not know: its API is allowed");
         }
     }
 }
 
-/// A Flower that serves the API in another wire, or another web server, would make a SuperNode stop with its 404.
+/// The error for an upstream that does not serve the API in this wire. Its own 404 would make a SuperNode stop.
 fn not_served(api: Api, upstream: &Upstream) -> CallError {
     CallError::unavailable(format_args!(
         "what answers at {upstream} does not serve the {api} API: it is another version of Flower, or another program"
     ))
 }
 
-/// The response, if it is an error of Flower's own and not its web server's.
-async fn flowers_own(response: Response<ReceivedBody>) -> Option<Response<Body>> {
+/// Returns the response if it is an error of Flower itself, and not of its web server.
+async fn if_from_flower(response: Response<ReceivedBody>) -> Option<Response<Body>> {
     let (parts, body) = response.into_parts();
     let content = Limited::new(body, MAX_ERROR_BODY).collect().await.ok()?.to_bytes();
     let (error, _) = FlowerError::of_http(parts.status, &content, Api::Fleet);
     error.has_code().then(|| Response::from_parts(parts, hop::full(content)))
 }
 
+/// The error for a request that the peer may not make.
 fn denied(peer: EndpointId, route: &Route) -> CallError {
     match route {
         Route::Call { api, .. } => CallError::refused(format_args!(

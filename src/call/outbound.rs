@@ -1,4 +1,4 @@
-//! The outbound end: from a Flower client on this machine into the tunnel.
+//! The outbound end: forwards calls from Flower clients on this machine into the tunnel.
 
 use http::{Request, Response, header::ORIGIN};
 use hyper::body::Incoming;
@@ -11,15 +11,15 @@ use crate::{
     tunnel::{Size, Tunnel},
 };
 
-/// Answers one request of a local Flower client.
+/// Handles one request of a local Flower client, and returns the response.
 ///
-/// Calls pass as they came; what the peer may call is the inbound end's decision. Only what no funnel would pass is
-/// refused here already.
-pub(crate) async fn answer(tunnel: Tunnel, redelivery: Redelivery, request: Request<Incoming>) -> Response<Body> {
+/// Calls are forwarded unchanged; the inbound end decides whether they are allowed. Only requests that no funnel forwards
+/// are refused here.
+pub(crate) async fn handle(tunnel: Tunnel, redelivery: Redelivery, request: Request<Incoming>) -> Response<Body> {
     if request.headers().contains_key(hop::PASSED) {
-        // In HTTP's form always: the inbound funnel that took this port for a SuperLink has to see that it is none.
+        // Always in HTTP: the inbound funnel that took this port for a SuperLink must recognise its mistake.
         let error =
-            CallError::refused("this port leads to another funnel's SuperLink, and calls pass two funnels, not more");
+            CallError::refused("this port leads to another funnel's SuperLink, and a call passes two funnels at most");
         return error.response(Wire::Http).map(hop::full);
     }
     let (wire, answered) = match Route::of(&request) {
@@ -30,7 +30,7 @@ pub(crate) async fn answer(tunnel: Tunnel, redelivery: Redelivery, request: Requ
             let peer = tunnel.peer().fmt_short();
             let span = info_span!("outbound", %peer, api = route.api_name(), method = route.method_name());
             let wire = route.wire();
-            (wire, route_call(tunnel, redelivery, route, request).instrument(span).await)
+            (wire, forward(tunnel, redelivery, route, request).instrument(span).await)
         }
         Err(refusal) => (Wire::of_request(&request), Err(CallError::refused(refusal))),
     };
@@ -40,7 +40,7 @@ pub(crate) async fn answer(tunnel: Tunnel, redelivery: Redelivery, request: Requ
     })
 }
 
-async fn route_call(
+async fn forward(
     tunnel: Tunnel,
     redelivery: Redelivery,
     route: Route,
@@ -49,7 +49,7 @@ async fn route_call(
     let (wire, size) = (route.wire(), Size::of(&route));
     let replayable = match route {
         Route::Hello | Route::Passthrough => {
-            return Err(CallError::refused(format_args!("{route} is spoken between funnels")));
+            return Err(CallError::refused(format_args!("{route} is for funnels only")));
         }
         Route::Health => None,
         Route::Call { method, .. } => redelivery.watch(tunnel.peer(), method, wire),
@@ -61,6 +61,6 @@ async fn route_call(
     };
     match replayable {
         None => send(request).await,
-        Some(replayable) => replayable.carry(request, send, ()).await,
+        Some(replayable) => replayable.forward(request, send, ()).await,
     }
 }

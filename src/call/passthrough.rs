@@ -1,13 +1,13 @@
-//! Pass-through: bytes that a funnel carries and cannot read, for TLS from end to end.
+//! Pass-through: forwards bytes that the funnel cannot read, for end-to-end TLS.
 //!
 //! ```text
-//! SuperNode ─► local port ─► CONNECT on a lane ══════► answered 200 ─► the one upstream that is its target
+//! SuperNode ─► local port ─► CONNECT on a lane ══════► 200 ─► the target, one upstream
 //! ```
-//! Both ends have to ask for it, and it is granted to single peers. API isolation ends there: a peer that has the bytes of
-//! a port has every API behind it.
+//! Both ends must enable it, and it is granted to individual peers. There is no API isolation: a peer with pass-through can
+//! call every API that the target serves.
 
 mod inbound;
 mod outbound;
 mod splice;
 
-pub(crate) use self::{inbound::PassthroughConnections, outbound::carry};
+pub(crate) use self::{inbound::PassthroughConnections, outbound::forward};

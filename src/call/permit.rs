@@ -1,4 +1,4 @@
-//! How many calls each peer has under way.
+//! Limits how many calls each peer has in progress.
 
 use std::{
     collections::HashMap,
@@ -22,7 +22,7 @@ use crate::{
 #[derive(Debug, Default)]
 pub(crate) struct Permits(Mutex<HashMap<EndpointId, Weak<Semaphore>>>);
 
-/// The permits of one peer, over all its sessions.
+/// The permits of one peer, shared by all its sessions.
 #[derive(Clone, Debug)]
 pub(crate) struct PeerCalls {
     peer: EndpointId,
@@ -45,6 +45,7 @@ pin_project! {
 }
 
 impl Permits {
+    /// Returns the permits of `peer`.
     pub(crate) fn of(&self, peer: EndpointId) -> PeerCalls {
         let mut peers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         peers.retain(|_, free| free.strong_count() > 0);
@@ -58,11 +59,11 @@ impl Permits {
 }
 
 impl PeerCalls {
-    /// Takes a permit for a call. Hello needs none: the funnel answers it by itself, and a new link must not wait for the
+    /// Acquires a permit for a call. Hello needs none: the funnel answers it itself, and a new link must not wait for the
     /// calls of a dead one.
     ///
     /// # Errors
-    /// An unavailable [`CallError`] when the peer has too many calls under way.
+    /// [`CallError`] with `UNAVAILABLE` if the peer has too many calls in progress.
     pub(crate) fn permit(&self, path: &str) -> Result<Option<CallPermit>, CallError> {
         if path == HELLO_PATH {
             return Ok(None);
@@ -70,7 +71,7 @@ impl PeerCalls {
         let permit = Arc::clone(&self.free).try_acquire_owned().map_err(|_| {
             let peer = self.peer.fmt_short();
             CallError::unavailable(format_args!(
-                "peer {peer} has {MAX_CALLS_OF_PEER} calls under way here, and not more"
+                "peer {peer} has {MAX_CALLS_OF_PEER} calls under way here, the most it may have"
             ))
         })?;
         Ok(Some(CallPermit { _permit: Arc::new(permit) }))

@@ -1,28 +1,29 @@
 //! Three Fleet calls are not idempotent; the funnel replays them.
 //!
-//! A SuperNode makes a call again that got no answer. Three calls of the Fleet API do something else the second time (in
+//! A SuperNode repeats a call that was not answered. Three calls of the Fleet API have a different effect the second time (in
 //! Flower 1.30 to 1.42):
 //!
 //! ```text
 //! PullMessages   hands out a message once
 //! PushMessages   asks for the objects of a reply, in a session, until the ServerApp has seen the reply    (from 1.33)
-//! PushObject     stores an object that a session waits for, and says "not stored" when it comes again     (from 1.33)
+//! PushObject     stores an object that a session waits for, and answers "not stored" to a repetition       (from 1.33)
 //! ```
-//! Each costs the node its round. The SuperLink is always asked first: it decides who may have anything. Then:
+//! Each costs the node its round. The SuperLink is always asked first, so that it decides about every access. Then:
 //!
-//! - The inbound end carries these calls to their end even if their caller is gone, so that it sees the answer. It keeps a
+//! - The inbound end completes these calls even if the caller has disconnected, so that it receives the answer. It stores a
 //!   message that was handed out until the node has confirmed or answered it, and an answer that asked for objects until the
-//!   node has used its session. Both go to the same peer and node only, an answer to the same reply only. One `PullMessages`
-//!   is made at a time, while the SuperLink answers: what is on its way to a funnel that is killed, a SuperLink hands to no
-//!   one again.
-//! - Both ends remember what was pushed, whatever became of it, since either may be what breaks. An object that comes again
-//!   and is "not stored" is stored. So is one of which the SuperLink said so in the same run, whoever pushed it: its id is the
-//!   hash of its content.
-//! - Where the answer to a reply was seen by neither, since the inbound end was killed, a reply that comes again and is asked
-//!   for nothing is asked for all its objects, in no session. A SuperLink then stores those that any session waits for, that
-//!   of another node's reply with the same object too; that node's own push is then "not stored", and known to be stored.
+//!   node has used its session. Both are redelivered only to the same peer and node, and an answer only for the same reply.
+//!   One `PullMessages` is in progress at a time, until the SuperLink answers: a SuperLink does not hand out again what was
+//!   on its way to a funnel that was killed.
+//! - Both ends record what was pushed, whatever the outcome, since either may fail. If a repeated object is "not stored", it
+//!   counts as stored. So does an object that the SuperLink reported as stored in the same run, whichever peer pushed it: its
+//!   id is the hash of its content.
+//! - If neither end received the answer to a reply, because the inbound end was killed, and the SuperLink asks for nothing
+//!   when the reply is repeated, the funnel asks for all its objects, without a session. The SuperLink then stores those that
+//!   any session waits for, including the session of another node whose reply has the same object. That node's own push is
+//!   then "not stored", but is known to be stored.
 //!
-//! All of it is forgotten after ten minutes.
+//! All records are dropped after ten minutes.
 
 mod answers;
 mod background;
@@ -48,7 +49,7 @@ use crate::{
     protocol::{Api, CallError, Method, Wire},
 };
 
-/// What one end of the tunnel keeps of the calls of its peers. Clones are one.
+/// The records of the calls of peers, at one end of the tunnel. Clones share them.
 #[derive(Clone, Debug)]
 pub(crate) struct Redelivery {
     end: End,
@@ -65,9 +66,9 @@ enum End {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     Pull,
-    /// The node has the message that it pulled.
+    /// Confirms that the node has received the message that it pulled.
     Confirmation,
-    /// The same, and it answers it.
+    /// Answers a message, which also confirms it.
     Reply,
     Object,
 }
@@ -84,7 +85,7 @@ impl Kind {
     }
 }
 
-/// A call whose answer may have to be replaced by another one.
+/// A call whose answer may have to be replaced.
 #[derive(Debug)]
 pub(crate) struct ReplayableCall {
     caller: Caller,
@@ -92,7 +93,7 @@ pub(crate) struct ReplayableCall {
     read: Option<ReadReply>,
 }
 
-/// Who makes a call, and what is kept of the calls.
+/// The caller of a call, and the store for its records.
 #[derive(Clone, Debug)]
 struct Caller {
     end: End,
@@ -102,12 +103,12 @@ struct Caller {
 }
 
 impl Redelivery {
-    /// Where a SuperLink is.
+    /// Creates the records of an inbound end, beside a SuperLink.
     pub(crate) fn inbound() -> Self {
         Self::at(End::Inbound)
     }
 
-    /// Where SuperNodes are.
+    /// Creates the records of an outbound end, beside SuperNodes.
     pub(crate) fn outbound() -> Self {
         Self::at(End::Outbound)
     }
@@ -116,7 +117,7 @@ impl Redelivery {
         Self { end, store: Arc::default() }
     }
 
-    /// A call that goes to `peer` or comes from it, if it is one of those that are replayed.
+    /// Returns the call, to or from `peer`, if it is one of those that are replayed.
     pub(crate) fn watch(&self, peer: EndpointId, method: Option<&Method>, wire: Wire) -> Option<ReplayableCall> {
         let kind = Kind::of(self.end, method)?;
         let read = if kind == Kind::Reply { Some(self.store.read_reply(peer)?) } else { None };
@@ -126,13 +127,15 @@ impl Redelivery {
 }
 
 impl ReplayableCall {
-    /// Makes the call by `send` and returns its answer, or a better one. `permit` is held until the call has ended.
+    /// Forwards the call with `send`, and returns its answer or the one that replaces it. `permit` is held until the call has
+    /// ended.
     ///
-    /// Boxed: within its caller's future it would be moved with every call, and most are none of these.
+    /// The future is boxed: most calls are not of this kind, and their futures would grow by its size.
     ///
     /// # Cancel safety
-    /// Dropped at the inbound end, a call that the SuperLink may have got as a whole goes on for half a minute at most.
-    pub(crate) fn carry<F, T>(
+    /// If the future is dropped at the inbound end after the SuperLink may have received the complete call, the call continues
+    /// in the background for at most 30 s.
+    pub(crate) fn forward<F, T>(
         self,
         request: Request<Body>,
         send: impl FnOnce(Request<Body>) -> F + Send + 'static,

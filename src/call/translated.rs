@@ -1,4 +1,4 @@
-//! One call whose caller speaks the other wire than its server.
+//! Calls whose caller and server use different wires.
 
 use std::time::Duration;
 
@@ -14,14 +14,14 @@ use crate::{
     protocol::{Answer, BoxError, CallError, Status, Translation},
 };
 
-/// The wait for the head of a stream. Flower's HTTP client waits 30 s for it, and a gRPC server sends none before it has
-/// a message: the log of a run may stay empty for longer. Errors come at once.
+/// The wait for the head of a streaming response, before one is sent anyway. Flower's HTTP client waits 30 s for it, but a
+/// gRPC server sends none before its first message, and the log of a run may stay empty for longer. Errors arrive sooner.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Forwards a call in the wire that `send` speaks, and returns its answer in the caller's, within the caller's deadline.
-/// `server` is what answers, as callers read it in errors.
+/// Forwards a call in the wire that `send` uses, and returns the response in the caller's wire, within the caller's deadline.
+/// `server` is the name of the server in errors that the caller receives.
 ///
-/// The text is an error that the caller's wire has no status for.
+/// Also returns the server's error if the caller's wire has no status for it.
 pub(crate) async fn forward<F, B>(
     translation: Translation,
     server: &'static str,
@@ -43,7 +43,9 @@ where
         (None, None) => answer.await?,
         (None, Some(head)) => match timeout(HEAD_TIMEOUT, &mut answer).await {
             Ok(answer) => answer?,
-            Err(_) => return Ok((Relayed::new(head.map(|()| later(answer))).for_caller(wire, server, ()), None)),
+            Err(_) => {
+                return Ok((Relayed::new(head.map(|()| deferred_body(answer))).for_caller(wire, server, ()), None));
+            }
         },
     };
     let response = match deadline {
@@ -57,14 +59,14 @@ where
     Ok((response, unmatched))
 }
 
-/// How long the caller waits for the whole call.
+/// The caller's deadline for the whole call.
 struct Deadline {
     at: Instant,
     timeout: Duration,
 }
 
 impl Deadline {
-    /// Returns `None` past what a clock can count.
+    /// Returns the deadline after `timeout`; `None` if it is beyond the range of the clock.
     fn after(timeout: Duration) -> Option<Self> {
         Some(Self { at: Instant::now().checked_add(timeout)?, timeout })
     }
@@ -75,15 +77,18 @@ impl Deadline {
     }
 }
 
-/// The body of an answer that is yet to come. Its head has been sent: an error can only break it.
-fn later<B>(answer: impl Future<Output = Result<Answer<B>, CallError>> + Send + 'static) -> Body
+/// Makes the body of a response whose head was sent before the response arrived. An error can only break it off.
+fn deferred_body<B>(answer: impl Future<Output = Result<Answer<B>, CallError>> + Send + 'static) -> Body
 where
     B: HttpBody<Data = Bytes, Error = BoxError> + Send + Unpin + 'static,
 {
     let frames = stream::once(async {
         let response = answer.await?.response;
         if !response.status().is_success() {
-            return Err(CallError::unavailable(format_args!("the SuperLink refused late, with {}", response.status())));
+            return Err(CallError::unavailable(format_args!(
+                "the SuperLink refused the call late, with {}",
+                response.status()
+            )));
         }
         Ok(BodyStream::new(response.into_body()))
     });

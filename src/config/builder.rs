@@ -38,8 +38,8 @@ impl FunnelConfigBuilder {
         self
     }
 
-    /// Sets [`FunnelConfig::relay_mode`] from what an operator wrote, each a [`Relay`]; `place` begins what is said of a
-    /// mistake.
+    /// Sets [`FunnelConfig::relay_mode`] from text: each item is parsed as a [`Relay`]. `place` is the prefix of mistakes,
+    /// for instance `--relay`.
     pub fn relays<T: AsRef<str>>(mut self, texts: impl IntoIterator<Item = T>, place: &str) -> Self {
         let mut relays = Vec::new();
         for text in texts {
@@ -90,12 +90,12 @@ impl FunnelConfigBuilder {
         self
     }
 
-    /// What is exposed so far.
+    /// Returns what has been exposed so far.
     pub fn exposed(&self) -> Option<&Exposed> {
         self.config.exposed.as_ref()
     }
 
-    /// Where the key is read from.
+    /// Returns the path of the key file, if one is set.
     pub fn key_file_path(&self) -> Option<&Path> {
         self.config.key_file.as_deref()
     }
@@ -106,12 +106,12 @@ impl FunnelConfigBuilder {
         self
     }
 
-    /// Whether a key or a file with it was named.
+    /// Whether a key or a key file is set.
     pub fn has_key(&self) -> bool {
         self.config.key_file.is_some() || self.config.secret_key.is_some()
     }
 
-    /// The peers named so far.
+    /// Returns the peers added so far.
     pub fn peers(&self) -> &[PeerConfig] {
         &self.config.peers
     }
@@ -140,13 +140,13 @@ impl FunnelConfigBuilder {
         self
     }
 
-    /// Adds a mistake that was found while the values were read, so that it is reported with the others.
+    /// Adds a mistake that was found while reading the values, so that it is reported with the others.
     pub fn mistake(mut self, mistake: impl fmt::Display) -> Self {
         self.mistakes.push(mistake.to_string());
         self
     }
 
-    /// Ends here if what was read so far has mistakes. Reads no file, and does not check what fits together.
+    /// Returns the builder if it has no mistakes so far. Reads no files, and does not check whether values fit together.
     ///
     /// # Errors
     /// [`ConfigError`] with the mistakes so far.
@@ -154,12 +154,13 @@ impl FunnelConfigBuilder {
         ConfigError::check(self.mistakes.clone()).map(|()| self)
     }
 
-    /// Checks everything but the files that are named: those are read by [`Funnel::new`](crate::Funnel::new).
+    /// Checks the configuration. The key, certificate and CA files are read later, by
+    /// [`Funnel::new`](crate::Funnel::new).
     ///
     /// # Errors
     /// [`ConfigError`] with every mistake.
     pub fn build(self) -> Result<FunnelConfig, ConfigError> {
-        self.decide().check()
+        self.with_defaults().check()
     }
 
     fn check(mut self) -> Result<FunnelConfig, ConfigError> {

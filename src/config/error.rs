@@ -9,12 +9,12 @@ pub struct ConfigError {
 }
 
 impl ConfigError {
-    /// Nothing where there is no mistake.
+    /// Returns an error if there is any mistake.
     pub(crate) fn check(mistakes: Vec<String>) -> Result<(), Self> {
         if mistakes.is_empty() { Ok(()) } else { Err(Self { mistakes }) }
     }
 
-    /// One line for each.
+    /// Returns the mistakes, one line each.
     pub fn mistakes(&self) -> &[String] {
         &self.mistakes
     }

@@ -1,4 +1,4 @@
-//! What is offered to peers, and to whom.
+//! The upstreams that peers may call, and which peers may call them.
 
 use std::path::{Path, PathBuf};
 
@@ -11,7 +11,7 @@ use crate::{
     upstream::{InvalidUpstream, PassthroughTarget, Security, Upstream, Upstreams},
 };
 
-/// What is offered to peers: upstreams, and who may call them. Nobody may until told so.
+/// The upstreams that peers may call, and which peers may call them. By default, no peer is admitted.
 #[derive(Clone, Debug, Default)]
 pub struct Exposed {
     pub(crate) upstreams: Upstreams,
@@ -24,25 +24,25 @@ pub struct Exposed {
 }
 
 impl Exposed {
-    /// Nothing, to nobody.
+    /// Creates a configuration without upstreams and without admitted peers.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Names the file with the CA (PEM) by which upstreams with TLS are known; to be said before
-    /// [`local_superlink`](Self::local_superlink), which then is one with TLS.
+    /// Sets the file with the CA (PEM) that upstreams with TLS are verified with. Call it before
+    /// [`local_superlink`](Self::local_superlink), which then expects a SuperLink with TLS.
     #[must_use]
     pub fn superlink_ca(mut self, path: impl Into<PathBuf>) -> Self {
         self.superlink_ca = Some(path.into());
         self
     }
 
-    /// How an upstream is spoken to that is named without a scheme: over TLS if there is a CA.
+    /// Returns how to connect to upstreams without a scheme: over TLS if a CA is set.
     pub fn default_security(&self) -> Security {
         if self.superlink_ca.is_some() { Security::Tls } else { Security::Plain }
     }
 
-    /// Offers a SuperLink on this machine at its default ports (8000, 9092, 9093), whatever its version.
+    /// Exposes a SuperLink on this machine at its default ports (8000, 9092, 9093), whatever its version.
     #[must_use]
     pub fn local_superlink(mut self) -> Self {
         self.upstreams = Upstreams::local_superlink(self.default_security());
@@ -50,24 +50,24 @@ impl Exposed {
         self
     }
 
-    /// Offers a SuperLink: over HTTP it serves all its APIs, over gRPC its Fleet API.
+    /// Exposes a SuperLink. Over HTTP it serves all its APIs, over gRPC its Fleet API.
     #[must_use]
     pub fn superlink(mut self, upstream: Upstream) -> Self {
         self.upstreams.add_superlink(&upstream);
         self
     }
 
-    /// Names the upstream of one API, in the wire it speaks.
+    /// Adds an upstream of one API, in the wire that it speaks.
     #[must_use]
     pub fn upstream(mut self, api: Api, upstream: Upstream) -> Self {
         self.upstreams.add(api, upstream);
         self
     }
 
-    /// Adds the upstreams of one API that a text means: a URL, or `host:port` for one in each wire.
+    /// Adds the upstreams of one API from text: a URL, or `host:port` for one upstream in each wire.
     ///
     /// # Errors
-    /// The text is neither.
+    /// If the text is neither.
     pub fn add_upstreams(&mut self, api: Api, text: &str) -> Result<(), InvalidUpstream> {
         for upstream in Upstream::candidates(text, self.default_security())? {
             self.upstreams.add(api, upstream);
@@ -75,10 +75,10 @@ impl Exposed {
         Ok(())
     }
 
-    /// Adds the SuperLink that a text means: a URL, or `host:port` for one in each wire.
+    /// Adds a SuperLink from text: a URL, or `host:port` for one in each wire.
     ///
     /// # Errors
-    /// The text is neither.
+    /// If the text is neither.
     pub fn add_superlink(&mut self, text: &str) -> Result<(), InvalidUpstream> {
         for upstream in Upstream::candidates(text, self.default_security())? {
             self.upstreams.add_superlink(&upstream);
@@ -86,7 +86,7 @@ impl Exposed {
         Ok(())
     }
 
-    /// Gives a peer the rights of a grant.
+    /// Admits the peer of a grant, with the grant's rights.
     #[must_use]
     pub fn grant(mut self, grant: Grant) -> Self {
         let Grant { peer, rights } = grant;
@@ -97,67 +97,68 @@ impl Exposed {
         self
     }
 
-    /// Lets `peer` call `apis`.
+    /// Admits `peer` to `apis`.
     #[must_use]
     pub fn allow(mut self, peer: EndpointId, apis: impl IntoIterator<Item = Api>) -> Self {
         self.access.allow(peer, apis.into_iter().collect::<ApiSet>());
         self
     }
 
-    /// Lets `peer` pass bytes through to what [`passthrough`](Self::passthrough) names, and with them every API that is
-    /// served there, Control and Runtime included. The funnel neither checks nor logs what is called.
+    /// Lets `peer` open pass-through connections to the target that [`passthrough`](Self::passthrough) sets. The peer can
+    /// call every API that is served there, including Control and Runtime; the funnel neither checks nor logs its calls.
     #[must_use]
     pub fn allow_passthrough(mut self, peer: EndpointId) -> Self {
         self.access.allow_passthrough(peer);
         self
     }
 
-    /// Names where the bytes of those peers go: a SuperLink with TLS, which they speak with it from end to end.
+    /// Sets the target of pass-through connections: a SuperLink with TLS, which peers use end to end.
     #[must_use]
     pub fn passthrough(mut self, target: PassthroughTarget) -> Self {
         self.passthrough = Some(target);
         self
     }
 
-    /// Lets every peer call `apis`, whoever it is.
+    /// Admits every peer to `apis`.
     #[must_use]
     pub fn allow_any(mut self, apis: impl IntoIterator<Item = Api>) -> Self {
         self.access.allow_any(apis.into_iter().collect::<ApiSet>());
         self
     }
 
-    /// Lets in whom the roster names, besides those that [`allow`](Self::allow) names, takes its invitations, and follows
-    /// its changes while the funnel serves. When peers were seen is written to a file beside it (`.seen.json`).
+    /// Also admits the peers of a roster, accepts its invitations, and follows its changes while the funnel serves. The
+    /// status of peers is written to a file beside it (`.seen.json`).
     #[must_use]
     pub fn roster(mut self, roster: RosterFile) -> Self {
         self.roster = Some(roster);
         self
     }
 
-    /// Writes who was let in to what, and who was not: JSON lines, without what calls carried.
+    /// Sets the audit log, which records what each peer was allowed or denied: JSON lines, without the content of calls.
     #[must_use]
     pub fn audit_log(mut self, audit_log: impl Into<AuditLog>) -> Self {
         self.audit_log = Some(audit_log.into());
         self
     }
 
-    /// The roster, if one was named.
+    /// Returns the roster, if one is set.
     pub fn roster_file(&self) -> Option<&RosterFile> {
         self.roster.as_ref()
     }
 
-    /// Whether a file for the audit log was named, or `off`.
+    /// Whether the audit log is set, to a file or to `off`.
     pub fn has_audit_log(&self) -> bool {
         self.audit_log.is_some()
     }
 
-    /// Whether upstreams were named.
+    /// Whether it has upstreams.
     pub fn has_upstreams(&self) -> bool {
         !self.upstreams.is_empty()
     }
 
-    /// TLS without a CA can never work, and a CA without TLS is a secret told in the open.
-    pub(super) fn untold_trust(&self) -> Option<String> {
+    /// Returns a mistake if an upstream with TLS has no CA, which never works, or if a CA is set and no upstream uses TLS:
+    /// its traffic would be in plain text unexpectedly.
+    pub(super) fn trust_mistake(&self) -> Option<String> {
         let over_tls = self.upstreams.rows().find(|(_, upstream)| upstream.security() == Security::Tls);
         match (over_tls, &self.superlink_ca) {
             (Some((_, upstream)), None) => Some(format!(
@@ -165,8 +166,8 @@ impl Exposed {
                  superlink_ca in [expose]"
             )),
             (None, Some(_)) if !self.upstreams.is_empty() => Some(
-                "expose: superlink_ca is named, and no upstream speaks TLS; write https:// or grpcs://, or HOST:PORT \
-                 alone"
+                "expose: superlink_ca is set, but no upstream speaks TLS; use https:// or grpcs://, or HOST:PORT without a \
+                 scheme"
                     .to_owned(),
             ),
             _ => None,
@@ -174,16 +175,16 @@ impl Exposed {
     }
 }
 
-/// Where the audit log goes.
+/// The destination of the audit log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AuditLog {
-    /// Nowhere.
+    /// No audit log.
     Off,
-    /// To this file. Past 16 MiB it becomes `.1`, in the place of the one before.
+    /// This file. At 16 MiB it is renamed to `.1`, which replaces the previous one.
     File(PathBuf),
 }
 
-/// `off`, or a file.
+/// Converts a path; `off` means [`AuditLog::Off`].
 impl<P: Into<PathBuf>> From<P> for AuditLog {
     fn from(path: P) -> Self {
         let path = path.into();

@@ -14,7 +14,7 @@ use crate::{
     transport::IncomingLimits,
 };
 
-/// Reads a whole file, collecting what is wrong with it.
+/// Parses a configuration file. The builder has every mistake in it.
 pub(super) fn read(text: &str) -> FunnelConfigBuilder {
     let table = match text.parse::<Table>() {
         Ok(table) => table,
@@ -25,7 +25,7 @@ pub(super) fn read(text: &str) -> FunnelConfigBuilder {
     mistakes.into_iter().fold(builder, FunnelConfigBuilder::mistake)
 }
 
-/// Where and what, without the line itself: there may be a token in it.
+/// Describes a syntax error without the line itself, which may contain a token.
 fn syntax(text: &str, error: &toml::de::Error) -> String {
     let start = error.span().map_or(0, |span| span.start);
     let line = text.bytes().take(start).filter(|byte| *byte == b'\n').count() + 1;
@@ -161,7 +161,7 @@ fn peer(mut fields: Fields<'_>) -> Option<Peer> {
     peer
 }
 
-/// A table being read: what is taken is gone, what is left is unknown.
+/// A table that is being read. Keys are removed as they are read; those that are left are unknown.
 struct Fields<'a> {
     path: String,
     table: Table,
@@ -177,7 +177,7 @@ impl<'a> Fields<'a> {
         self.mistakes.push(format!("{}{key}: {problem}", self.path));
     }
 
-    /// A string that must be there.
+    /// Reads a string that is required.
     fn required(&mut self, key: &str) -> Option<String> {
         if !self.has(key) {
             self.mistake(key, "it is missing");
@@ -193,7 +193,7 @@ impl<'a> Fields<'a> {
         match self.table.remove(key)? {
             Value::String(text) => Some(text),
             other => {
-                self.mistake(key, format_args!("it is {} and must be a string", other.type_str()));
+                self.mistake(key, format_args!("expected a string, found {}", other.type_str()));
                 None
             }
         }
@@ -214,7 +214,7 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// Reports the mistake in a text, if there is one.
+    /// Adds a mistake if `text` could not be read.
     fn report<E: fmt::Display>(&mut self, key: &str, text: &str, read: Result<(), E>) {
         if let Err(error) = read {
             self.mistake(key, format_args!("{:?}: {error}", shown(text)));
@@ -226,13 +226,13 @@ impl<'a> Fields<'a> {
             None => false,
             Some(Value::Boolean(flag)) => flag,
             Some(other) => {
-                self.mistake(key, format_args!("it is {} and must be true or false", other.type_str()));
+                self.mistake(key, format_args!("expected true or false, found {}", other.type_str()));
                 false
             }
         }
     }
 
-    /// One string or a list of them.
+    /// Reads a string or a list of strings.
     fn strings(&mut self, key: &str) -> Vec<String> {
         let values = match self.table.remove(key) {
             None => return Vec::new(),
@@ -243,24 +243,24 @@ impl<'a> Fields<'a> {
         for value in values {
             match value {
                 Value::String(text) => strings.push(text),
-                other => self.mistake(key, format_args!("{} stands where a string must", other.type_str())),
+                other => self.mistake(key, format_args!("expected strings, found {}", other.type_str())),
             }
         }
         strings
     }
 
-    /// The same, each parsed.
+    /// Reads a string or a list of strings, and parses each.
     fn parse_list<T: FromStr<Err: fmt::Display>>(&mut self, key: &str) -> Vec<T> {
         let strings = self.strings(key);
         strings.iter().filter_map(|text| self.parse_text(key, text)).collect()
     }
 
-    /// Replaces `count` by a number of at least one, if there is one.
+    /// Sets `count` to the number, which must be at least 1, if the key is present.
     fn count(&mut self, key: &str, count: &mut usize) {
         let Some(value) = self.table.remove(key) else { return };
         match value.as_integer().map(usize::try_from) {
             Some(Ok(number @ 1..)) => *count = number,
-            _ => self.mistake(key, format_args!("{value} stands where a number from 1 on must")),
+            _ => self.mistake(key, format_args!("{value} is not a number of at least 1")),
         }
     }
 
@@ -278,7 +278,7 @@ impl<'a> Fields<'a> {
         match self.table.remove(key)? {
             Value::Table(table) => Some(Fields::new(format!("{}{key}.", self.path), table, self.mistakes)),
             other => {
-                self.mistake(key, format_args!("it is {} and must be a table", other.type_str()));
+                self.mistake(key, format_args!("expected a table, found {}", other.type_str()));
                 None
             }
         }
@@ -289,18 +289,19 @@ impl<'a> Fields<'a> {
         let values = match self.table.remove(key) {
             None => return,
             Some(Value::Array(values)) => values,
-            Some(other) => return self.mistake(key, format_args!("it is {} and must be [[{key}]]", other.type_str())),
+            Some(other) => return self.mistake(key, format_args!("expected [[{key}]], found {}", other.type_str())),
         };
         for (index, value) in values.into_iter().enumerate() {
             match value {
                 Value::Table(table) => {
                     read(Fields::new(format!("{}{key}[{index}].", self.path), table, self.mistakes));
                 }
-                other => self.mistake(key, format_args!("{} stands where a table must", other.type_str())),
+                other => self.mistake(key, format_args!("expected tables, found {}", other.type_str())),
             }
         }
     }
 
+    /// Adds a mistake for each unknown key.
     fn end(self) {
         for key in self.table.keys() {
             self.mistakes.push(format!("{}{key}: no such key", self.path));
@@ -322,7 +323,7 @@ mod tests {
     }
 
     #[test]
-    fn a_whole_file_is_read() {
+    fn a_complete_file_is_read() {
         let (_folder, key_file) = key_file();
         let (site, superlink) = (SecretKey::generate().public(), SecretKey::generate().public());
         let config = FunnelConfig::from_toml(&format!(
@@ -402,7 +403,7 @@ mod tests {
     }
 
     #[test]
-    fn an_invitation_in_a_wrong_place_is_not_repeated() {
+    fn an_invitation_in_a_wrong_place_is_not_shown_in_the_error() {
         let secret = "a".repeat(100);
         let text = format!("[expose]\n[[expose.allow]]\npeer = \"invite{secret}\"\n");
         let error = FunnelConfig::from_toml(&text).build().unwrap_err().to_string();
@@ -438,7 +439,7 @@ mod tests {
             "bind_addr:",
             "drain_timeout_s:",
             "expose.superlink:",
-            "expose.max_links: 0 stands",
+            "expose.max_links: 0 is not",
             "expose.allow[0].apis:",
             "expose.allow[0].peer: it is missing",
             "peer[0].listen:",
@@ -482,7 +483,7 @@ mod tests {
     }
 
     #[test]
-    fn no_text_makes_it_panic() {
+    fn malformed_files_are_errors_and_never_panics() {
         assert!(FunnelConfig::from_toml("").build().is_ok());
         for text in ["=", "[[peer]]", "peer = 1", "expose = []", "expose = 1", "[expose]\nupstream = 3", "\u{0}"] {
             let error = FunnelConfig::from_toml(text).build().unwrap_err();
@@ -497,7 +498,7 @@ mod properties {
 
     use super::*;
 
-    /// A line of a file, with keys that are ours and values that may be.
+    /// A line of a file with a known key, and a value that may be valid for it.
     fn line() -> impl Strategy<Value = String> {
         let key = "(alpn|relay_mode|lookup|publish|bind_addr|flower_grpc_addr|drain_timeout_s|congestion_control|expose|peer|max_links|apis)";
         let value = prop_oneof![

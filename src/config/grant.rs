@@ -1,4 +1,4 @@
-//! What a peer is granted, in one grammar for the command line and the file.
+//! The rights that a peer is granted, in one grammar for the command line and the file.
 
 use std::str::FromStr;
 
@@ -16,14 +16,14 @@ pub struct Grant {
     pub(super) rights: Rights,
 }
 
-/// APIs, and perhaps pass-through.
+/// The APIs that a peer may call, and whether it may use pass-through.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Rights {
     pub(super) apis: ApiSet,
     pub(super) passthrough: bool,
 }
 
-/// The name of one right: of an API, or `passthrough`.
+/// One right: an API, or pass-through.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Right {
     Api(Api),

@@ -1,4 +1,4 @@
-//! Where peers are looked for: by lookups, and by their names in a roster.
+//! Address lookup: the configured services, and the names of peers in a roster.
 
 use std::{fmt, net::SocketAddr, str::FromStr};
 
@@ -10,30 +10,30 @@ use crate::{
     admission::roster::RosterFile,
 };
 
-/// What an operator writes, alone, for none.
+/// The value for no services, if it is the only one.
 const OFF: &str = "off";
 
-/// What is known of lookups and publications before everything is.
+/// What was set explicitly. The defaults depend on other values and are chosen last.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Chosen {
     lookups: Option<Vec<Lookup>>,
     publications: Option<Vec<Publication>>,
-    /// Peers of the file that are named as in the roster.
+    /// Peers of the file that are given by their names in the roster.
     named: Vec<NamedPeer>,
 }
 
-/// A peer of the file whose id the roster knows.
+/// A peer of the file that is given by its name in the roster.
 #[derive(Clone, Debug)]
 struct NamedPeer {
-    /// How many peers stand before it.
+    /// How many peers come before it.
     position: usize,
-    /// Where it stands in the file.
+    /// Its position in the file, for error messages.
     place: String,
     wanted: InvalidPeer,
     settings: Settings,
 }
 
-/// What a file says of a peer beside who it is.
+/// The settings of a peer in a file, without its id.
 #[derive(Clone, Debug)]
 pub(super) struct Settings {
     pub(super) name: Option<String>,
@@ -42,6 +42,7 @@ pub(super) struct Settings {
 }
 
 impl Settings {
+    /// Applies the settings to a peer.
     pub(super) fn of(self, mut peer: PeerConfig) -> PeerConfig {
         if self.is_passthrough {
             peer = peer.passthrough();
@@ -63,7 +64,8 @@ impl FunnelConfigBuilder {
         self
     }
 
-    /// The same from what an operator wrote, each a [`Lookup`], or `off` alone; `place` begins what is said of a mistake.
+    /// Sets [`FunnelConfig::lookups`] from text: each item is parsed as a [`Lookup`], and `off` alone means none. `place`
+    /// is the prefix of mistakes, for instance `--lookup`.
     pub fn lookup_texts<T: AsRef<str>>(self, texts: impl IntoIterator<Item = T>, place: &str) -> Self {
         let (this, lookups) = self.parsed(texts, place);
         this.lookups(lookups)
@@ -75,15 +77,15 @@ impl FunnelConfigBuilder {
         self
     }
 
-    /// The same from what an operator wrote, each a [`Publication`], or `off` alone; `place` begins what is said of a
-    /// mistake.
+    /// Sets [`FunnelConfig::publications`] from text: each item is parsed as a [`Publication`], and `off` alone means none.
+    /// `place` is the prefix of mistakes, for instance `--publish`.
     pub fn publication_texts<T: AsRef<str>>(self, texts: impl IntoIterator<Item = T>, place: &str) -> Self {
         let (this, publications) = self.parsed(texts, place);
         this.publications(publications)
     }
 
-    /// Looks up in `roster` the peers of the file that are named as there. Without it,
-    /// [`build`](Self::build) looks in the roster of what is exposed.
+    /// Resolves the peers of the file that are given by their names in `roster`. If this is not called,
+    /// [`build`](Self::build) uses the roster of [`FunnelConfig::exposed`].
     pub fn peer_names(mut self, roster: &RosterFile) -> Self {
         for NamedPeer { position, place, wanted, settings } in std::mem::take(&mut self.chosen.named) {
             self = match roster.peer_id(wanted.text()) {
@@ -104,13 +106,13 @@ impl FunnelConfigBuilder {
         self
     }
 
-    /// What was not chosen is decided now, and the last names are looked up.
-    pub(super) fn decide(mut self) -> Self {
+    /// Sets what was not set explicitly to its default, and resolves the remaining names.
+    pub(super) fn with_defaults(mut self) -> Self {
         if let Some(roster) = self.config.exposed.as_ref().and_then(|exposed| exposed.roster.clone()) {
             self = self.peer_names(&roster);
         }
         for NamedPeer { place, wanted, .. } in std::mem::take(&mut self.chosen.named) {
-            self = self.mistake(format_args!("{place} {wanted}, and there is no roster to find it in as a name"));
+            self = self.mistake(format_args!("{place} {wanted}, and there is no roster to look it up in as a name"));
         }
         let relays_are_n0s = matches!(self.config.relay_mode, RelayMode::Default | RelayMode::Staging);
         let publishes = relays_are_n0s && self.config.exposed.is_some() && self.chosen.lookups.is_none();
@@ -142,14 +144,14 @@ impl FunnelConfigBuilder {
 }
 
 impl FunnelConfig {
-    /// Publications that would never have anything to say.
+    /// Returns a mistake for each publication that would always be empty.
     pub(super) fn empty_publications(&self) -> impl Iterator<Item = String> {
         let relay_alone = |publication: &&Publication| publication.published() == Published::Relay;
         let is_without = self.relay_mode == RelayMode::Disabled;
         self.publications.iter().filter(move |publication| is_without && relay_alone(publication)).map(|publication| {
             format!(
-                "publish {publication}: that is the relay's URL, and there is no relay; write {publication},addresses to \
-                 publish direct addresses"
+                "publish {publication}: this publishes the relay's URL, but no relay is configured; use \
+                 {publication},addresses to publish direct addresses"
             )
         })
     }
@@ -177,36 +179,36 @@ mod tests {
         Exposed::new().upstream(Api::Fleet, upstream)
     }
 
-    fn told(builder: FunnelConfigBuilder) -> (Vec<String>, Vec<String>) {
+    fn chosen(builder: FunnelConfigBuilder) -> (Vec<String>, Vec<String>) {
         let config = builder.build().unwrap();
         let lookups = config.lookups.iter().map(ToString::to_string).collect();
         (lookups, config.publications.iter().map(ToString::to_string).collect())
     }
 
     #[test]
-    fn only_n0s_relays_bring_n0s_lookup_and_only_who_exposes_is_published() {
+    fn n0s_lookup_is_the_default_with_n0s_relays_only_and_only_an_exposing_funnel_is_published() {
         let none = Vec::<String>::new();
         let n0 = vec!["n0".to_owned()];
         let builder = FunnelConfig::builder;
-        assert_eq!(told(builder()), (n0.clone(), none.clone()));
-        assert_eq!(told(builder().expose(exposed())), (n0.clone(), n0.clone()));
+        assert_eq!(chosen(builder()), (n0.clone(), none.clone()));
+        assert_eq!(chosen(builder().expose(exposed())), (n0.clone(), n0.clone()));
         for relay in ["off", "https://relay.example.org"] {
             let own = builder().relays([relay], "").expose(exposed());
-            assert_eq!(told(own), (none.clone(), none.clone()), "{relay}");
+            assert_eq!(chosen(own), (none.clone(), none.clone()), "{relay}");
         }
-        // Who chooses lookups chooses where to publish.
-        assert_eq!(told(builder().expose(exposed()).lookup_texts(["off"], "")), (none.clone(), none.clone()));
-        assert_eq!(told(builder().expose(exposed()).publication_texts(["off"], "")), (n0, none));
+        // Setting lookups turns the default publication off.
+        assert_eq!(chosen(builder().expose(exposed()).lookup_texts(["off"], "")), (none.clone(), none.clone()));
+        assert_eq!(chosen(builder().expose(exposed()).publication_texts(["off"], "")), (n0, none));
     }
 
     #[test]
-    fn what_is_written_is_in_force_whatever_the_relays_are() {
+    fn explicit_settings_apply_whatever_the_relays_are() {
         let lookups = ["mdns", "dns:example.org@10.0.0.53", "mdns"];
         let builder = FunnelConfig::builder()
             .relays(["off"], "")
             .lookup_texts(lookups, "--lookup")
             .publication_texts(["pkarr:https://dns.example.org/pkarr,addresses", "mdns"], "--publish");
-        let (lookups, publications) = told(builder);
+        let (lookups, publications) = chosen(builder);
         assert_eq!(lookups, ["mdns", "dns:example.org@10.0.0.53:53"]);
         assert_eq!(publications, ["pkarr:https://dns.example.org/pkarr,addresses", "mdns"]);
     }
@@ -228,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn peers_of_a_file_may_be_named_as_in_the_roster() {
+    fn peers_of_a_file_may_be_given_by_their_roster_names() {
         let folder = tempfile::tempdir().unwrap();
         let roster = RosterFile::new(folder.path().join("peers.toml"));
         let id = SecretKey::generate().public();
@@ -243,6 +245,6 @@ mod tests {
         let own = format!("[expose]\nroster = {:?}\n{}", roster.path(), file("clinic"));
         assert_eq!(FunnelConfig::from_toml(&own).build().unwrap().peers[0].id(), id);
         let error = FunnelConfig::from_toml(&file("clinic")).build().unwrap_err().to_string();
-        assert!(error.contains("no roster to find it in"), "{error}");
+        assert!(error.contains("no roster to look it up in"), "{error}");
     }
 }

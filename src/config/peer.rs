@@ -1,4 +1,4 @@
-//! The peers that local Flower clients reach, and how.
+//! The peers that local Flower clients reach.
 
 use std::net::SocketAddr;
 
@@ -23,24 +23,25 @@ impl From<PeerAddr> for PeerConfig {
 }
 
 impl PeerConfig {
-    /// The peer at `addr`; an id alone is looked up when it is dialled.
+    /// Creates the configuration of the peer at `addr`. If it is an id without addresses, it is looked up when it is dialled.
     pub fn new(addr: impl Into<EndpointAddr>) -> Self {
         Self { name: None, addr: addr.into(), listen: None, invitation: None, is_passthrough: false }
     }
 
-    /// The peer that made an invitation, which is presented to it if it does not admit this funnel.
+    /// Creates the configuration of the peer that made an invitation. The invitation is presented to it if it does not admit
+    /// this funnel.
     pub fn invited(invitation: Invitation) -> Self {
         PeerAddr::from(invitation).into()
     }
 
-    /// Its name in the configuration.
+    /// Sets its name in the configuration.
     #[must_use]
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = Some(name.into());
         self
     }
 
-    /// Where local Flower clients reach it; if not set,
+    /// Sets the address where local Flower clients reach it. Default:
     /// [`FunnelConfig::flower_grpc_addr`](super::FunnelConfig::flower_grpc_addr).
     #[must_use]
     pub fn listen(mut self, listen: SocketAddr) -> Self {
@@ -48,7 +49,7 @@ impl PeerConfig {
         self
     }
 
-    /// Carries bytes to it rather than calls, for TLS from Flower to Flower. The peer has to grant it:
+    /// Forwards bytes to it instead of calls, for TLS from Flower to Flower. The peer must grant it:
     /// [`Exposed::allow_passthrough`](super::Exposed::allow_passthrough).
     #[must_use]
     pub fn passthrough(mut self) -> Self {
@@ -56,33 +57,34 @@ impl PeerConfig {
         self
     }
 
-    /// Whether it carries bytes.
+    /// Whether bytes are forwarded to it instead of calls.
     pub fn is_passthrough(&self) -> bool {
         self.is_passthrough
     }
 
-    /// The same peer, reached at [`FunnelConfig::flower_grpc_addr`](super::FunnelConfig::flower_grpc_addr).
+    /// Returns the same peer without a local address of its own, so that it is reached at
+    /// [`FunnelConfig::flower_grpc_addr`](super::FunnelConfig::flower_grpc_addr).
     #[must_use]
     pub fn without_listen(&self) -> Self {
         Self { listen: None, ..self.clone() }
     }
 
-    /// The peer's id.
+    /// Returns the peer's id.
     pub fn id(&self) -> EndpointId {
         self.addr.id
     }
 
-    /// The peer's address.
+    /// Returns the peer's address.
     pub fn addr(&self) -> &EndpointAddr {
         &self.addr
     }
 
-    /// Its name in the configuration, if it was given one.
+    /// Returns its name in the configuration, if it has one.
     pub fn given_name(&self) -> Option<&str> {
         self.name.as_deref()
     }
 
-    /// Whether it was given this name.
+    /// Whether it has this name in the configuration.
     pub fn has_name(&self, name: &str) -> bool {
         self.name.as_deref() == Some(name)
     }

@@ -1,4 +1,4 @@
-//! Which relays to use, as it is written on the command line and in the file.
+//! The relays to use, as given on the command line and in the file.
 
 use std::{error::Error, fmt, str::FromStr};
 
@@ -6,27 +6,27 @@ use iroh::{RelayConfig, RelayMap, RelayMode, RelayUrl};
 
 use super::relay_token::{InvalidRelayToken, RelayToken};
 
-/// `default`, `off`, or a relay of one's own: its URL and, after a comma, a token or `@FILE` that holds one.
+/// `default`, `off`, or a self-hosted relay: its URL and, after a comma, a token or `@FILE`, a file that contains one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Relay {
     /// n0's public relays.
     Default,
-    /// None: only direct addresses.
+    /// No relay: only direct addresses.
     Off,
-    /// A relay of one's own.
+    /// A self-hosted relay.
     Own {
-        /// Where it is.
+        /// Its URL.
         url: RelayUrl,
-        /// What it lets its clients in with.
+        /// The token that it requires of its clients.
         token: Option<RelayToken>,
     },
 }
 
 impl Relay {
-    /// What iroh takes for all of them together.
+    /// Converts the relays to iroh's relay mode.
     ///
     /// # Errors
-    /// [`InvalidRelay`] where `default` or `off` stands beside another.
+    /// [`InvalidRelay`] if `default` or `off` is combined with another relay.
     pub fn mode(relays: Vec<Self>) -> Result<RelayMode, InvalidRelay> {
         match relays.as_slice() {
             [Self::Default] => return Ok(RelayMode::Default),
@@ -58,9 +58,9 @@ impl FromStr for Relay {
             ("default", None) => return Ok(Self::Default),
             ("off", None) => return Ok(Self::Off),
             (url, _) if url.starts_with("https://") || url.starts_with("http://") => {}
-            _ => return Err(invalid(Problem::NoRelay)),
+            _ => return Err(invalid(Problem::NotARelay)),
         }
-        let url: RelayUrl = name.parse().map_err(|_| invalid(Problem::NoRelay))?;
+        let url: RelayUrl = name.parse().map_err(|_| invalid(Problem::NotARelay))?;
         if url.scheme() == "https" && url.host_str().is_some_and(|host| host.starts_with('[')) {
             return Err(invalid(Problem::Ipv6));
         }
@@ -74,18 +74,18 @@ impl FromStr for Relay {
     }
 }
 
-/// A text that names no relay. It does not show the token in it.
+/// A text that is not a valid relay. The error does not show its token.
 #[derive(Debug)]
 pub struct InvalidRelay {
-    /// What stands before the comma.
+    /// The text before the comma.
     name: String,
     problem: Problem,
 }
 
 #[derive(Debug)]
 enum Problem {
-    NoRelay,
-    /// iroh 1.4 takes the brackets for a part of the name.
+    NotARelay,
+    /// iroh 1.4 treats the brackets as part of the name.
     Ipv6,
     Token(InvalidRelayToken),
     Beside,
@@ -101,18 +101,18 @@ impl fmt::Display for InvalidRelay {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let name = &self.name;
         match &self.problem {
-            Problem::NoRelay => write!(
+            Problem::NotARelay => write!(
                 f,
-                "{name:?} names no relay: write default, off, or an https:// URL, with ,@FILE after it if the relay \
-                 wants a token"
+                "{name:?} is not a valid relay: expected default, off, or an https:// URL, followed by ,@FILE if the relay \
+                 requires a token"
             ),
             Problem::Ipv6 => write!(
                 f,
-                "{name:?}: iroh 1.4 cannot check a certificate for an IPv6 address; write the relay's name, which may stand \
-                 for that address"
+                "{name:?}: iroh 1.4 cannot check a certificate for an IPv6 address; use the relay's host name, which may \
+                 resolve to that address"
             ),
             Problem::Token(error) => write!(f, "{name:?}: {error}"),
-            Problem::Beside => write!(f, "{name:?} stands alone or not at all, and another relay is named beside it"),
+            Problem::Beside => write!(f, "{name:?} cannot be combined with other relays"),
         }
     }
 }
@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_follows_the_url_or_stands_in_a_file() {
+    fn a_token_follows_the_url_or_is_in_a_file() {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(&file, "opensesame\n").unwrap();
         let at_file = format!("https://relay.example.org,@{}", file.path().display());
@@ -158,12 +158,12 @@ mod tests {
     }
 
     #[test]
-    fn default_and_off_stand_alone() {
+    fn default_and_off_cannot_be_combined_with_others() {
         let own: Relay = "https://relay.example.org".parse().unwrap();
         assert!(Relay::mode(vec![own.clone(), own.clone()]).is_ok());
         for other in [Relay::Default, Relay::Off] {
             let error = Relay::mode(vec![own.clone(), other]).unwrap_err().to_string();
-            assert!(error.contains("stands alone"), "{error}");
+            assert!(error.contains("cannot be combined"), "{error}");
         }
     }
 }
@@ -191,7 +191,7 @@ mod properties {
         }
 
         #[test]
-        fn what_is_said_of_a_mistake_does_not_depend_on_the_token(
+        fn an_error_does_not_depend_on_the_token(
             name in "(default|off|https?://[ -+\\--~]{0,12}|[ -+\\--~]{0,12})",
             token in "[ -?A-~][ -~]{0,12}",
         ) {

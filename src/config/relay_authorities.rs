@@ -1,4 +1,4 @@
-//! Who vouches for the servers that help to find peers: relays and pkarr servers.
+//! The CAs that are trusted for relays and pkarr servers.
 
 use std::path::Path;
 
@@ -7,7 +7,7 @@ use tokio_rustls::rustls::pki_types::CertificateDer;
 
 use crate::tls::{self, TlsError};
 
-/// Authorities beside the public ones.
+/// CAs that are trusted in addition to the public ones.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct RelayAuthorities(Vec<CertificateDer<'static>>);
 
@@ -21,7 +21,7 @@ impl RelayAuthorities {
         self.0.extend(others.0);
     }
 
-    /// They and the public ones, as iroh takes them.
+    /// Returns these CAs and the public ones as iroh's TLS configuration.
     pub(crate) fn tls_config(&self) -> CaTlsConfig {
         CaTlsConfig::embedded().with_extra_roots(self.0.clone())
     }

@@ -1,4 +1,4 @@
-//! The token that a relay lets its clients in with.
+//! The token that a relay requires of its clients.
 
 use std::{
     error::Error,
@@ -11,12 +11,12 @@ use std::{
 
 use crate::atomic_file::{self, Readers};
 
-/// A token, a line end, and room for a mistake that is worth a clear message.
+/// The longest token file, in bytes: a token, a line end, and enough of a wrong file to report it clearly.
 const MAX_TOKEN_FILE: u64 = 1 << 10;
-/// Longer than any random token, short enough for a header.
+/// The longest token: longer than any random token, short enough for a header.
 const MAX_TOKEN: usize = 256;
 
-/// A secret between a relay and its clients. It is shown nowhere.
+/// A secret shared by a relay and its clients. No output shows it, `Debug` included.
 #[derive(Clone, PartialEq, Eq)]
 pub struct RelayToken(String);
 
@@ -24,7 +24,7 @@ impl RelayToken {
     /// Reads the token from a file that only its owner can read (Unix).
     ///
     /// # Errors
-    /// [`InvalidRelayToken`] for a file that cannot be read, that others can read, or that holds no token.
+    /// [`InvalidRelayToken`] for a file that cannot be read, that others can read, or that does not contain a token.
     pub fn read(path: impl AsRef<Path>) -> Result<Self, InvalidRelayToken> {
         let path = path.as_ref();
         let failed = |problem| InvalidRelayToken { file: Some(path.display().to_string()), problem };
@@ -37,12 +37,12 @@ impl RelayToken {
         text.trim().parse().map_err(|InvalidRelayToken { problem, .. }| failed(problem))
     }
 
-    /// The token itself, for the relay.
+    /// Returns the token itself, for the relay.
     pub(crate) fn reveal(&self) -> &str {
         &self.0
     }
 
-    /// Whether `presented` is this token, in a time that tells nothing about it.
+    /// Compares `presented` with this token in constant time.
     #[cfg(feature = "relay")]
     pub(crate) fn matches(&self, presented: &str) -> Match {
         use sha2::{Digest, Sha256};
@@ -53,7 +53,7 @@ impl RelayToken {
     }
 }
 
-/// What comparing two tokens found.
+/// The result of comparing two tokens.
 #[cfg(feature = "relay")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
@@ -70,7 +70,7 @@ impl FromStr for RelayToken {
     fn from_str(text: &str) -> Result<Self, InvalidRelayToken> {
         let is_plain = text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b',');
         if text.is_empty() || text.len() > MAX_TOKEN || !is_plain {
-            return Err(InvalidRelayToken { file: None, problem: Problem::NoToken });
+            return Err(InvalidRelayToken { file: None, problem: Problem::NotAToken });
         }
         Ok(Self(text.to_owned()))
     }
@@ -82,7 +82,7 @@ impl fmt::Debug for RelayToken {
     }
 }
 
-/// A text or a file that holds no token. It does not say what it holds.
+/// A text or a file that is not a valid token. The error does not show its content.
 #[derive(Debug)]
 pub struct InvalidRelayToken {
     file: Option<String>,
@@ -93,7 +93,7 @@ pub struct InvalidRelayToken {
 enum Problem {
     Io(io::Error),
     Exposed(u32),
-    NoToken,
+    NotAToken,
 }
 
 impl fmt::Display for InvalidRelayToken {
@@ -106,13 +106,13 @@ impl fmt::Display for InvalidRelayToken {
                 "others can read the token file {file} (mode {mode:03o}); run: chmod 600 {file}, and change the token \
                  if anybody else had access"
             ),
-            Problem::NoToken if self.file.is_some() => write!(
+            Problem::NotAToken if self.file.is_some() => write!(
                 f,
-                "the token file {file} holds no token: one line of 1 to {MAX_TOKEN} visible ASCII characters, without \
-                 commas"
+                "the token file {file} does not contain a token: expected one line of 1 to {MAX_TOKEN} visible ASCII \
+                 characters, without commas"
             ),
-            Problem::NoToken => {
-                write!(f, "that is no token: 1 to {MAX_TOKEN} visible ASCII characters, without commas")
+            Problem::NotAToken => {
+                write!(f, "not a valid token: expected 1 to {MAX_TOKEN} visible ASCII characters, without commas")
             }
         }
     }

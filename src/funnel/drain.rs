@@ -1,4 +1,4 @@
-//! The end of a funnel: no new calls, time for the calls under way, then the links and the endpoint.
+//! Stops a funnel: it accepts no new calls, lets those in progress finish, then closes the links and the endpoint.
 
 use std::time::Duration;
 
@@ -8,20 +8,20 @@ use tracing::{info, warn};
 use super::{Inner, Serving, endpoint::close_endpoint};
 use crate::transport::{Code, IrohIncoming};
 
-/// The wait for the answers to calls that were cut.
+/// The wait until the callers of calls that were cut off have their answers.
 const LAST_ANSWERS_TIMEOUT: Duration = Duration::from_millis(300);
 
 impl Inner {
     pub(super) async fn drain(&self, mut serving: Serving) {
         self.stop.cancel();
-        // Kept until the links are closed: dropped, it would close them without a reason.
+        // Dropping it would close the links without a reason, so it is kept until they are closed.
         let mut incoming = Vec::new();
         match timeout(self.drain_timeout, finish(&mut serving, &mut incoming)).await {
             Ok(()) => info!("drained: no call was cut"),
             Err(_) => warn!(timeout = ?self.drain_timeout, "calls were cut: they took longer than the drain timeout"),
         }
         self.close_links();
-        // The callers that were cut get their answers.
+        // Callers whose calls were cut off still get an answer.
         let _ = timeout(LAST_ANSWERS_TIMEOUT, finish(&mut serving, &mut incoming)).await;
         serving.shutdown().await;
         close_endpoint(&self.endpoint).await;
@@ -30,7 +30,7 @@ impl Inner {
 
     pub(super) async fn end_audit(&self) {
         let audit = self.audit.clone();
-        // It cannot fail but with the runtime.
+        // It fails only if the runtime shuts down.
         let _ = spawn_blocking(move || audit.close()).await;
     }
 

@@ -18,11 +18,11 @@ use crate::{
     transport,
 };
 
-/// For peers to hear that the endpoint closes. QUIC gives each three probe timeouts to say so, which after an outage may
-/// be minutes: the time that a path is thought to take is then that of the outage.
-const GOOD_BYE: Duration = Duration::from_secs(3);
+/// The wait until peers have been notified of the close. QUIC allows three probe timeouts for that, which can be minutes
+/// after an outage: the measured round trip then includes the outage.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Binds the endpoint, and lets it look up and publish what the configuration says and nothing else.
+/// Binds the endpoint. It looks up and publishes only as configured.
 pub(super) async fn bind_endpoint(
     config: &FunnelConfig,
     loaded: &Loaded,
@@ -35,11 +35,11 @@ pub(super) async fn bind_endpoint(
         .transport_config(transport::untrusted_peer_config(config.congestion_control))
         .hooks(admission);
     if config.relay_mode == RelayMode::Disabled {
-        // Nothing outside is asked, the home router's port mapping included.
+        // Contacts nothing else, including the router's port mapping.
         builder = builder.portmapper_config(PortmapperConfig::Disabled);
     }
     if !asks_n0(config) {
-        // iroh asks public DNS servers where the system's fail: they would learn the names of a network of one's own.
+        // iroh falls back to public DNS servers if the system's fail: they would see the names of a private network.
         builder = builder.dns_resolver(DnsResolver::builder().with_system_defaults().disable_fallback().build());
     }
     if config.exposed.is_some() {
@@ -48,14 +48,14 @@ pub(super) async fn bind_endpoint(
     if let Some(key) = &loaded.secret_key {
         builder = builder.secret_key(key.clone());
     }
-    // The builder's own sockets, one for each address family on every interface, give way to a narrower choice.
+    // A specific address replaces the default sockets, one per address family on every interface.
     if !config.bind_addr.ip().is_unspecified() {
         builder = builder.clear_ip_transports();
     }
     builder = builder.bind_addr(config.bind_addr).map_err(|error| failed(error.into()))?;
     let endpoint = builder.bind().await.map_err(|error| failed(error.into()))?;
     match address_lookup::attach(&endpoint, &config.lookups, &config.publications) {
-        Ok(findings) => Ok((endpoint, findings)),
+        Ok(lookup_log) => Ok((endpoint, lookup_log)),
         Err(error) => {
             close_endpoint(&endpoint).await;
             Err(Error::lookup(error))
@@ -63,11 +63,11 @@ pub(super) async fn bind_endpoint(
     }
 }
 
-/// Closes the endpoint and all its links. Of a peer that does not answer it takes leave in the background.
+/// Closes the endpoint and all its links. After [`CLOSE_TIMEOUT`], closing continues in the background.
 pub(super) async fn close_endpoint(endpoint: &Endpoint) {
     let endpoint = endpoint.clone();
     let closing = tokio::spawn(async move { endpoint.close().await });
-    let _ = timeout(GOOD_BYE, closing).await;
+    let _ = timeout(CLOSE_TIMEOUT, closing).await;
 }
 
 fn asks_n0(config: &FunnelConfig) -> bool {
@@ -82,7 +82,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_peer_that_is_thought_to_be_slow_does_not_hold_up_the_end() {
+    async fn a_peer_with_a_long_round_trip_does_not_delay_the_close() {
         let hour = Duration::from_secs(3600);
         let slow = QuicTransportConfig::builder().initial_rtt(hour).max_idle_timeout(None).build();
         let endpoint = Endpoint::builder(presets::Minimal).transport_config(slow).bind().await.unwrap();

@@ -1,38 +1,47 @@
-//! Tells the operator how this funnel stands with its home relay, and looks for another one when it is lost.
+//! Logs the state of this funnel's home relays, and makes iroh look for another one when the connection is lost.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use iroh::{Endpoint, RelayMap, RelayUrl, Watcher, endpoint::RelayStatus};
 use tracing::{info, warn};
 
-/// What was last said of a relay.
+use crate::report::OnChange;
+
+/// The state of a relay, as far as it is logged.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Standing {
+enum RelayState {
     Connected,
     Refused(String),
-    Lost,
+    Unreachable,
 }
 
-/// What a change of standing asks for.
+/// What is known of the relays.
+#[derive(Default)]
+struct Relays {
+    reported: HashMap<RelayUrl, OnChange<RelayState>>,
+    connected: HashSet<RelayUrl>,
+}
+
+/// What happened to a connection to a relay.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
-enum Look {
-    Around,
-    Not,
+enum Connection {
+    Lost,
+    Unchanged,
 }
 
-/// Logs each change, until the endpoint is gone.
+/// Logs each change, until the endpoint is closed.
 ///
-/// By itself iroh 1.4 looks for another home only with its next report of the network, each 20 to 26 s, and the first one
-/// may measure the lost relay alone (48 s were seen). DeadlineBody then peers that know no direct way find nobody. A change of
-/// the list of relays, be it none, makes it measure them all at once.
-pub(crate) async fn watch_home_relay(endpoint: Endpoint, relays: RelayMap) {
+/// By itself, iroh 1.4 looks for another home relay only with its next network report, every 20 to 26 s, and the first of
+/// them may probe the lost relay alone (48 s were observed). Until then, peers that know no direct address cannot reach
+/// this endpoint. Any change to the list of relays, even one that changes nothing, makes iroh probe all of them at once.
+pub(crate) async fn watch_home_relay(endpoint: Endpoint, map: RelayMap) {
     let mut statuses = endpoint.home_relay_status();
-    let mut told = HashMap::new();
+    let mut relays = Relays::default();
     loop {
         for status in statuses.get() {
-            if tell(&status, &mut told) == Look::Around
-                && let Some(same) = relays.get(status.url())
+            if relays.update(&status) == Connection::Lost
+                && let Some(same) = map.get(status.url())
             {
                 endpoint.insert_relay(status.url().clone(), same).await;
             }
@@ -43,36 +52,47 @@ pub(crate) async fn watch_home_relay(endpoint: Endpoint, relays: RelayMap) {
     }
 }
 
-fn tell(status: &RelayStatus, told: &mut HashMap<RelayUrl, Standing>) -> Look {
-    let Some(standing) = standing(status) else { return Look::Not };
-    let before = told.insert(status.url().clone(), standing.clone());
-    if before.as_ref() == Some(&standing) {
-        return Look::Not;
-    }
-    let relay = status.url();
-    let look = if before == Some(Standing::Connected) { Look::Around } else { Look::Not };
-    match standing {
-        Standing::Connected => info!(%relay, "relay connected"),
-        Standing::Refused(reason) => warn!(
-            %relay,
-            ?reason,
-            "the relay refuses this funnel: unless it is full, give its token (--relay URL,@FILE), or have this funnel's id \
-             allowed there"
-        ),
-        Standing::Lost => {
-            let error = status.last_error().map(|error| format!("{error:#}"));
-            warn!(%relay, error, "the relay is not reached; it is tried again");
+impl Relays {
+    /// Records the status of a relay, and logs it if it has changed.
+    fn update(&mut self, status: &RelayStatus) -> Connection {
+        let Some(state) = RelayState::of(status) else { return Connection::Unchanged };
+        let url = status.url();
+        let is_connected = state == RelayState::Connected;
+        self.reported.entry(url.clone()).or_default().run(state, |state| state.log(status));
+        if is_connected {
+            self.connected.insert(url.clone());
+            return Connection::Unchanged;
         }
+        if self.connected.remove(url) { Connection::Lost } else { Connection::Unchanged }
     }
-    look
 }
 
-fn standing(status: &RelayStatus) -> Option<Standing> {
-    if status.is_connected() {
-        return Some(Standing::Connected);
+impl RelayState {
+    /// Returns `None` while the first attempt is in progress.
+    fn of(status: &RelayStatus) -> Option<Self> {
+        if status.is_connected() {
+            return Some(Self::Connected);
+        }
+        match status.auth_denied_reason() {
+            Some(reason) => Some(Self::Refused(reason.to_owned())),
+            None => status.last_error().map(|_| Self::Unreachable),
+        }
     }
-    match status.auth_denied_reason() {
-        Some(reason) => Some(Standing::Refused(reason.to_owned())),
-        None => status.last_error().map(|_| Standing::Lost),
+
+    fn log(&self, status: &RelayStatus) {
+        let relay = status.url();
+        match self {
+            Self::Connected => info!(%relay, "relay connected"),
+            Self::Refused(reason) => warn!(
+                %relay,
+                ?reason,
+                "the relay refuses this funnel: unless it is full, give its token (--relay URL,@FILE), or have this \
+                 funnel's id allowed there"
+            ),
+            Self::Unreachable => {
+                let error = status.last_error().map(|error| format!("{error:#}"));
+                warn!(%relay, error, "the relay is unreachable; retrying");
+            }
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! What the files of a configuration hold. They are read once, when the funnel is made.
+//! The files that a configuration names, read once, when the funnel is created.
 
 use std::net::SocketAddr;
 
@@ -12,6 +12,7 @@ use crate::{
     tls::{LocalTls, Trust},
 };
 
+/// The contents of the files.
 pub(super) struct Loaded {
     pub(super) secret_key: Option<SecretKey>,
     pub(super) local_tls: Option<LocalTls>,

@@ -1,12 +1,12 @@
-//! File descriptors kept for the moment when there are no others.
+//! File descriptors in reserve for when there are no others.
 
 use std::io::{PipeReader, PipeWriter, pipe};
 
 use futures_util::FutureExt;
 use tokio::net::TcpListener;
 
-/// Two descriptors with which a connection can still be accepted and closed. One that is left waiting is silent, and a
-/// SuperNode hangs on it.
+/// Two descriptors that allow connections to be accepted and closed. A connection that is never accepted stays silent, and
+/// makes a SuperNode hang.
 pub(super) struct DescriptorReserve(Option<(PipeReader, PipeWriter)>);
 
 impl DescriptorReserve {
@@ -15,13 +15,13 @@ impl DescriptorReserve {
         Self(pipe().ok())
     }
 
-    /// Closes the connections that wait, and returns how many they were.
-    pub(super) fn turn_away(&mut self, listener: &TcpListener) -> usize {
+    /// Accepts and closes the waiting connections, and returns their number.
+    pub(super) fn close_waiting(&mut self, listener: &TcpListener) -> usize {
         self.0 = None;
-        // tokio's budget for a task bounds it.
+        // tokio's cooperative budget for a task bounds the number.
         let waiting = || matches!(listener.accept().now_or_never(), Some(Ok(_)));
-        let turned_away = std::iter::repeat_with(waiting).take_while(|was_there| *was_there).count();
+        let closed = std::iter::repeat_with(waiting).take_while(|accepted| *accepted).count();
         self.0 = pipe().ok();
-        turned_away
+        closed
     }
 }

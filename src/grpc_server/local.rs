@@ -1,4 +1,4 @@
-//! The local port, on which Flower clients of this machine reach a peer.
+//! The local port, where Flower clients on this machine reach a peer.
 
 use std::{convert::Infallible, fmt, io::ErrorKind, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -30,27 +30,27 @@ use crate::{
     tunnel::Tunnel,
 };
 
-/// Local connections at once: SuperNodes of this machine, about ten each.
+/// The most local connections at once. A SuperNode needs about ten.
 const MAX_LOCAL_CONNECTIONS: usize = 1024;
-/// The pause before the next accept when this one failed, as it does when file descriptors run out.
+/// The pause after a failed accept, for instance when file descriptors run out.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-/// The wait for the head of a further request over HTTP/1.1; an idle connection is closed after this.
+/// The wait for the head of the next request over HTTP/1.1. An idle connection is closed after this time.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
-/// Between two warnings of clients that cannot be served: they come back every few seconds.
+/// The interval between two warnings about clients that cannot be served: they reconnect every few seconds.
 const WARNING_INTERVAL: Duration = Duration::from_secs(60);
 
-/// What local clients speak on the port for a peer.
+/// The protocol that local clients use on the port for a peer.
 #[derive(Clone, Debug)]
 pub(crate) enum LocalProtocol {
-    /// HTTP, which carries calls.
+    /// HTTP without TLS.
     Plain,
-    /// The same over TLS.
+    /// HTTP over TLS.
     Tls(LocalTls),
-    /// Anything: the bytes go to the upstream at the other end.
+    /// Any protocol: the bytes are forwarded unread to the upstream at the other end.
     Passthrough,
 }
 
-/// Serves local Flower clients until `stop`, then lets the calls under way finish.
+/// Serves local Flower clients until `stop`, then lets the calls in progress finish.
 ///
 /// # Cancel safety
 /// Dropping the future ends every connection.
@@ -81,7 +81,7 @@ pub(crate) async fn serve_local(
         };
         match accepted {
             Ok((socket, from)) => {
-                // Closed at once rather than kept waiting: a silent socket makes a SuperNode hang.
+                // Closed rather than left waiting: a silent socket makes a SuperNode hang.
                 let Ok(permit) = Arc::clone(&free).try_acquire_owned() else {
                     crowded.run(|| warn!(%from, limit = MAX_LOCAL_CONNECTIONS, "local connection refused: too many"));
                     continue;
@@ -92,10 +92,10 @@ pub(crate) async fn serve_local(
                     drop(permit);
                 });
             }
-            // Its client has gone.
+            // The client has disconnected already.
             Err(error) if error.kind() == ErrorKind::ConnectionAborted => {}
             Err(error) => {
-                let closed = reserve.turn_away(&listener);
+                let closed = reserve.close_waiting(&listener);
                 starved.run(|| warn!(%error, closed, "cannot accept local connections"));
                 sleep(ACCEPT_PAUSE).await;
             }
@@ -118,7 +118,7 @@ struct LocalPort {
 
 impl LocalPort {
     async fn serve_socket(self, socket: TcpStream, from: SocketAddr, watcher: Watcher) {
-        // Small answers must not wait for the client's acknowledgement. It fails only on a dead socket.
+        // Small responses must not wait for the client's acknowledgement. Fails only on a dead socket.
         let _ = socket.set_nodelay(true);
         let tls = match &self.protocol {
             LocalProtocol::Plain => return self.serve_stream(socket, from, watcher).await,
@@ -136,7 +136,7 @@ impl LocalPort {
     }
 
     async fn pass_through(&self, socket: TcpStream, from: SocketAddr) {
-        if let Err(error) = passthrough::carry(socket, &self.tunnel, &self.stop).await {
+        if let Err(error) = passthrough::forward(socket, &self.tunnel, &self.stop).await {
             self.warn_of(from, format_args!("no pass-through for a local client: {error}"));
         }
     }
@@ -151,7 +151,7 @@ impl LocalPort {
         let service = service_fn(move |request| {
             first_call.record();
             let (tunnel, redelivery) = (tunnel.clone(), redelivery.clone());
-            async move { Ok::<_, Infallible>(outbound::answer(tunnel, redelivery, request).await) }
+            async move { Ok::<_, Infallible>(outbound::handle(tunnel, redelivery, request).await) }
         });
         let connection = self.server.serve_connection(TokioIo::new(stream), service).into_owned();
         tokio::select! {
@@ -160,7 +160,7 @@ impl LocalPort {
                     debug!(%from, "local connection ended: {}", chain(&*error));
                 }
             }
-            () = missed => debug!(%from, "local connection ended: it carried no call"),
+            () = missed => debug!(%from, "local connection ended: it sent no call"),
         }
     }
 

@@ -1,4 +1,4 @@
-//! The sessions of admitted peers, which come through the tunnel.
+//! The sessions of admitted peers, which arrive through the tunnel.
 
 use std::convert::Infallible;
 
@@ -26,8 +26,8 @@ use crate::{
     transport::{Code, IrohIncoming, IrohStream},
 };
 
-/// Serves the sessions of admitted peers until `stop` or until the endpoint closes, then lets the calls under way
-/// finish. Returns `incoming`, which keeps idle links open.
+/// Serves the sessions of admitted peers until `stop` or until the endpoint closes, then lets the calls in
+/// progress finish. Returns `incoming`, which keeps idle links open.
 ///
 /// # Cancel safety
 /// Dropping the future ends every session.
@@ -70,7 +70,7 @@ async fn serve_session(
     let service = service_fn(move |request: Request<Incoming>| {
         first_call.record();
         let (inbound, permit) = (inbound.clone(), calls.permit(request.uri().path()));
-        async move { Ok::<_, Infallible>(answer(inbound, peer, request, permit).await) }
+        async move { Ok::<_, Infallible>(handle(inbound, peer, request, permit).await) }
     });
     let connection = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
@@ -88,11 +88,11 @@ async fn serve_session(
                 debug!(peer = %peer.fmt_short(), "session ended: {}", chain(&error));
             }
         }
-        () = missed => debug!(peer = %peer.fmt_short(), "session ended: it carried no call"),
+        () = missed => debug!(peer = %peer.fmt_short(), "session ended: it sent no call"),
     }
 }
 
-async fn answer(
+async fn handle(
     inbound: Inbound,
     peer: EndpointId,
     request: Request<Incoming>,
@@ -100,7 +100,7 @@ async fn answer(
 ) -> Response<PermitBody> {
     match permit {
         Ok(permit) => {
-            let response = inbound.answer(peer, request, permit.clone()).await;
+            let response = inbound.handle(peer, request, permit.clone()).await;
             response.map(|body| PermitBody::new(body, permit))
         }
         Err(error) => {
@@ -110,7 +110,7 @@ async fn answer(
     }
 }
 
-/// Refuses the sessions that still come, indefinitely.
+/// Refuses new sessions, indefinitely.
 async fn refuse(incoming: &mut IrohIncoming) {
     while let Some(Ok(stream)) = incoming.next().await {
         stream.reset(Code::SHUTDOWN);

@@ -1,4 +1,4 @@
-//! Bodies between two connections: how they end, and how they break.
+//! Bodies that are forwarded between two connections: how they end, and how they break off.
 
 use std::{
     pin::Pin,
@@ -21,8 +21,8 @@ use crate::{
 };
 
 pin_project! {
-    /// A body that came over HTTP, whose end is believed only if it was sent: hyper takes HTTP/2's reset with NO_ERROR
-    /// for an end.
+    /// A body that was received over HTTP. It ends only if the end was sent: hyper treats an HTTP/2 reset with NO_ERROR as an
+    /// end.
     pub(crate) struct ReceivedBody {
         #[pin]
         inner: Incoming,
@@ -58,7 +58,7 @@ impl HttpBody for ReceivedBody {
     }
 }
 
-/// Makes a body that breaks with `error` if it has not ended at `deadline`.
+/// Makes a body that fails with `error` if it has not ended by `deadline`.
 pub(crate) fn with_deadline<B>(body: B, deadline: Instant, error: CallError) -> DeadlineBody<B> {
     DeadlineBody { body, deadline: sleep_until(deadline), error: Some(error) }
 }
@@ -99,15 +99,15 @@ impl<B: HttpBody<Data = Bytes, Error = BoxError>> HttpBody for DeadlineBody<B> {
 }
 
 pin_project! {
-    /// A response body whose break the caller understands: gRPC gets `UNAVAILABLE` in its trailers, HTTP gets a
-    /// connection that is closed before the promised end.
+    /// A response body that reports a failure to the caller: as `UNAVAILABLE` in gRPC's trailers, or over HTTP by closing the
+    /// connection before the declared end.
     pub(super) struct RelayedBody<B, T> {
         #[pin]
         inner: B,
         wire: Wire,
         from: &'static str,
         guard: Option<T>,
-        // The call's, for the warning of a break.
+        // The call's span, for the warning if the body breaks off.
         span: Span,
     }
 }
@@ -156,8 +156,8 @@ fn broken(from: &str, error: BoxError) -> CallError {
     CallError::unavailable(format_args!("{from} broke off the response: {}", chain(&*error))).caused_by(error)
 }
 
-/// Warns of a response that broke, once a second at most: whoever breaks one after the other fills no disk. A caller's
-/// own deadline is no reason for a warning.
+/// Warns of a response that broke off, at most once a second, so that a peer cannot fill the disk. A caller's own deadline
+/// is not a reason for a warning.
 fn report(error: &CallError) {
     static BROKEN: RateLimit = RateLimit::every(Duration::from_secs(1));
     if error.status() != Status::DEADLINE_EXCEEDED && BROKEN.allow() {

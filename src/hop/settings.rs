@@ -1,28 +1,30 @@
 //! HTTP/2 settings of each hop.
 
-/// What one call may have in flight through the tunnel, in bytes. QUIC's stream window (2 MB) stands behind it.
+/// The HTTP/2 stream window in the tunnel: the most bytes that one call may have in flight. QUIC's stream window (2 MB)
+/// limits it further.
 pub(crate) const STREAM_WINDOW: u32 = 4 << 20;
-/// What one lane may have in flight, in bytes: a call at full speed, and half of one beside it.
+/// The HTTP/2 connection window in the tunnel: the most bytes that one lane may have in flight, one and a half calls at full
+/// speed.
 pub(crate) const CONNECTION_WINDOW: u32 = 6 << 20;
-/// The same for a call on this machine, where a round trip takes microseconds.
+/// The stream window on this machine, where a round trip takes microseconds.
 pub(crate) const LOCAL_STREAM_WINDOW: u32 = 512 << 10;
-/// And for a connection on this machine: a call that stalls must not hold back the others.
+/// The connection window on this machine: a call that stalls must not delay the others.
 pub(crate) const LOCAL_CONNECTION_WINDOW: u32 = 16 << 20;
-/// Bytes in a frame: larger frames cost fewer wake-ups, smaller ones let other calls in between.
+/// The largest frame, in bytes: larger frames cost fewer wake-ups, smaller ones interleave calls better.
 pub(crate) const FRAME_SIZE: u32 = 64 << 10;
-/// Bytes of headers: Flower's tokens and signatures take under 10 KiB.
+/// The most bytes of headers: Flower's tokens and signatures take less than 10 KiB.
 pub(crate) const MAX_HEADER_LIST: u32 = 64 << 10;
-/// Calls at once on one local connection. Flower's own server allows as many.
+/// The most calls at once on one local connection, as in Flower's own server.
 pub(crate) const MAX_CALLS: u32 = 1000;
-/// Calls at once of one peer, over all its sessions: 50 SuperNodes behind one funnel that all push and pull, two objects
-/// each way. Each call takes a connection to a SuperLink over HTTP, and some 100 KiB.
+/// The most calls at once of one peer, over all its sessions: enough for 50 SuperNodes behind one funnel that all push and
+/// pull two objects each. Each call to a SuperLink over HTTP takes a connection, and about 100 KiB.
 pub(crate) const MAX_CALLS_OF_PEER: usize = 256;
-/// Calls at once on one session through the tunnel: who opens more waits at his own end, and is refused only past all his
-/// sessions.
+/// The most calls at once on one session through the tunnel. Further calls wait at the peer's end; they are refused only when
+/// the peer reaches the limit over all its sessions.
 pub(crate) const MAX_CALLS_OF_SESSION: u32 = 256;
-/// Calls that may be reset before they were looked at, which only a flood of resets does; past it the session ends with
-/// ENHANCE_YOUR_CALM. h2's own default.
+/// The most calls that may be reset before they were handled, which only a flood of resets exceeds: the session then ends
+/// with ENHANCE_YOUR_CALM. h2's own default.
 pub(crate) const MAX_EARLY_RESETS: usize = 20;
-/// Calls that may break HTTP/2's rules before the session ends with ENHANCE_YOUR_CALM: none of an honest peer's do (h2:
-/// 1,024).
+/// The most calls that may violate HTTP/2 before the session ends with ENHANCE_YOUR_CALM. An honest peer has none. h2's
+/// default is 1,024.
 pub(crate) const MAX_BROKEN_CALLS: usize = 64;

@@ -1,4 +1,4 @@
-//! What can go wrong for a node.
+//! Errors of a node.
 
 use std::{error::Error, fmt, io, path::PathBuf, sync::Arc};
 
@@ -80,7 +80,7 @@ impl NodeError {
         matches!(*self.0, Problem::Content { .. })
     }
 
-    /// The SuperLink's answer, if the error is a call that it rejected.
+    /// Returns the SuperLink's answer, if the error is a call that it rejected.
     pub fn status(&self) -> Option<&Status> {
         match &*self.0 {
             Problem::Call(rejected) => Some(&rejected.status),
@@ -109,7 +109,7 @@ impl NodeError {
         Problem::RunStopped { run_id }.into()
     }
 
-    /// The reply to a message that expired this many seconds ago.
+    /// Makes the error of a reply to a message that expired this many seconds ago.
     pub(super) fn expired(ago: f64) -> Self {
         Problem::Expired { ago }.into()
     }
@@ -122,7 +122,7 @@ impl NodeError {
         Problem::NotStored { object: short(object).to_owned() }.into()
     }
 
-    /// A failed call about a run: Flower answers `PERMISSION_DENIED` once the run is not running.
+    /// Converts the error of a call about a run: Flower answers `PERMISSION_DENIED` once the run is not running.
     pub(super) fn in_run(self, run_id: u64) -> Self {
         if self.code() == Some(Code::PermissionDenied) { Self::run_stopped(run_id) } else { self }
     }
@@ -151,7 +151,7 @@ impl fmt::Display for RejectedCall {
     }
 }
 
-/// By hand: what the status says is in the text already, and its cause is the next in the chain.
+/// Implemented by hand: the text includes that of the status, so the source is the cause of the status.
 impl Error for RejectedCall {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         self.status.source()

@@ -14,7 +14,7 @@ use tonic::Code;
 use super::{fleet::Channel, retry::is_unavailable, session::Session};
 use crate::proto::SendNodeHeartbeatRequest;
 
-/// Time for one heartbeat.
+/// The wait for the answer to one heartbeat.
 const HEARTBEAT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Sends heartbeats until the returned set is dropped.

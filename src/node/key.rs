@@ -81,7 +81,7 @@ impl NodeKey {
         saved.map_err(|problem| NodeError::key(Some(path.to_owned()), problem))
     }
 
-    /// The public key in PEM, as `flwr supernode register` expects it.
+    /// Returns the public key in PEM, as `flwr supernode register` expects it.
     pub fn public_pem(&self) -> &str {
         &self.public_pem
     }

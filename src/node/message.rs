@@ -34,22 +34,22 @@ impl Message {
         &self.head
     }
 
-    /// Flower's metadata of it.
+    /// Returns Flower's metadata of the message.
     pub fn metadata(&self) -> &Metadata {
         &self.head.metadata
     }
 
-    /// Its task: `train`, `evaluate` or `query`, optionally followed by a dot and an action's name.
+    /// Returns its task: `train`, `evaluate` or `query`, optionally followed by a dot and an action's name.
     pub fn message_type(&self) -> &str {
         &self.metadata().message_type
     }
 
-    /// The run it belongs to.
+    /// Returns the run that it belongs to.
     pub fn run_id(&self) -> u64 {
         self.metadata().run_id
     }
 
-    /// Its content.
+    /// Returns its content.
     ///
     /// # Errors
     /// If the content could not be pulled or read; reply with [`error_reply`](Self::error_reply) then.
@@ -124,7 +124,7 @@ pub(super) struct SplitReply {
 }
 
 impl Reply {
-    /// Flower's metadata of it.
+    /// Returns Flower's metadata of the reply.
     pub fn metadata(&self) -> &Metadata {
         &self.metadata
     }

@@ -30,7 +30,7 @@ const POLL_INTERVAL: Duration = Duration::from_secs(3);
 const MAX_BACKOFF: Duration = Duration::from_secs(20);
 /// More than most models need, less than most machines have.
 const MAX_MESSAGE_SIZE: u64 = 4 << 30;
-/// Time for each call that ends the session.
+/// The wait for each call that ends the session.
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(5);
 /// The status that a SuperLink reports for a run that has ended, if it reports one.
 const FINISHED: &str = "finished";
@@ -134,7 +134,7 @@ impl<S: Channel> Node<S> {
         NodeBuilder { channel, key, settings }
     }
 
-    /// The id that the SuperLink gave it. It changes if the SuperLink forgets the node and the node registers again.
+    /// Returns the id that the SuperLink gave it. It changes if the SuperLink forgets the node and the node registers again.
     pub fn id(&self) -> u64 {
         self.session.id.load(Ordering::Acquire)
     }
@@ -183,7 +183,7 @@ pub(super) struct Session<S> {
 }
 
 impl<S: Channel> Session<S> {
-    /// The node, as an argument of calls.
+    /// Returns the node, as an argument of calls.
     pub(super) fn node(&self) -> proto::Node {
         proto::Node { node_id: self.id.load(Ordering::Acquire) }
     }

@@ -27,7 +27,7 @@ use crate::{
 const CONCURRENT_OBJECTS: usize = 2;
 /// How often to ask for an object that its sender has not pushed yet: with these waits, for more than an hour.
 const MAX_PULLS: u32 = 500;
-/// Wait before the second attempt, before jitter.
+/// The wait before the second attempt, before jitter.
 const PULL_WAIT: Duration = Duration::from_secs(1);
 /// The longest wait between two attempts, before jitter.
 const MAX_PULL_WAIT: Duration = Duration::from_secs(10);
@@ -70,7 +70,7 @@ impl<S: Channel> Node<S> {
     /// was lost are retried; the SuperLink's answer that it has an object already counts as success then.
     ///
     /// # Errors
-    /// With [`NodeError::is_run_stopped`] and [`NodeError::is_too_late`], nobody waits for the reply any more.
+    /// With [`NodeError::is_run_stopped`] and [`NodeError::is_too_late`], the reply is no longer wanted.
     pub async fn push_reply(&self, reply: Reply) -> Result<(), NodeError> {
         self.session.push(reply).await
     }

@@ -10,7 +10,7 @@ use super::{ContentError, error::BoxError};
 const NUMPY: &str = "numpy.ndarray";
 /// The longest header that is read. It names a dtype and a shape; NumPy itself reads at most 10,000 bytes of it.
 const MAX_HEADER: usize = 64 << 10;
-/// Where the second version of the format has its header's length, in four bytes.
+/// The position of the header's length in the second version of the format, in four bytes.
 const LONG_HEADER_LEN: std::ops::Range<usize> = 8..12;
 
 /// A serialised array and its description.
@@ -71,27 +71,27 @@ impl Array {
         }
     }
 
-    /// The declared type of its elements, for instance `float32`.
+    /// Returns the declared type of its elements, for instance `float32`.
     pub fn dtype(&self) -> &str {
         &self.dtype
     }
 
-    /// The declared shape.
+    /// Returns the declared shape.
     pub fn shape(&self) -> &[u64] {
         &self.shape
     }
 
-    /// The format of the serialised data, for instance `numpy.ndarray`.
+    /// Returns the format of the serialised data, for instance `numpy.ndarray`.
     pub fn stype(&self) -> &str {
         &self.stype
     }
 
-    /// The serialised data.
+    /// Returns the serialised data.
     pub fn data(&self) -> &Bytes {
         &self.data
     }
 
-    /// The declared length of the header, if the version of the format allows long ones.
+    /// Returns the declared length of the header, if the version of the format allows long ones.
     fn header_len(&self) -> usize {
         let long = self.data.get(6).is_some_and(|version| *version > 1);
         let len = self.data.get(LONG_HEADER_LEN).filter(|_| long).and_then(|len| len.try_into().ok());

@@ -1,4 +1,4 @@
-//! Puts records together from objects.
+//! Assembles records from objects.
 
 use std::collections::{HashMap, HashSet};
 
@@ -16,7 +16,7 @@ use crate::proto;
 /// The most names of records and arrays in a message.
 const MAX_NAMES: usize = 1_000_000;
 
-/// Puts together the content of the message whose object has the id `root`; `None` if it carries an error instead.
+/// Assembles the content of the message whose object has the id `root`; `None` if it has an error instead.
 ///
 /// `max_bytes` limits the memory for it: a few objects can refer to each other very often.
 pub(crate) fn content(
@@ -36,7 +36,7 @@ pub(crate) fn content(
 
 struct Assembly {
     objects: HashMap<String, Received>,
-    /// Arrays that are put together already.
+    /// Arrays that have been assembled.
     arrays: HashMap<String, Array>,
     /// How many more names the content may have.
     names: usize,
@@ -132,7 +132,7 @@ impl Assembly {
         Ok(data.freeze())
     }
 
-    /// The names that an object gives its children.
+    /// Returns the names that an object gives its children.
     fn names(&mut self, id: &str) -> Result<IndexMap<String, String>, ContentError> {
         let names: IndexMap<String, String> = parse(id, &self.body(id)?)?;
         let object = self.object(id, id)?;
@@ -146,7 +146,7 @@ impl Assembly {
         Ok(names)
     }
 
-    /// The body of an object. It counts towards the limit each time it is read.
+    /// Returns the body of an object. It counts towards the limit each time it is read.
     fn body(&mut self, id: &str) -> Result<Bytes, ContentError> {
         let body = self.object(id, id)?.body.clone();
         self.spend(id, body.len())?;

@@ -1,4 +1,4 @@
-//! What can be wrong with objects, records and arrays.
+//! Errors of objects, records and arrays.
 
 use std::{error::Error, fmt, sync::Arc};
 
@@ -28,12 +28,12 @@ impl ContentError {
         Self::of(what, reason, Some(source.into()))
     }
 
-    /// An object that cannot be used.
+    /// Makes the error for an object that cannot be used.
     pub(crate) fn object(id: &str, reason: impl fmt::Display) -> Self {
         Self::new(format_args!("object {}", short(id)), reason)
     }
 
-    /// An object whose body cannot be decoded.
+    /// Makes the error for an object whose body cannot be decoded.
     pub(crate) fn body(id: &str, source: impl Into<BoxError>) -> Self {
         Self::with_source(format_args!("object {}", short(id)), "its body is invalid", source)
     }

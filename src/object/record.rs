@@ -32,7 +32,7 @@ pub enum Record {
 }
 
 impl<V> TypedDict<V> {
-    /// An empty dictionary.
+    /// Creates an empty dictionary.
     pub fn new() -> Self {
         Self::default()
     }
@@ -42,29 +42,29 @@ impl<V> TypedDict<V> {
         self.0.insert(name.into(), value.into());
     }
 
-    /// As [`insert`](Self::insert), for use in one expression.
+    /// Adds a value as [`insert`](Self::insert) does, for use in one expression.
     #[must_use]
     pub fn with(mut self, name: impl Into<String>, value: impl Into<V>) -> Self {
         self.insert(name, value);
         self
     }
 
-    /// The value with this name.
+    /// Returns the value with this name.
     pub fn get(&self, name: &str) -> Option<&V> {
         self.0.get(name)
     }
 
-    /// Names and values, in order.
+    /// Iterates over names and values, in order.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (&str, &V)> {
         self.0.iter().map(|(name, value)| (name.as_str(), value))
     }
 
-    /// The values, in order.
+    /// Iterates over the values, in order.
     pub fn values(&self) -> impl ExactSizeIterator<Item = &V> {
         self.0.values()
     }
 
-    /// The number of values.
+    /// Returns the number of values.
     pub fn len(&self) -> usize {
         self.0.len()
     }
@@ -93,7 +93,7 @@ impl ArrayRecord {
         arrays.into_iter().enumerate().map(|(index, array)| (index.to_string(), array)).collect()
     }
 
-    /// The array with this name.
+    /// Returns the array with this name.
     ///
     /// # Errors
     /// If there is no array with this name.
@@ -103,7 +103,7 @@ impl ArrayRecord {
 }
 
 impl RecordDict {
-    /// The arrays with this name.
+    /// Returns the arrays with this name.
     ///
     /// # Errors
     /// If there is no such record, or one of another type.
@@ -114,7 +114,7 @@ impl RecordDict {
         }
     }
 
-    /// The metrics with this name.
+    /// Returns the metrics with this name.
     ///
     /// # Errors
     /// If there is no such record, or one of another type.
@@ -125,7 +125,7 @@ impl RecordDict {
         }
     }
 
-    /// The settings with this name.
+    /// Returns the settings with this name.
     ///
     /// # Errors
     /// If there is no such record, or one of another type.
@@ -142,7 +142,7 @@ impl RecordDict {
 }
 
 impl Record {
-    /// Flower's name for its type.
+    /// Returns Flower's name for its type.
     pub fn type_name(&self) -> &'static str {
         match self {
             Self::Array(_) => "ArrayRecord",
@@ -159,7 +159,7 @@ impl Record {
     }
 }
 
-/// A missing name; the error lists a few of those that exist.
+/// Makes the error for a missing name. It lists a few of those that exist.
 fn missing<V>(dict: &TypedDict<V>, what: &str, name: &str) -> ContentError {
     let names: Vec<_> = dict.0.keys().take(8).collect();
     ContentError::new(format_args!("{what} {name:?}"), format_args!("there is no such name, only {names:?}"))

@@ -44,8 +44,8 @@ impl RelayAccess {
         self
     }
 
-    /// Admits the peers that the roster admits, and follows the file: a peer that is removed or denied is disconnected within a
-    /// second.
+    /// Admits the peers that the roster admits, and follows the file: a peer that is removed or denied is disconnected
+    /// within a second.
     #[must_use]
     pub fn roster(mut self, roster: RosterFile) -> Self {
         self.roster = Some(roster);
@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_names_its_reason_and_tells_a_denied_peer_nothing_about_the_token() {
+    fn a_refusal_gives_its_reason_and_reveals_nothing_about_the_token_to_a_denied_peer() {
         let (denied, stranger) = (SecretKey::generate().public(), SecretKey::generate().public());
         let access = RelayAccess::nobody().token("opensesame".parse().unwrap());
         let mut roster = Roster::default();

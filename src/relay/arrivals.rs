@@ -28,9 +28,9 @@ use crate::transport::RateLimit;
 /// The most connections that are not authenticated yet. Each takes a few round trips; further ones wait in the backlog of
 /// the socket.
 pub(super) const MAX_ARRIVING: usize = 128;
-/// Time for TLS, the request and the authentication.
+/// The wait for TLS, the request and the authentication.
 const ARRIVAL_TIMEOUT: Duration = Duration::from_secs(10);
-/// Wait after a connection that could not be accepted: without free file descriptors the next one fails, too.
+/// The pause after a failed accept: without free file descriptors, the next one fails too.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Accepts connections and serves them until they are authenticated.

@@ -196,7 +196,7 @@ impl RelayServerConfigBuilder {
         }
         if self.config.access.is_nobody() {
             mistakes.push(
-                "access: nobody may use this relay; admit peers that have a token (--token-file F), that are on a roster \
+                "access: no peer may use this relay; admit peers that have a token (--token-file F), that are on a roster \
                  (--roster F), by their id (--allow ID), or all (--open)"
                     .to_owned(),
             );

@@ -1,6 +1,6 @@
 //! Makes a CA and a server certificate for the local port.
 //!
-//! The CA's key signs one certificate and is dropped: nobody can make another one that those who trust the CA accept.
+//! The CA's key signs one certificate and is dropped: no further certificate can be made that is trusted through this CA.
 
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,

@@ -21,7 +21,7 @@ use tokio_rustls::{
 
 use super::{TlsError, cause, provider, store};
 
-/// Time for the handshake. A client on this machine or near it takes milliseconds; Python that is starting, seconds.
+/// The wait for the handshake. A client on this machine or near it takes milliseconds; Python that is starting, seconds.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// The protocols that clients negotiate: HTTP/2 for gRPC, HTTP/1.1 for Flower's HTTP API.
 const PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
@@ -48,7 +48,7 @@ impl LocalTls {
         Ok(Self { acceptor, root_certificates: Arc::new(stored.root_certificates) })
     }
 
-    /// The file for the `--root-certificates` of Flower's clients; absolute.
+    /// Returns the absolute path of the CA, for the `--root-certificates` of Flower's clients.
     pub fn root_certificates(&self) -> &Path {
         &self.root_certificates
     }

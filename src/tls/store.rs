@@ -138,12 +138,12 @@ fn publish(path: &Path, ca: &str) -> io::Result<PathBuf> {
     Ok(published)
 }
 
-/// The path of the CA, absolute, which `flwr` requires.
+/// Returns the path of the CA. It is absolute, as `flwr` requires.
 fn ca_file(path: &Path) -> io::Result<PathBuf> {
     std::path::absolute(path.with_extension("").with_extension("ca.pem"))
 }
 
-/// The names that clients dial: this machine's own, and the addresses that are listened on.
+/// Returns the names that clients dial: those of this machine, and the addresses that are listened on.
 pub(crate) fn names(listening: impl IntoIterator<Item = IpAddr>) -> Vec<String> {
     let mut names = ["127.0.0.1", "::1", "localhost"].map(str::to_owned).to_vec();
     let others = listening.into_iter().filter(|ip| !ip.is_unspecified()).map(|ip| ip.to_string());

@@ -53,7 +53,7 @@ impl Trust {
             }
             RustlsError::InvalidCertificate(NotValidForName | NotValidForNameContext { .. }) => {
                 format!(
-                    "its certificate is for other names ({error}); dial it by one of them, or have one made for this name"
+                    "its certificate is for other names ({error}); dial it by one of them, or have one issued for this name"
                 )
             }
             RustlsError::InvalidCertificate(Expired | ExpiredContext { .. }) => {
@@ -63,7 +63,7 @@ impl Trust {
                 format!("its certificate is not valid yet ({error}); correct this machine's clock")
             }
             RustlsError::InvalidMessage(_) => {
-                "it does not speak TLS; if that is intended, name it with http:// or grpc://".to_owned()
+                "it does not speak TLS; if that is intended, give its address with http:// or grpc://".to_owned()
             }
             error => format!("TLS failed: {error}"),
         })

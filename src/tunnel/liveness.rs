@@ -1,4 +1,4 @@
-//! Whether the peer still answers.
+//! Detects that the peer no longer answers.
 
 use std::time::Duration;
 
@@ -6,20 +6,21 @@ use tokio::time::sleep;
 
 use crate::transport::{Link, SilenceTimer};
 
-/// Between two samples.
+/// The interval between two samples.
 const TICK: Duration = Duration::from_millis(250);
-/// The least silence that is suspicious. What was sent is acknowledged after a round trip and 25 ms: a peer that is silent
-/// for longer is busy, or gone.
+/// The shortest silence that is suspicious. A packet is acknowledged after a round trip and 25 ms: a peer that is silent for
+/// longer is busy or dead.
 const MIN_SILENCE: Duration = Duration::from_secs(1);
-/// The longest silence that is not suspicious: three round trips of the slowest link there is, whatever was measured.
+/// The longest silence that is not suspicious: three round trips of the slowest realistic link, whatever was measured.
 const MAX_SILENCE: Duration = Duration::from_secs(3);
 
+/// Watches the acknowledgements on a link.
 pub(super) struct Liveness {
     link: Link,
     silence: SilenceTimer,
 }
 
-/// The peer has owed an acknowledgement for so long that the link is of no use.
+/// An acknowledgement has been missing for so long that the link is unusable.
 #[derive(Debug)]
 pub(super) struct Dead;
 
@@ -28,7 +29,7 @@ impl Liveness {
         Self { silence: SilenceTimer::new(link.stats(), TICK), link }
     }
 
-    /// Waits until the peer has owed an acknowledgement for too long.
+    /// Waits until an acknowledgement has been missing for suspiciously long.
     pub(super) async fn suspected(&mut self) {
         loop {
             self.sample().await;
@@ -42,7 +43,7 @@ impl Liveness {
     /// Waits until the peer acknowledges anything.
     ///
     /// # Errors
-    /// [`Dead`] when it has owed an acknowledgement for so long that the link is of no use.
+    /// [`Dead`] if an acknowledgement has been missing for so long that the link is unusable.
     pub(super) async fn recovered(&mut self) -> Result<(), Dead> {
         while self.silence.elapsed() > Duration::ZERO {
             if self.silence.is_expired() {
@@ -74,12 +75,12 @@ mod tests {
 
     async fn endpoint() -> Endpoint {
         let hour = Duration::from_secs(3600);
-        let patient = QuicTransportConfig::builder().max_idle_timeout(None).default_path_max_idle_timeout(hour).build();
-        let builder = Endpoint::builder(presets::Minimal).transport_config(patient).alpns(vec![ALPN.to_vec()]);
+        let config = QuicTransportConfig::builder().max_idle_timeout(None).default_path_max_idle_timeout(hour).build();
+        let builder = Endpoint::builder(presets::Minimal).transport_config(config).alpns(vec![ALPN.to_vec()]);
         builder.clear_ip_transports().bind_addr("127.0.0.1:0").unwrap().bind().await.unwrap()
     }
 
-    /// A peer that accepts one link and then stands still, as a process does that is stopped.
+    /// A peer that accepts one link and then does nothing, like a suspended process.
     fn stopping_peer() -> EndpointAddr {
         let (sender, addr) = std::sync::mpsc::channel();
         std::thread::spawn(move || {
@@ -98,7 +99,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_peer_that_stays_silent_is_lost_however_long_quic_would_wait() {
+    async fn a_peer_that_stays_silent_is_given_up_however_long_quic_would_wait() {
         let addr = stopping_peer();
         let connector = IrohConnector::new(endpoint().await, ALPN);
         connector.add_peer(addr.clone());

@@ -1,4 +1,4 @@
-//! A tunnel to one peer, as a Rust program uses it.
+//! The public handle of a tunnel to one peer.
 
 use std::{
     fmt,
@@ -18,7 +18,7 @@ use crate::{
     transport::Path,
 };
 
-/// A tunnel to one peer funnel. Clones are one tunnel.
+/// A tunnel to one peer funnel. Clones share it.
 #[derive(Clone, Debug)]
 pub struct PeerConn {
     tunnel: Tunnel,
@@ -29,23 +29,23 @@ impl PeerConn {
         Self { tunnel }
     }
 
-    /// The peer's public key.
+    /// Returns the peer's endpoint id.
     pub fn peer(&self) -> EndpointId {
         self.tunnel.peer()
     }
 
-    /// What the peer reported of itself, `None` while there is no link.
+    /// Returns what the peer reported about itself; `None` while there is no link.
     pub fn hello(&self) -> Option<Hello> {
         self.tunnel.hello()
     }
 
-    /// The network path in use, with its round trip.
+    /// Returns the network path in use, with its round trip; `None` while there is no link.
     pub fn path(&self) -> Option<Path> {
         self.tunnel.path()
     }
 
-    /// Waits for a path that is `wanted`, however long it takes: a link begins at a relay and becomes direct a moment later,
-    /// where both networks let it.
+    /// Waits without a time limit for a path for which `wanted` returns true. A link often begins over a relay and becomes
+    /// direct soon after, if both networks allow it.
     ///
     /// # Cancel safety
     /// Dropping the future changes nothing.
@@ -53,12 +53,12 @@ impl PeerConn {
         self.tunnel.path_where(wanted).await
     }
 
-    /// Why there is no link, `None` while there is one.
+    /// Returns why there is no link; `None` while there is one.
     pub fn down(&self) -> Option<PeerDown> {
         self.tunnel.down()
     }
 
-    /// Waits for a link, however long it takes; `on_down` is called with each new reason why there is none.
+    /// Waits for a link without a time limit, and calls `on_down` with each new reason why there is none.
     ///
     /// # Cancel safety
     /// Dropping the future changes nothing.
@@ -66,15 +66,15 @@ impl PeerConn {
         self.tunnel.ready(on_down).await
     }
 
-    /// A channel for a tonic client, for instance `FleetClient::new(peer.channel())`.
+    /// Returns a channel for a tonic client, for instance `FleetClient::new(peer.channel())`.
     pub fn channel(&self) -> PeerChannel {
         PeerChannel { tunnel: self.tunnel.clone() }
     }
 }
 
-/// A gRPC channel over a tunnel: a `tower::Service` that tonic's clients take.
+/// A gRPC channel over a tunnel: a `tower::Service` for tonic's clients.
 ///
-/// A lost link ends its calls with `UNAVAILABLE` and the reason; the next calls use the next link.
+/// When a link is lost, its calls end with `UNAVAILABLE` and the reason; later calls use the next link.
 #[derive(Clone, Debug)]
 pub struct PeerChannel {
     tunnel: Tunnel,

@@ -1,4 +1,4 @@
-//! Why there is no link to a peer.
+//! The reason why there is no link to a peer.
 
 use std::{error::Error, fmt};
 
@@ -9,22 +9,22 @@ use crate::{
     transport::{Code, LinkLost},
 };
 
-/// The kind of reason why there is no link to a peer, and whether waiting for one helps.
+/// The kind of reason why there is no link to a peer, which determines whether waiting helps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum DownReason {
     /// The peer was not reached, or the link to it was lost. It is dialled again within seconds.
     Unreachable,
-    /// The peer was reached and does not admit this funnel. It is asked again every few seconds.
+    /// The peer was reached and does not admit this funnel. It is dialled again every few seconds.
     NotAdmitted,
     /// This funnel has stopped.
     Stopped,
 }
 
-/// Why there is no link to a peer.
+/// The reason why there is no link to a peer.
 ///
-/// Its text names the causes; [`source`](Error::source) has the first one with its type, which is
-/// [`ConnectError`](crate::transport::ConnectError) or [`LinkLost`] where the transport failed.
+/// Its text names the causes; [`source`](Error::source) returns the first one with its type, which is
+/// [`ConnectError`](crate::transport::ConnectError) or [`LinkLost`] if the transport failed.
 #[derive(Clone, Debug)]
 pub struct PeerDown {
     peer: EndpointId,
@@ -41,7 +41,7 @@ impl PeerDown {
         Self::new(peer, DownReason::Unreachable, error)
     }
 
-    /// Tells a refusal from a loss by the code of the link's close.
+    /// Distinguishes a refusal from a loss by the code that the link was closed with.
     pub(super) fn of_lost(lost: LinkLost) -> Self {
         let peer = lost.peer();
         match (lost.code(), lost.peer_reason()) {
@@ -53,22 +53,22 @@ impl PeerDown {
         }
     }
 
-    /// The peer.
+    /// Returns the peer.
     pub fn peer(&self) -> EndpointId {
         self.peer
     }
 
-    /// The kind of reason.
+    /// Returns the kind of reason.
     pub fn reason(&self) -> DownReason {
         self.reason
     }
 
-    /// The error that calls to the peer end with.
+    /// Returns the error that calls to the peer end with.
     pub fn call_error(&self) -> &CallError {
         &self.error
     }
 
-    /// Replaces the error by one that says more.
+    /// Replaces the error by a more specific one.
     pub(super) fn with_error(self, error: CallError) -> Self {
         Self { error, ..self }
     }

@@ -1,4 +1,4 @@
-//! Keeps one link open.
+//! Keeps a link to a peer open.
 
 use std::{sync::Arc, time::Duration};
 
@@ -28,31 +28,31 @@ use crate::{
     transport::{Backoff, Code, ConnectError, IrohConnector, Link, LinkLost},
 };
 
-/// The pause before the second attempt, doubling with each.
+/// The pause before the second attempt. It doubles with each attempt.
 const RETRY_FIRST: Duration = Duration::from_millis(100);
-/// The longest pause between the first attempts: a network that comes back is to be used within a second.
+/// The longest pause between the first attempts, so that a network that recovers is used within a second.
 const RETRY_SOON: Duration = Duration::from_millis(400);
-/// How many these are: minutes where nothing answers, seconds where there is nothing to ask.
-const SOON: u32 = 30;
-/// The longest pause in the end, and where a peer does not admit us. A link that lived longer was a good one, and the
-/// next is dialled at once.
+/// The number of first attempts: they last minutes if nothing answers, seconds if dialling fails immediately.
+const FIRST_ATTEMPTS: u32 = 30;
+/// The longest pause after the first attempts, or if the peer does not admit this funnel. After a link that lasted longer,
+/// the next is dialled without a pause.
 const RETRY_MAX: Duration = Duration::from_secs(2);
-/// The wait for one dial: enough for a relay at the far side of the world.
+/// The wait for one dial: enough for a relay on the other side of the world.
 const DIAL_TIMEOUT: Duration = Duration::from_secs(10);
-/// After this long another dial is begun beside the one that goes on. A handshake is sent again after 0.3 and 0.9 s, then
-/// less and less often: a new one finds a network that came back sooner.
+/// The time after which a second dial is started beside the first. A handshake is retransmitted after 0.3 and 0.9 s, then
+/// less and less often: a new one notices sooner that the network has recovered.
 const REDIAL_INTERVAL: Duration = Duration::from_millis(1250);
-/// The wait for the answer to hello, which asks nobody else.
+/// The wait for the answer to hello, which the peer gives without contacting an upstream.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The task that dials a peer, greets it, and dials it again when the link is lost.
+/// The task that dials a peer, and dials it again when the link is lost.
 pub(super) struct Supervisor {
     connector: IrohConnector,
     peer: EndpointId,
     authority: Authority,
     state: watch::Sender<State>,
     lookup_log: LookupLog,
-    /// Until the peer has decided on it.
+    /// `None` once the peer has accepted or refused it.
     enrolment: Option<Enrolment>,
     /// The last reason that was logged.
     reported: OnChange<String>,
@@ -103,7 +103,7 @@ impl Supervisor {
         }
     }
 
-    /// Publishes the link and those that replace it, waits for the end of the last, and returns when that was.
+    /// Publishes the link and those that replace it, waits for the end of the last one, and returns the time of its end.
     async fn serve_link(&self, up: Up) -> Instant {
         let mut up = Arc::new(up);
         loop {
@@ -122,7 +122,7 @@ impl Supervisor {
                     up = Arc::new(next);
                 }
                 Ok(next) => {
-                    warn!("the link is silent, and another was made: the network of one end may have changed");
+                    warn!("the link is silent and was replaced: the network of one end may have changed");
                     tokio::spawn(await_recovery(link, liveness));
                     up = Arc::new(next);
                 }
@@ -137,14 +137,14 @@ impl Supervisor {
         }
     }
 
-    /// Waits for the end of `link`, or for another one that answers while it is silent.
+    /// Waits for the end of `link`, or for a new link on which the peer answers while `link` is silent.
     ///
-    /// A peer that was killed and started again does not know the link, and cannot say so.
+    /// A peer that was killed and restarted does not know the link, and cannot close it.
     async fn replacement(&self, link: &Link, liveness: &mut Liveness) -> Result<Up, LinkLost> {
         loop {
             tokio::select! {
                 lost = link.closed() => return Err(lost),
-                () = liveness.suspected() => debug!("the peer is silent: it is dialled beside the link"),
+                () = liveness.suspected() => debug!("the peer is silent; dialling a second link"),
             }
             tokio::select! {
                 lost = link.closed() => return Err(lost),
@@ -171,7 +171,7 @@ impl Supervisor {
     /// Presents the invitation, if there is one, to a peer that does not admit this funnel.
     ///
     /// # Errors
-    /// The error that says more than the refusal, if there is one.
+    /// A more specific error than the refusal, if there is one.
     async fn enrol(&mut self, down: &PeerDown) -> Result<(), Option<CallError>> {
         let enrolment = match down.reason() {
             DownReason::NotAdmitted => self.enrolment.take().ok_or(None)?,
@@ -179,7 +179,7 @@ impl Supervisor {
         };
         match enrolment.present().await {
             EnrolmentOutcome::Enrolled => {
-                info!("the peer has taken the invitation");
+                info!("the peer has accepted the invitation");
                 Ok(())
             }
             EnrolmentOutcome::Refused(error) => Err(Some(error)),
@@ -222,7 +222,7 @@ impl Supervisor {
         }
     }
 
-    /// Dials, and when that takes long, begins again beside it, repeatedly.
+    /// Dials, and while that takes long, repeatedly starts further dials beside it.
     async fn dial(&self) -> Result<Link, ConnectError> {
         let again = async {
             let mut begin = interval(REDIAL_INTERVAL);
@@ -252,12 +252,12 @@ impl Supervisor {
         };
         match timeout(HELLO_TIMEOUT, answer).await {
             Ok(hello) => hello,
-            Err(_) => Err(CallError::unavailable("the peer was reached and does not answer hello; is it a funnel?")),
+            Err(_) => Err(CallError::unavailable("the peer was reached but does not answer hello; is it a funnel?")),
         }
     }
 }
 
-/// Leaves a silent link to the calls on it: the peer may answer again once the network has settled.
+/// Keeps a silent link open for the calls on it: the peer may answer again once the network has settled.
 async fn await_recovery(link: Link, mut liveness: Liveness) {
     tokio::select! {
         _ = link.closed() => {}
@@ -267,7 +267,7 @@ async fn await_recovery(link: Link, mut liveness: Liveness) {
     }
 }
 
-/// Closes a link without hello. A refusal may have closed it just after a session on it failed: its reason says more.
+/// Closes a link on which hello failed. If a refusal has closed it meanwhile, that reason is more specific.
 fn give_up(link: &Link, down: PeerDown) -> PeerDown {
     match link.close_reason() {
         Some(lost) => PeerDown::of_lost(lost),
@@ -279,10 +279,11 @@ fn give_up(link: &Link, down: PeerDown) -> PeerDown {
     }
 }
 
-/// A random half keeps the peers of a funnel that restarts from coming back in step.
+/// Returns the pause before the next attempt. Jitter of up to half prevents the peers of a funnel that restarts from
+/// reconnecting in step.
 fn pause(failures: u32, reason: DownReason) -> Duration {
     let max = match reason {
-        DownReason::Unreachable if failures < SOON => RETRY_SOON,
+        DownReason::Unreachable if failures < FIRST_ATTEMPTS => RETRY_SOON,
         DownReason::Unreachable | DownReason::NotAdmitted | DownReason::Stopped => RETRY_MAX,
     };
     Backoff::new(RETRY_FIRST, max, 0.5..1.0).wait(failures)

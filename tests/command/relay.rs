@@ -114,7 +114,7 @@ async fn every_mistake_in_a_relays_options_is_reported_at_once() {
             "--metrics there",
             "does not contain a certificate",
             "/nonexistent/key",
-            "nobody may use this relay",
+            "no peer may use this relay",
         ];
         for part in parts {
             assert!(stderr.contains(part), "{part} is not in:\n{stderr}");

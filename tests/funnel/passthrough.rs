@@ -300,7 +300,7 @@ fn a_grant_that_leads_nowhere_or_to_the_funnels_own_port_is_a_mistake() {
     let peer = SecretKey::generate().public();
     let granted = Exposed::new().local_superlink().allow_passthrough(peer);
     let error = loopback().expose(granted.clone()).build().unwrap_err().to_string();
-    assert!(error.contains("where to is not named"), "{error}");
+    assert!(error.contains("no target is set"), "{error}");
     let own = "127.0.0.1:19092";
     let config = loopback().flower_grpc_addr(own.parse().unwrap()).peer(PeerConfig::new(peer));
     let error = config.expose(granted.passthrough(own.parse().unwrap())).build().unwrap_err().to_string();

@@ -8,7 +8,7 @@ pub(crate) use self::program::VERSION;
 pub(super) use self::program::install;
 use crate::{
     failure::Failure,
-    rig::{TIMEOUT, Rig},
+    rig::{Rig, TIMEOUT},
     site::Host,
     target::Target,
 };

@@ -4,7 +4,7 @@ use std::process::Command;
 
 use crate::{
     failure::{Context, Failure},
-    rig::{TIMEOUT, Rig},
+    rig::{Rig, TIMEOUT},
     site::Host,
     target::Target,
 };

@@ -4,7 +4,7 @@ use std::{fs, path::Path, process::Command};
 
 use crate::{
     failure::{Context, Failure},
-    rig::{TIMEOUT, Rig},
+    rig::{Rig, TIMEOUT},
     target::Target,
 };
 

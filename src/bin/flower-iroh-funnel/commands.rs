@@ -1,4 +1,4 @@
-//! The subcommands, and what they share.
+//! The subcommands, and the functions that they share.
 
 mod exit_error;
 mod expose;
@@ -99,7 +99,7 @@ fn roster(config: &FunnelConfigBuilder, named: &args::Roster) -> Result<RosterFi
     file.ok_or_else(|| ExitError::usage(no_home_directory("the roster", "--roster")))
 }
 
-/// The error text for a file whose default location is unknown.
+/// Returns the error text for a file whose default location is unknown.
 fn no_home_directory(file: &str, option: &str) -> String {
     format!("cannot find a home directory for {file}; set its path with {option}")
 }

@@ -10,8 +10,9 @@ const QUIET: &str = "warn,iroh_relay::server=error,iroh_mdns_address_lookup=off,
 
 /// Sets up logging; `RUST_LOG` overrides `verbose`.
 ///
-/// Some libraries are silenced: the relay server warns at every attempt of a refused client, where our own log has one line
-/// per client; the mDNS crates warn of anything a stranger on the network sends, and of every packet that is not sent.
+/// Some libraries are silenced: the relay server warns at every attempt of a refused client, of which this program logs one
+/// line per client; the mDNS crates warn of anything that other machines on the network send, and of every packet that
+/// cannot be sent.
 pub(crate) fn init(format: LogFormat, verbose: u8) {
     let level = match verbose {
         0 => format!("{QUIET},flower_iroh_funnel=info"),

@@ -1,4 +1,4 @@
-//! From the tunnel to the upstream that is the target.
+//! Pass-through from the tunnel to the target.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -21,12 +21,12 @@ use crate::{
     upstream::PassthroughTarget,
 };
 
-/// The wait for a connection. An upstream is on this machine or next to it: a second is long.
+/// The wait for a connection to the target, which is on this machine or near it.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
-/// Connections on one session. A SuperNode needs one over gRPC, and a handful at a time over HTTP.
+/// The most connections on one session. A SuperNode needs one over gRPC, and a few at a time over HTTP.
 const MAX_CONNECTIONS: usize = 64;
 
-/// The pass-through connections of one session; they end with its last clone.
+/// The pass-through connections of one session. They end when the last clone is dropped.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct PassthroughConnections {
     connections: Arc<Mutex<JoinSet<()>>>,
@@ -34,15 +34,15 @@ pub(crate) struct PassthroughConnections {
 }
 
 impl PassthroughConnections {
-    /// Starts without connections; those that come end soon after `stop`.
+    /// Creates an empty set, whose connections end soon after `stop`.
     pub(crate) fn until(stop: CancellationToken) -> Self {
         Self { stop, ..Self::default() }
     }
 
-    /// Connects a peer to `target`, whatever authority it asked for.
+    /// Connects a peer to `target`, whatever authority the request names.
     ///
     /// # Errors
-    /// Nothing answers there, or the session has too many connections.
+    /// If the target cannot be reached, or if the session has too many connections.
     pub(crate) async fn connect(
         &self,
         target: &PassthroughTarget,
@@ -51,11 +51,11 @@ impl PassthroughConnections {
     ) -> Result<Response<Body>, CallError> {
         let connected = timeout(CONNECT_TIMEOUT, TcpStream::connect(target.as_str())).await;
         let socket = connected
-            .map_err(|_| CallError::unavailable(format_args!("{target} does not answer within {CONNECT_TIMEOUT:?}")))?
+            .map_err(|_| CallError::unavailable(format_args!("{target} did not answer within {CONNECT_TIMEOUT:?}")))?
             .map_err(|error| {
                 CallError::unavailable(format_args!("{target} is not reachable: {error}")).caused_by(error)
             })?;
-        // Flower's messages must not wait for acknowledgements. It fails only on a dead socket.
+        // Flower's messages must not wait for acknowledgements. Fails only on a dead socket.
         let _ = socket.set_nodelay(true);
         self.spawn(socket, hyper::upgrade::on(&mut request), permit)?;
         Ok(Response::new(hop::full(Bytes::new())))
@@ -70,11 +70,11 @@ impl PassthroughConnections {
         let stop = self.stop.clone();
         connections.spawn(async move {
             let _permit = permit;
-            let carried = match upgrade.await {
-                Ok(upgraded) => splice::both_ways(TokioIo::new(upgraded), socket, &stop).await,
-                Err(error) => return debug!(%error, "a pass-through connection did not begin"),
+            let ended = match upgrade.await {
+                Ok(upgraded) => splice::copy_bidirectional(TokioIo::new(upgraded), socket, &stop).await,
+                Err(error) => return debug!(%error, "a pass-through connection could not be established"),
             };
-            if let Err(error) = carried {
+            if let Err(error) = ended {
                 debug!(%error, "a pass-through connection ended");
             }
         });

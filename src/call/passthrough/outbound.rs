@@ -1,4 +1,4 @@
-//! From a local connection into the tunnel.
+//! Pass-through from a local connection into the tunnel.
 
 use std::time::Duration;
 
@@ -19,35 +19,35 @@ use crate::{
     tunnel::{Size, Tunnel},
 };
 
-/// The wait for the other side to connect. A lost link is awaited for 4 s, and an upstream for 2 s; past that, a socket
-/// that is open and silent does harm.
+/// The wait for the other side to connect. It allows 4 s for a lost link and 2 s for the target; beyond that, a socket that
+/// is open and silent does harm.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Carries one local connection to its end.
+/// Forwards one local connection until it ends.
 ///
 /// # Errors
-/// The peer refuses it or is not reached. The connection is closed then, and Flower's clients try again.
-pub(crate) async fn carry(socket: TcpStream, tunnel: &Tunnel, stop: &CancellationToken) -> Result<(), CallError> {
+/// If the peer refuses it or cannot be reached. The connection is then closed, and Flower's clients retry.
+pub(crate) async fn forward(socket: TcpStream, tunnel: &Tunnel, stop: &CancellationToken) -> Result<(), CallError> {
     let mut request = Request::new(hop::full(Bytes::new()));
     *request.method_mut() = Method::CONNECT;
-    let late = || CallError::unavailable(format_args!("the other side does not connect within {CONNECT_TIMEOUT:?}"));
+    let late = || CallError::unavailable(format_args!("the other side did not connect within {CONNECT_TIMEOUT:?}"));
     let (response, _lane) = timeout(CONNECT_TIMEOUT, tunnel.call(Size::Bulk, request)).await.map_err(|_| late())??;
     if !response.status().is_success() {
         return Err(refusal(response).await);
     }
     let upgraded =
         hyper::upgrade::on(response).await.map_err(|error| CallError::unavailable(chain(&error)).caused_by(error))?;
-    if let Err(error) = splice::both_ways(socket, TokioIo::new(upgraded), stop).await {
+    if let Err(error) = splice::copy_bidirectional(socket, TokioIo::new(upgraded), stop).await {
         debug!(%error, "a pass-through connection ended");
     }
     Ok(())
 }
 
-/// The other funnel's own reason.
+/// Reads the other funnel's reason.
 async fn refusal(response: Response<Incoming>) -> CallError {
     let (parts, body) = response.into_parts();
     match Limited::new(body, MAX_ERROR_BODY).collect().await {
         Ok(body) => CallError::refused(FlowerError::of_http(parts.status, &body.to_bytes(), Api::Fleet).0),
-        Err(_) => CallError::unavailable(format_args!("the other side answers {} and no more", parts.status)),
+        Err(_) => CallError::unavailable(format_args!("the other side answered {} without a reason", parts.status)),
     }
 }

@@ -1,4 +1,4 @@
-//! Bytes both ways between two connections.
+//! Copies bytes in both directions between two connections.
 
 use std::{
     io,
@@ -12,37 +12,38 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-/// A log that is followed may be silent for long while nodes train; a connection that lasts longer was forgotten.
-const IDLE: Duration = Duration::from_secs(3600);
-/// When the funnel stops, what still moves may go on, within the time to drain.
-const IDLE_WHEN_STOPPING: Duration = Duration::from_secs(1);
-/// Read at once. Each connection has two.
+/// The longest idle time. A log stream may be silent for long while nodes train; a connection that is idle for longer is
+/// abandoned.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(3600);
+/// The longest idle time once the funnel is stopping. Active transfers continue, within the drain timeout.
+const STOPPING_IDLE_TIMEOUT: Duration = Duration::from_secs(1);
+/// The size of a read buffer, in bytes. Each connection has two.
 const CHUNK: usize = 32 << 10;
 
-/// Carries bytes until each side has ended, either has failed, or nothing moves any more. An end of one side is passed on,
-/// and the other direction goes on.
-pub(super) async fn both_ways<A, B>(one: A, other: B, stop: &CancellationToken) -> io::Result<()>
+/// Copies bytes until both sides have ended, one has failed, or both are idle. The end of one side is forwarded; the other
+/// direction continues.
+pub(super) async fn copy_bidirectional<A, B>(one: A, other: B, stop: &CancellationToken) -> io::Result<()>
 where
     A: AsyncRead + AsyncWrite,
     B: AsyncRead + AsyncWrite,
 {
-    let moved = Moved::now();
+    let activity = Activity::new();
     let ((from_one, to_one), (from_other, to_other)) = (split(one), split(other));
-    let both = async { tokio::try_join!(copy(from_one, to_other, &moved), copy(from_other, to_one, &moved)) };
+    let both = async { tokio::try_join!(copy(from_one, to_other, &activity), copy(from_other, to_one, &activity)) };
     tokio::select! {
         ended = both => ended.map(|_| ()),
-        () = moved.nothing_for(IDLE) => Err(io::Error::new(io::ErrorKind::TimedOut, "nothing moved for an hour")),
-        () = stopping(&moved, stop) => Err(io::Error::new(io::ErrorKind::ConnectionAborted, "the funnel is stopping")),
+        () = activity.idle_for(IDLE_TIMEOUT) => Err(io::Error::new(io::ErrorKind::TimedOut, "idle for an hour")),
+        () = stopping(&activity, stop) => Err(io::Error::new(io::ErrorKind::ConnectionAborted, "the funnel is stopping")),
     }
 }
 
-async fn stopping(moved: &Moved, stop: &CancellationToken) {
+async fn stopping(activity: &Activity, stop: &CancellationToken) {
     stop.cancelled().await;
-    moved.nothing_for(IDLE_WHEN_STOPPING).await;
+    activity.idle_for(STOPPING_IDLE_TIMEOUT).await;
 }
 
-/// What is not taken at the far end is not read here.
-async fn copy(from: impl AsyncRead, to: impl AsyncWrite, moved: &Moved) -> io::Result<()> {
+/// Copies one direction. It reads only as fast as the other side accepts.
+async fn copy(from: impl AsyncRead, to: impl AsyncWrite, activity: &Activity) -> io::Result<()> {
     let (mut from, mut to) = (Box::pin(from), Box::pin(to));
     let mut chunk = vec![0; CHUNK];
     loop {
@@ -52,19 +53,19 @@ async fn copy(from: impl AsyncRead, to: impl AsyncWrite, moved: &Moved) -> io::R
         }
         to.write_all(&chunk[..length]).await?;
         to.flush().await?;
-        moved.again();
+        activity.record();
     }
 }
 
-/// When bytes moved last.
-struct Moved(Mutex<Instant>);
+/// The time of the last transfer, in either direction.
+struct Activity(Mutex<Instant>);
 
-impl Moved {
-    fn now() -> Self {
+impl Activity {
+    fn new() -> Self {
         Self(Mutex::new(Instant::now()))
     }
 
-    fn again(&self) {
+    fn record(&self) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
     }
 
@@ -72,7 +73,7 @@ impl Moved {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn nothing_for(&self, limit: Duration) {
+    async fn idle_for(&self, limit: Duration) {
         loop {
             let end = self.last() + limit;
             if end <= Instant::now() {
@@ -90,9 +91,9 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn an_end_of_one_side_is_passed_on_and_the_other_direction_goes_on() {
+    async fn the_end_of_one_side_is_forwarded_and_the_other_direction_continues() {
         let ((mut client, near), (far, mut server)) = (duplex(64), duplex(64));
-        let carried = tokio::spawn(async move { both_ways(near, far, &CancellationToken::new()).await });
+        let copying = tokio::spawn(async move { copy_bidirectional(near, far, &CancellationToken::new()).await });
         client.write_all(b"asked").await.unwrap();
         client.shutdown().await.unwrap();
         let mut asked = String::new();
@@ -102,22 +103,23 @@ mod tests {
         let mut answered = String::new();
         client.read_to_string(&mut answered).await.unwrap();
         assert_eq!((&*asked, &*answered), ("asked", "answered"));
-        carried.await.unwrap().unwrap();
+        copying.await.unwrap().unwrap();
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_connection_on_which_nothing_moves_ends_and_soon_when_the_funnel_stops() {
+    async fn an_idle_connection_ends_and_sooner_when_the_funnel_stops() {
         let (_client, near) = duplex(64);
         let (far, _server) = duplex(64);
         let started = Instant::now();
-        let ended = both_ways(near, far, &CancellationToken::new()).await.unwrap_err();
-        assert_eq!((ended.kind(), started.elapsed()), (io::ErrorKind::TimedOut, IDLE));
+        let ended = copy_bidirectional(near, far, &CancellationToken::new()).await.unwrap_err();
+        assert_eq!((ended.kind(), started.elapsed()), (io::ErrorKind::TimedOut, IDLE_TIMEOUT));
 
         let (_client, near) = duplex(64);
         let (far, _server) = duplex(64);
         let stop = CancellationToken::new();
         stop.cancel();
-        let ended = timeout(2 * IDLE_WHEN_STOPPING, both_ways(near, far, &stop)).await.unwrap().unwrap_err();
+        let ended =
+            timeout(2 * STOPPING_IDLE_TIMEOUT, copy_bidirectional(near, far, &stop)).await.unwrap().unwrap_err();
         assert_eq!(ended.kind(), io::ErrorKind::ConnectionAborted);
     }
 }

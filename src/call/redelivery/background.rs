@@ -1,4 +1,4 @@
-//! Calls that go on when nobody waits for them any more.
+//! Calls that continue in the background after their caller has disconnected.
 
 use std::{
     pin::Pin,
@@ -9,12 +9,12 @@ use std::{
 use tokio::{runtime::Handle, time::timeout};
 use tracing::{Instrument, Span, instrument::Instrumented};
 
-/// How long a call goes on without a caller.
+/// How long a call continues without a caller.
 pub(super) const BACKGROUND_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// A future that is carried to its end: dropped before that, it goes on in a task of its own, for [`BACKGROUND_TIMEOUT`] at
-/// most, if `on_drop` returns that it is worthwhile.
-pub(super) struct CarriedToItsEnd<F, W>
+/// A future that runs to completion: if it is dropped earlier and `on_drop` returns true, it continues in a task of its own
+/// for at most [`BACKGROUND_TIMEOUT`].
+pub(super) struct RunToCompletion<F, W>
 where
     F: Future<Output: Send> + Send + 'static,
     W: Fn() -> bool,
@@ -23,7 +23,7 @@ where
     on_drop: W,
 }
 
-impl<F, W> CarriedToItsEnd<F, W>
+impl<F, W> RunToCompletion<F, W>
 where
     F: Future<Output: Send> + Send + 'static,
     W: Fn() -> bool,
@@ -33,7 +33,7 @@ where
     }
 }
 
-impl<F, W> Future for CarriedToItsEnd<F, W>
+impl<F, W> Future for RunToCompletion<F, W>
 where
     F: Future<Output: Send> + Send + 'static,
     W: Fn() -> bool + Unpin,
@@ -41,8 +41,8 @@ where
     type Output = F::Output;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
-        // Taken out meanwhile: one that panics is not polled again.
-        let mut future = self.future.take().expect("it is polled until it is ready");
+        // Taken out while it is polled, so that a future that panics is not polled again.
+        let mut future = self.future.take().expect("a future is not polled after completion");
         let polled = future.as_mut().poll(cx);
         if polled.is_pending() {
             self.future = Some(future);
@@ -51,7 +51,7 @@ where
     }
 }
 
-impl<F, W> Drop for CarriedToItsEnd<F, W>
+impl<F, W> Drop for RunToCompletion<F, W>
 where
     F: Future<Output: Send> + Send + 'static,
     W: Fn() -> bool,

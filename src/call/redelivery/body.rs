@@ -1,4 +1,4 @@
-//! Bodies of one message: read as a whole, within a bound, or tapped while they pass.
+//! Bodies with one message: read completely within a limit, or parsed while they are forwarded.
 
 use std::{
     pin::Pin,
@@ -18,18 +18,19 @@ use crate::{
     protocol::{BoxError, GRPC_HEADER, Wire},
 };
 
-/// A larger answer passes as it comes and is not kept; so does a reply with more than this of ids.
+/// The largest message that is read, in bytes. A larger answer is forwarded and not stored; so is a larger reply.
 pub(super) const MAX_MESSAGE: usize = 256 << 10;
 
-/// A body that was read up to a bound.
+/// A body that was read up to a limit.
 pub(super) enum ReadBody {
-    /// All of it is here.
+    /// The complete body.
     Whole { data: Bytes, trailers: Option<HeaderMap> },
-    /// It is larger, or it broke: the same body, from its beginning.
+    /// The same body from its beginning: it is larger, or it broke off.
     Other(Body),
 }
 
 impl ReadBody {
+    /// Reads a body of at most `limit` bytes.
     pub(super) async fn read(mut body: Body, limit: usize) -> Self {
         let (mut data, mut trailers) = (BytesMut::new(), None);
         let broken = loop {
@@ -52,7 +53,7 @@ impl ReadBody {
     }
 }
 
-/// A body that is all there.
+/// Makes a body of complete content.
 pub(super) fn whole(data: Bytes, trailers: Option<HeaderMap>) -> Body {
     match trailers {
         None => hop::full(data),
@@ -64,7 +65,7 @@ pub(super) fn whole(data: Bytes, trailers: Option<HeaderMap>) -> Body {
     }
 }
 
-/// The only message of a body; `None` if there is another one, or if it is compressed.
+/// Returns the only message of a body; `None` if there are several, or if it is compressed.
 pub(super) fn message_in(data: &Bytes, wire: Wire) -> Option<Bytes> {
     if wire == Wire::Http {
         return Some(data.clone());
@@ -74,7 +75,7 @@ pub(super) fn message_in(data: &Bytes, wire: Wire) -> Option<Bytes> {
     (*flag == 0 && is_whole).then(|| data.slice(GRPC_HEADER..))
 }
 
-/// The body of a message.
+/// Makes the body of one message.
 fn framed(message: Bytes, wire: Wire) -> Bytes {
     if wire == Wire::Http {
         return message;
@@ -86,7 +87,8 @@ fn framed(message: Bytes, wire: Wire) -> Bytes {
     data.freeze()
 }
 
-/// The same answer, with the message that `replace` returns for its own. An answer that is an error, or large, passes.
+/// Replaces the message of an answer by the one that `replace` returns for it, if any. Answers that are errors or large stay
+/// unchanged.
 pub(super) async fn replace_message(
     answer: Response<Body>,
     wire: Wire,
@@ -109,7 +111,7 @@ pub(super) async fn replace_message(
     Response::from_parts(parts, whole(data, trailers))
 }
 
-/// Whether an answer may be one small message. In HTTP it says how long it is.
+/// Whether an answer may have one small message. An HTTP answer declares its length.
 fn may_be_small(answer: &Response<Body>, wire: Wire) -> bool {
     let length = || answer.headers().get(CONTENT_LENGTH)?.to_str().ok()?.parse::<usize>().ok();
     match wire {
@@ -122,7 +124,7 @@ fn is_ok(trailers: &HeaderMap) -> bool {
     trailers.get("grpc-status").is_some_and(|status| status == "0")
 }
 
-/// A request's body whose fields are read as it passes.
+/// A request body whose fields are read while it is forwarded.
 #[derive(Debug)]
 pub(super) struct TappedBody {
     body: Body,
@@ -147,7 +149,7 @@ impl HttpBody for TappedBody {
         {
             reader.feed(data);
         }
-        // Whoever reads it does not ask for the end of a body that says that it has come.
+        // A reader need not poll for the end of a body that already reports it.
         if frame.is_none() || self.body.is_end_stream() {
             reader.end();
         }

@@ -1,4 +1,4 @@
-//! How each of these calls is made.
+//! Forwards each kind of call that is replayed.
 
 use std::{
     convert::Infallible,
@@ -13,7 +13,7 @@ use tokio::time::sleep;
 
 use super::{
     Caller, End,
-    background::CarriedToItsEnd,
+    background::RunToCompletion,
     body::{MAX_MESSAGE, ReadBody, TappedBody, message_in, replace_message, whole},
     field_reader::FieldReader,
     messages::{ConfirmMessageReceivedRequest, PullMessagesRequest, Reply},
@@ -24,10 +24,10 @@ use crate::{
     protocol::{CallError, GRPC_TIMEOUT},
 };
 
-/// Bytes of a request that names a node and a message, and takes some tens.
-const MAX_QUESTION: usize = 16 << 10;
-/// A SuperLink that takes longer to hand something out is asked by others meanwhile.
-const TURN: Duration = Duration::from_secs(2);
+/// The largest request that names a node and a message, in bytes. It usually takes a few dozen.
+const MAX_REQUEST: usize = 16 << 10;
+/// How long a pull has its turn. If the SuperLink takes longer to answer, other pulls begin meanwhile.
+const MAX_TURN: Duration = Duration::from_secs(2);
 
 impl Caller {
     pub(super) async fn pull<F, T>(
@@ -40,10 +40,10 @@ impl Caller {
         F: Future<Output = Result<Response<Body>, CallError>> + Send + 'static,
         T: Send + 'static,
     {
-        // The request is here before the call has its turn: no one else waits for the rest of it.
-        let data = match ReadBody::read(std::mem::take(request.body_mut()), MAX_QUESTION).await {
+        // Read before the call waits for its turn, so that other calls do not wait for a slow request.
+        let data = match ReadBody::read(std::mem::take(request.body_mut()), MAX_REQUEST).await {
             ReadBody::Whole { data, .. } => data,
-            ReadBody::Other(_) => return Err(CallError::unavailable("the request is not whole, or it is too large")),
+            ReadBody::Other(_) => return Err(CallError::unavailable("the request is incomplete or too large")),
         };
         let node = message_in(&data, self.wire)
             .and_then(|message| PullMessagesRequest::decode(message).ok()?.node)
@@ -54,12 +54,12 @@ impl Caller {
             let _permit = permit;
             let answer = tokio::select! {
                 answer = call => answer?,
-                never = end_after(TURN, turn) => match never {},
+                never = drop_after(MAX_TURN, turn) => match never {},
             };
-            // Without its turn: a caller that reads nothing of its session can make this last.
+            // After its turn: a caller that does not read from its session can delay this.
             Ok(replace_message(answer, self.wire, |message| self.pulled(node?, message)).await)
         };
-        CarriedToItsEnd::new(call, || true).await
+        RunToCompletion::new(call, || true).await
     }
 
     pub(super) async fn confirm<F>(
@@ -70,7 +70,7 @@ impl Caller {
     where
         F: Future<Output = Result<Response<Body>, CallError>>,
     {
-        let (body, message) = self.read(std::mem::take(request.body_mut()), MAX_QUESTION).await;
+        let (body, message) = self.read(std::mem::take(request.body_mut()), MAX_REQUEST).await;
         let confirmed = message.and_then(|message| ConfirmMessageReceivedRequest::decode(message).ok());
         let answer = send(request.map(|_| body)).await?;
         let acknowledge = |_: &Bytes| {
@@ -102,13 +102,13 @@ impl Caller {
         let pushed = Arc::clone(&push);
         let call = send(request);
         let call = async move {
-            let _held = (permit, turn);
+            let _guards = (permit, turn);
             let answer = call.await?;
             Ok(replace_message(answer, wire, |message| push.answered(message)).await)
         };
         match end {
             End::Outbound => call.await,
-            End::Inbound => CarriedToItsEnd::new(call, move || pushed.record()).await,
+            End::Inbound => RunToCompletion::new(call, move || pushed.record()).await,
         }
     }
 
@@ -134,11 +134,11 @@ impl Caller {
         };
         match end {
             End::Outbound => call.await,
-            End::Inbound => CarriedToItsEnd::new(call, move || pushed.record()).await,
+            End::Inbound => RunToCompletion::new(call, move || pushed.record()).await,
         }
     }
 
-    /// The same body, and its message if it is within the bound.
+    /// Reads a body, and returns an equal one, with its message if it is within the limit.
     async fn read(&self, body: Body, limit: usize) -> (Body, Option<Bytes>) {
         match ReadBody::read(body, limit).await {
             ReadBody::Whole { data, trailers } => {
@@ -150,14 +150,14 @@ impl Caller {
     }
 }
 
-/// A call that is carried to its end is not broken off by its caller's deadline.
+/// Removes the caller's deadline, which must not end a call that runs to completion.
 fn without_deadline(mut request: Request<Body>) -> Request<Body> {
     request.headers_mut().remove(GRPC_TIMEOUT);
     request
 }
 
-/// Drops the turn after a while, and never ends.
-async fn end_after(length: Duration, turn: impl Send) -> Infallible {
+/// Drops the turn after this time, and never completes.
+async fn drop_after(length: Duration, turn: impl Send) -> Infallible {
     sleep(length).await;
     drop(turn);
     std::future::pending().await
@@ -181,7 +181,7 @@ mod tests {
     };
 
     #[tokio::test(start_paused = true)]
-    async fn an_answer_that_stands_still_is_left_when_its_caller_is_gone() {
+    async fn a_stalled_answer_is_dropped_after_its_caller_has_disconnected() {
         let peer = SecretKey::generate().public();
         let call = Redelivery::inbound().watch(peer, Method::find(Api::Fleet, "pull-messages"), Wire::Http).unwrap();
         let (answered, is_answered) = oneshot::channel::<()>();
@@ -194,22 +194,23 @@ mod tests {
         };
         let (permit, mut is_over) = oneshot::channel::<()>();
         let request = Request::new(hop::full(Bytes::from_static(&[0x0a, 2, 0x08, 7])));
-        let carrying = tokio::spawn(call.carry(request, send, permit));
+        let forwarding = tokio::spawn(call.forward(request, send, permit));
         assert!(is_answered.await.is_err());
         yield_now().await;
-        carrying.abort();
-        assert!(carrying.await.unwrap_err().is_cancelled());
+        forwarding.abort();
+        assert!(forwarding.await.unwrap_err().is_cancelled());
         yield_now().await;
         assert!(is_over.try_recv().is_err_and(|error| error == oneshot::error::TryRecvError::Empty));
         advance(BACKGROUND_TIMEOUT).await;
         assert!(is_over.await.is_err());
     }
+
     /// `PushMessagesRequest` of a reply of node 7 in run 1, named `r`, which holds the object `o`.
     const REPLY: &[u8] =
         &[0x0a, 2, 0x08, 7, 0x12, 7, 0x0a, 5, 0x08, 1, 0x12, 1, b'r', 0x1a, 8, 0x0a, 1, b'r', 0x12, 3, 0x0a, 1, b'o'];
 
-    /// Makes a call over HTTP, which the next hop answers with `answer`, or not at all.
-    async fn carry(at: &Redelivery, peer: EndpointId, call: (&str, &[u8]), answer: Option<&[u8]>) -> Option<Bytes> {
+    /// Forwards a call over HTTP, which the next hop answers with `answer`, or not at all.
+    async fn forward(at: &Redelivery, peer: EndpointId, call: (&str, &[u8]), answer: Option<&[u8]>) -> Option<Bytes> {
         let (method, request) = call;
         let request = Request::new(hop::full(Bytes::copy_from_slice(request)));
         let answer = answer.map(Bytes::copy_from_slice);
@@ -222,7 +223,7 @@ mod tests {
             Ok(answer)
         };
         let call = at.watch(peer, Method::find(Api::Fleet, method), Wire::Http).expect("it is replayed");
-        let answer = call.carry(request, send, ()).await.ok()?;
+        let answer = call.forward(request, send, ()).await.ok()?;
         Some(answer.into_body().collect().await.expect("it is whole").to_bytes())
     }
 
@@ -232,19 +233,19 @@ mod tests {
         let [node, superlink] = [0, 1].map(|_| SecretKey::generate().public());
         let reply = ("push-messages", REPLY);
         for (end, peer) in [(&inbound, node), (&outbound, superlink)] {
-            assert_eq!(carry(end, peer, reply, None).await, None, "no answer, which no end has seen");
+            assert_eq!(forward(end, peer, reply, None).await, None, "no answer, so that neither end has received one");
         }
-        let answer = carry(&inbound, node, reply, Some(&[0x22, 1, b't', 0x98, 6, 1])).await.unwrap();
+        let answer = forward(&inbound, node, reply, Some(&[0x22, 1, b't', 0x98, 6, 1])).await.unwrap();
         assert_eq!(
             answer,
             [0x22, 1, b't', 0x98, 6, 1, 0x1a, 1, b'o', 0x1a, 1, b'r', 0x22, 0][..],
-            "and what is unknown"
+            "unknown fields are preserved"
         );
-        assert_eq!(carry(&outbound, superlink, reply, Some(&answer)).await.unwrap(), answer);
+        assert_eq!(forward(&outbound, superlink, reply, Some(&answer)).await.unwrap(), answer);
         let object = ("push-object", &[0x0a, 2, 0x08, 7, 0x10, 1, 0x1a, 1, b'o'][..]);
         for (end, peer) in [(&inbound, node), (&outbound, superlink)] {
-            assert_eq!(carry(end, peer, object, Some(&[])).await.unwrap(), [0x08, 1][..]);
+            assert_eq!(forward(end, peer, object, Some(&[])).await.unwrap(), [0x08, 1][..]);
         }
-        assert_eq!(carry(&inbound, superlink, object, Some(&[])).await.unwrap(), "", "of another peer");
+        assert_eq!(forward(&inbound, superlink, object, Some(&[])).await.unwrap(), "", "of another peer");
     }
 }

@@ -1,41 +1,41 @@
-//! The small fields of a protobuf message, read while its bytes pass.
+//! Reads the small fields of a protobuf message while its bytes are forwarded.
 
 use crate::protocol::{GRPC_HEADER, Wire};
 
-/// Whoever sends more fields than this is not understood.
+/// The most fields of a message. One with more is treated as malformed.
 const MAX_FIELDS: usize = 16;
-/// A field with more bytes than this passes unread.
+/// The largest field that is stored, in bytes.
 const MAX_FIELD: usize = 256;
-/// So does one with more bytes than are left of this, of all fields of one message.
+/// The most bytes that are stored of all fields of one message.
 const MAX_BYTES: usize = 1024;
 
-/// What a field holds.
+/// The value of a field.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Value {
     Number(u64),
     Bytes(Vec<u8>),
-    /// Bytes that passed unread, since there were too many.
+    /// Bytes that were not stored, since there were too many.
     Long,
 }
 
-/// Reads one message piece by piece: its ids and numbers; an object's content passes.
+/// Parses one message piece by piece. It stores ids and numbers, and skips an object's content.
 #[derive(Debug)]
 pub(super) struct FieldReader {
     frame: Frame,
     state: State,
     fields: Vec<(u64, Value)>,
-    /// How many bytes of fields may still be kept.
+    /// How many more bytes of fields may be stored.
     left: usize,
 }
 
-/// What tells where the message ends.
+/// How the end of the message is known.
 #[derive(Clone, Copy, Debug)]
 enum Frame {
-    /// The body does, which has or has not ended.
+    /// By the end of the body.
     Http { has_ended: bool },
-    /// A header before the message, of which so many bytes have come.
+    /// By a header before the message, of which this many bytes have been received.
     Header([u8; GRPC_HEADER], usize),
-    /// That header has come: so many bytes of the message are still to come.
+    /// By that header, which has been received: this many bytes of the message are missing.
     Grpc(u64),
 }
 
@@ -44,9 +44,9 @@ enum State {
     Key(Varint),
     Number(u64, Varint),
     Length(u64, Varint),
-    /// Of a field, so many bytes are to come. Those before are kept, unless it is too long.
+    /// A field of which this many bytes are missing, and those received so far, unless it is too long.
     Bytes(u64, u64, Option<Vec<u8>>),
-    /// A fixed number, of which so many bytes are to come. None is of interest.
+    /// A fixed-size number of which this many bytes are missing. None is needed.
     Fixed(u64),
     Malformed,
 }
@@ -58,7 +58,7 @@ struct Varint {
 }
 
 impl Varint {
-    /// The number, when this byte is its last.
+    /// Adds a byte, and returns the number if it was the last one.
     fn push(&mut self, byte: u8) -> Result<Option<u64>, Malformed> {
         let bits = u64::from(byte & 0x7f);
         if self.shift > 63 || (self.shift == 63 && bits > 1) {
@@ -70,11 +70,11 @@ impl Varint {
     }
 }
 
-/// The bytes are not those of one protobuf message.
+/// The bytes are not one protobuf message.
 struct Malformed;
 
 impl FieldReader {
-    /// Of the message in a body of this wire.
+    /// Creates a reader for the message in a body of this wire.
     pub(super) fn new(wire: Wire) -> Self {
         let frame = match wire {
             Wire::Grpc => Frame::Header([0; GRPC_HEADER], 0),
@@ -83,29 +83,29 @@ impl FieldReader {
         Self { frame, state: State::Key(Varint::default()), fields: Vec::new(), left: MAX_BYTES }
     }
 
-    /// The fields, if all of the message has passed.
+    /// Returns the fields if the message is complete.
     pub(super) fn fields(&self) -> Option<&[(u64, Value)]> {
         let is_between_fields = matches!(self.state, State::Key(Varint { shift: 0, .. }));
         let is_whole = matches!(self.frame, Frame::Http { has_ended: true } | Frame::Grpc(0));
         (is_between_fields && is_whole).then_some(&self.fields)
     }
 
-    /// Reads the next piece of the body.
+    /// Parses the next piece of the body.
     pub(super) fn feed(&mut self, bytes: &[u8]) {
         if self.unframe(bytes).and_then(|message| self.read(message)).is_err() {
             self.state = State::Malformed;
         }
     }
 
-    /// The body has ended.
+    /// Records that the body has ended.
     pub(super) fn end(&mut self) {
         if let Frame::Http { has_ended } = &mut self.frame {
             *has_ended = true;
         }
     }
 
-    /// Those of the bytes that are the message's. One that is compressed cannot be read, and there is one only: a SuperLink
-    /// looks at no second one.
+    /// Returns those of the bytes that belong to the message. A compressed message cannot be read. A second message is an
+    /// error: a SuperLink ignores it.
     fn unframe<'a>(&mut self, bytes: &'a [u8]) -> Result<&'a [u8], Malformed> {
         let mut bytes = bytes;
         if let Frame::Header(header, filled) = &mut self.frame {
@@ -129,13 +129,13 @@ impl FieldReader {
 
     fn read(&mut self, mut bytes: &[u8]) -> Result<(), Malformed> {
         while !bytes.is_empty() {
-            let taken = self.step(bytes)?;
-            bytes = &bytes[taken..];
+            let consumed = self.step(bytes)?;
+            bytes = &bytes[consumed..];
         }
         Ok(())
     }
 
-    /// How many of the bytes were taken.
+    /// Parses a part of the bytes, and returns its length.
     fn step(&mut self, bytes: &[u8]) -> Result<usize, Malformed> {
         match &mut self.state {
             State::Key(varint) => {
@@ -155,46 +155,46 @@ impl FieldReader {
             State::Number(field, varint) => {
                 let Some(number) = varint.push(bytes[0])? else { return Ok(1) };
                 let field = *field;
-                self.keep(field, Value::Number(number))?;
+                self.store(field, Value::Number(number))?;
                 Ok(1)
             }
             State::Length(field, varint) => {
                 let Some(length) = varint.push(bytes[0])? else { return Ok(1) };
                 let field = *field;
                 if length == 0 {
-                    self.keep(field, Value::Bytes(Vec::new()))?;
+                    self.store(field, Value::Bytes(Vec::new()))?;
                     return Ok(1);
                 }
-                let is_kept = length <= self.left.min(MAX_FIELD) as u64;
-                if is_kept {
+                let is_stored = length <= self.left.min(MAX_FIELD) as u64;
+                if is_stored {
                     self.left -= length as usize;
                 }
-                self.state = State::Bytes(field, length, is_kept.then(Vec::new));
+                self.state = State::Bytes(field, length, is_stored.then(Vec::new));
                 Ok(1)
             }
-            State::Bytes(field, left, kept) => {
-                let taken = take(left, bytes);
-                if let Some(kept) = kept {
-                    kept.extend_from_slice(&bytes[..taken]);
+            State::Bytes(field, left, stored) => {
+                let consumed = consume(left, bytes);
+                if let Some(stored) = stored {
+                    stored.extend_from_slice(&bytes[..consumed]);
                 }
                 if *left == 0 {
-                    let (field, kept) = (*field, kept.take());
-                    self.keep(field, kept.map_or(Value::Long, Value::Bytes))?;
+                    let (field, stored) = (*field, stored.take());
+                    self.store(field, stored.map_or(Value::Long, Value::Bytes))?;
                 }
-                Ok(taken)
+                Ok(consumed)
             }
             State::Fixed(left) => {
-                let taken = take(left, bytes);
+                let consumed = consume(left, bytes);
                 if *left == 0 {
                     self.state = State::Key(Varint::default());
                 }
-                Ok(taken)
+                Ok(consumed)
             }
             State::Malformed => Ok(bytes.len()),
         }
     }
 
-    fn keep(&mut self, field: u64, value: Value) -> Result<(), Malformed> {
+    fn store(&mut self, field: u64, value: Value) -> Result<(), Malformed> {
         if self.fields.len() == MAX_FIELDS {
             return Err(Malformed);
         }
@@ -204,11 +204,11 @@ impl FieldReader {
     }
 }
 
-/// Takes as many of the bytes as are to come, and returns how many that were.
-fn take(to_come: &mut u64, bytes: &[u8]) -> usize {
-    let taken = usize::try_from(*to_come).unwrap_or(usize::MAX).min(bytes.len());
-    *to_come -= taken as u64;
-    taken
+/// Consumes at most the missing bytes, and returns how many.
+fn consume(missing: &mut u64, bytes: &[u8]) -> usize {
+    let consumed = usize::try_from(*missing).unwrap_or(usize::MAX).min(bytes.len());
+    *missing -= consumed as u64;
+    consumed
 }
 
 #[cfg(test)]
@@ -237,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_short_is_read_and_what_is_long_passes() {
+    fn short_fields_are_read_and_long_ones_are_skipped() {
         let message = push_object(&[1; 100_000]);
         let expected = [
             (1, Value::Bytes(vec![0x08, 0xac, 0x02])),
@@ -251,11 +251,11 @@ mod tests {
     }
 
     #[test]
-    fn a_message_is_whole_when_its_wire_says_so() {
+    fn a_message_is_complete_as_its_wire_defines() {
         let message = push_object(b"content");
         let mut over_http = FieldReader::new(Wire::Http);
         over_http.feed(&message);
-        assert_eq!(over_http.fields(), None, "a field may be to come");
+        assert_eq!(over_http.fields(), None, "a field may follow");
         over_http.end();
         assert!(over_http.fields().is_some());
 
@@ -263,7 +263,7 @@ mod tests {
         over_grpc.feed(&framed(&message));
         assert!(over_grpc.fields().is_some());
         over_grpc.feed(&framed(&[0x1a, 1, b'x']));
-        assert_eq!(over_grpc.fields(), None, "a second message, which a SuperLink does not look at");
+        assert_eq!(over_grpc.fields(), None, "a second message, which a SuperLink ignores");
         let mut compressed = framed(&message);
         compressed[0] = 1;
         assert_eq!(read(Wire::Grpc, [&compressed[..]]).fields(), None);
@@ -271,7 +271,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn pieces_make_no_difference(content in vec(any::<u8>(), 0..600), cut in 1_usize..64) {
+        fn the_fields_do_not_depend_on_the_pieces(content in vec(any::<u8>(), 0..600), cut in 1_usize..64) {
             let message = framed(&push_object(&content));
             let (whole, pieces) = (read(Wire::Grpc, [&message[..]]), read(Wire::Grpc, message.chunks(cut)));
             prop_assert!(whole.fields().is_some());

@@ -1,4 +1,4 @@
-//! What the fuzz targets reach.
+//! Entry points for the fuzz targets.
 
 use std::collections::BTreeSet;
 
@@ -11,10 +11,10 @@ use super::{
 };
 use crate::protocol::Wire;
 
-/// The fields of a message: numbers, or else bytes.
+/// The fields of a message: numbers or bytes.
 pub(crate) type Fields = Vec<(u64, Result<u64, Vec<u8>>)>;
 
-/// The numbers and the texts among the small fields of a message that comes in these pieces, if it is one.
+/// Reads the small fields of a message that arrives in these pieces; `None` if it is malformed.
 pub(crate) fn read_fields<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Option<Fields> {
     let mut reader = FieldReader::new(Wire::Http);
     pieces.into_iter().for_each(|piece| reader.feed(piece));
@@ -27,8 +27,8 @@ pub(crate) fn read_fields<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Opt
     Some(reader.fields()?.iter().filter_map(plain).collect())
 }
 
-/// The objects of a reply that is pushed, and what the answer that asks for all of them says, made of this one: the objects
-/// that it asks for, and its session.
+/// Reads the objects of a pushed reply, and turns `answer` into one that asks for all of them. Returns the objects, and the
+/// objects and the session of the new answer.
 pub(crate) fn ask_again(request: &[u8], answer: &[u8]) -> Option<(BTreeSet<String>, Option<(Vec<String>, String)>)> {
     let objects = Reply::read(Bytes::copy_from_slice(request))?.objects()?;
     PushMessagesResponse::decode(answer).ok()?;

@@ -1,7 +1,7 @@
-//! The fields of Fleet messages that redelivery reads, with the numbers that they have in Flower 1.30 to 1.42.
+//! The fields of Fleet messages that redelivery reads, with their numbers in Flower 1.30 to 1.42.
 //!
-//! prost skips all others. An answer that has to say something else is never written again from these: fields are appended
-//! to its bytes, of which the last one counts, so that what a later Flower has added stays in it.
+//! prost skips all other fields. An answer that must change is never encoded from these types: fields are appended to its
+//! bytes, and the last value of a field counts, so that fields of later Flower versions are preserved.
 
 use std::collections::BTreeSet;
 
@@ -88,9 +88,9 @@ pub(super) struct PushObjectResponse {
     pub(super) stored: bool,
 }
 
-/// What is appended to a `PushMessagesResponse`. A field that is optional is written even if it is empty.
+/// The fields to append to a `PushMessagesResponse`. An optional field is encoded even if it is empty.
 #[derive(Clone, PartialEq, Message)]
-struct AllInNoSession {
+struct AllWithoutSession {
     #[prost(string, repeated, tag = "3")]
     objects_to_push: Vec<String>,
     #[prost(string, optional, tag = "4")]
@@ -98,7 +98,7 @@ struct AllInNoSession {
 }
 
 impl PullMessagesResponse {
-    /// The id of the message that is handed out, if its content is to be pulled: no other is ever confirmed.
+    /// Returns the id of the message that is handed out, if it has content to pull: no other message is ever confirmed.
     pub(super) fn message_id(mut self) -> Option<String> {
         let has_content = !self.message_object_trees.is_empty();
         let first = self.messages_list.drain(..).next().filter(|_| has_content)?;
@@ -106,7 +106,7 @@ impl PullMessagesResponse {
     }
 }
 
-/// A reply that is pushed: the only message of a `PushMessagesRequest`.
+/// A pushed reply: the only message of a `PushMessagesRequest`.
 #[derive(Debug)]
 pub(super) struct Reply {
     pub(super) node: u64,
@@ -118,7 +118,7 @@ pub(super) struct Reply {
 }
 
 impl Reply {
-    /// `None` unless the request names a node, and a message with an id.
+    /// Decodes a request; `None` unless it names a node, and a message with an id.
     pub(super) fn read(request: Bytes) -> Option<Self> {
         let mut request = PushMessagesRequest::decode(request).ok()?;
         let node = request.node?.node_id;
@@ -128,7 +128,7 @@ impl Reply {
         (!id.is_empty()).then_some(Self { node, run, id, to, tree })
     }
 
-    /// The ids of all objects that the reply consists of; `None` if its tree is not a tree of objects.
+    /// Returns the ids of all objects of the reply; `None` if its tree is malformed.
     pub(super) fn objects(&self) -> Option<BTreeSet<String>> {
         let (mut objects, mut trees) = (BTreeSet::new(), vec![ObjectTree::decode(self.tree.clone()).ok()?]);
         while let Some(tree) = trees.pop() {
@@ -149,8 +149,8 @@ pub(super) struct ObjectPush {
 }
 
 impl ObjectPush {
-    /// `None` unless all of the request has passed, and each of these fields at most once and short: where one comes twice,
-    /// the SuperLink may have read another value than the one that is read here.
+    /// Returns the fields of the request; `None` unless it is complete, and has each of them at most once and short: if one
+    /// is repeated, the SuperLink may read another value than this funnel.
     pub(super) fn read(reader: &FieldReader) -> Option<Self> {
         let fields = reader.fields()?;
         let node = Node::decode(bytes(fields, 1)??).ok()?.node_id;
@@ -167,7 +167,7 @@ fn values(fields: &[(u64, Value)], wanted: u64) -> Vec<&Value> {
     fields.iter().filter(|(field, _)| *field == wanted).map(|(_, value)| value).collect()
 }
 
-/// The bytes of a field, if it is there; `None` if it is anything else.
+/// Returns the bytes of a field, if it is present; `None` if it has another type or is repeated.
 fn bytes(fields: &[(u64, Value)], wanted: u64) -> Option<Option<&[u8]>> {
     match values(fields, wanted).as_slice() {
         [] => Some(None),
@@ -183,13 +183,13 @@ fn text(fields: &[(u64, Value)], wanted: u64) -> Option<Option<String>> {
     }
 }
 
-/// The same `PushMessagesResponse`, which asks for all of these objects, in no session.
+/// Changes a `PushMessagesResponse` to ask for all of these objects, without a session.
 pub(super) fn ask_for_all(answer: &Bytes, objects: BTreeSet<String>) -> Bytes {
-    let all = AllInNoSession { objects_to_push: objects.into_iter().collect(), session_id: Some(String::new()) };
+    let all = AllWithoutSession { objects_to_push: objects.into_iter().collect(), session_id: Some(String::new()) };
     append(answer, &all)
 }
 
-/// The same `PushObjectResponse`, which says that the object is stored.
+/// Changes a `PushObjectResponse` to report that the object is stored.
 pub(super) fn stored(answer: &Bytes) -> Bytes {
     append(answer, &PushObjectResponse { stored: true })
 }
@@ -197,6 +197,6 @@ pub(super) fn stored(answer: &Bytes) -> Bytes {
 fn append(answer: &Bytes, fields: &impl Message) -> Bytes {
     let mut appended = BytesMut::from(answer.as_ref());
     appended.reserve(fields.encoded_len());
-    fields.encode(&mut appended).expect("a buffer in memory grows");
+    fields.encode(&mut appended).expect("the buffer grows as needed");
     appended.freeze()
 }

@@ -1,18 +1,18 @@
-//! What was pushed, as hashes: by one peer after the other, and by all of them.
+//! Records of pushes, as hashes: in order for each peer, and as a set for all peers.
 
 use std::collections::{HashMap, VecDeque, hash_map::Entry};
 
 use iroh::EndpointId;
 use tokio::time::Instant;
 
-use super::store::KEEP;
+use super::store::RETENTION;
 
-/// Pushes of one peer, of some 70 bytes each: of 50 nodes, all that they push in a round.
+/// The most pushes of one peer, about 70 bytes each: all that 50 nodes push in a round.
 pub(super) const MAX_PUSHES: usize = 16_384;
-/// Pushes of all peers, some 70 MiB.
+/// The most pushes of all peers, about 70 MiB.
 const MAX_PUSHES_OVERALL: usize = 1 << 20;
 
-/// What was asked of a SuperLink, whatever became of it; but an object that is stored is so because the SuperLink said it.
+/// A push to a SuperLink, whatever its outcome, except [`Stored`](Self::Stored), which the SuperLink has confirmed.
 #[derive(Debug, PartialEq, Eq, Hash)]
 pub(super) enum Push<'a> {
     Reply {
@@ -26,15 +26,15 @@ pub(super) enum Push<'a> {
         id: &'a str,
         session: &'a str,
     },
-    /// Whatever of the run's objects the SuperLink lacks.
+    /// Any objects of the run that the SuperLink does not have.
     Objects {
         by: EndpointId,
         node: u64,
         run: u64,
     },
-    /// An object of which the SuperLink said that it is stored. Whoever pushed it: its id is the hash of its content.
+    /// An object that the SuperLink reported as stored. The peer does not matter: the id is the hash of the content.
     Stored {
-        /// The peer that leads to the SuperLink, unless there is but one SuperLink.
+        /// The peer beside the SuperLink; `None` at the inbound end, which has a single SuperLink.
         at: Option<EndpointId>,
         run: u64,
         id: &'a str,
@@ -49,7 +49,7 @@ pub(super) struct PushLog(VecDeque<(u64, Instant)>);
 #[derive(Debug, Default)]
 pub(super) struct KnownPushes {
     known: HashMap<u64, Known>,
-    /// How many there are in all logs.
+    /// The number of entries in all logs.
     total: usize,
 }
 
@@ -61,15 +61,15 @@ struct Known {
 
 impl KnownPushes {
     pub(super) fn contains(&self, push: u64) -> bool {
-        self.known.get(&push).is_some_and(|known| known.last.elapsed() <= KEEP)
+        self.known.get(&push).is_some_and(|known| known.last.elapsed() <= RETENTION)
     }
 }
 
 impl PushLog {
-    /// Records a push. Where there are too many, the peer's own oldest are forgotten, and nobody else's.
+    /// Records a push. If there are too many, the oldest of the same peer are removed, never those of other peers.
     pub(super) fn record(&mut self, push: u64, all: &mut KnownPushes) {
         while self.0.len() >= MAX_PUSHES || (all.total >= MAX_PUSHES_OVERALL && !self.0.is_empty()) {
-            self.forget_oldest(all);
+            self.remove_oldest(all);
         }
         if all.total >= MAX_PUSHES_OVERALL {
             return;
@@ -81,16 +81,16 @@ impl PushLog {
         *known = Known { in_logs: known.in_logs + 1, last };
     }
 
-    /// Forgets what is older than [`KEEP`].
-    pub(super) fn forget_old(&mut self, all: &mut KnownPushes) {
-        while self.0.front().is_some_and(|(_, at)| at.elapsed() > KEEP) {
-            self.forget_oldest(all);
+    /// Removes the pushes that are older than [`RETENTION`].
+    pub(super) fn remove_expired(&mut self, all: &mut KnownPushes) {
+        while self.0.front().is_some_and(|(_, at)| at.elapsed() > RETENTION) {
+            self.remove_oldest(all);
         }
     }
 
-    pub(super) fn forget_all(&mut self, all: &mut KnownPushes) {
+    pub(super) fn clear(&mut self, all: &mut KnownPushes) {
         while !self.0.is_empty() {
-            self.forget_oldest(all);
+            self.remove_oldest(all);
         }
     }
 
@@ -98,7 +98,7 @@ impl PushLog {
         self.0.is_empty()
     }
 
-    fn forget_oldest(&mut self, all: &mut KnownPushes) {
+    fn remove_oldest(&mut self, all: &mut KnownPushes) {
         let Some((push, _)) = self.0.pop_front() else { return };
         all.total -= 1;
         if let Entry::Occupied(mut known) = all.known.entry(push) {
@@ -119,20 +119,20 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn a_push_is_known_as_long_as_one_of_those_who_made_it_is_remembered() {
+    async fn a_push_is_known_while_it_is_in_the_log_of_any_peer() {
         let (mut one, mut other, mut all) = (PushLog::default(), PushLog::default(), KnownPushes::default());
         one.record(7, &mut all);
         other.record(7, &mut all);
-        one.forget_all(&mut all);
+        one.clear(&mut all);
         assert!(all.contains(7) && one.is_empty());
-        advance(KEEP + Duration::from_secs(1)).await;
-        assert!(!all.contains(7), "too old, though nobody has forgotten it yet");
-        other.forget_old(&mut all);
+        advance(RETENTION + Duration::from_secs(1)).await;
+        assert!(!all.contains(7), "it has expired, though it has not been removed yet");
+        other.remove_expired(&mut all);
         assert!(all.known.is_empty() && all.total == 0);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_peer_with_many_pushes_loses_its_own_and_none_of_others() {
+    async fn a_peer_with_many_pushes_loses_its_own_and_none_of_other_peers() {
         let (mut one, mut many, mut all) = (PushLog::default(), PushLog::default(), KnownPushes::default());
         one.record(u64::MAX, &mut all);
         for push in 0..2 * MAX_PUSHES as u64 {
@@ -144,7 +144,7 @@ mod tests {
         late.record(1 << 40, &mut all);
         assert!(late.is_empty() && !all.contains(1 << 40));
         many.record(1 << 41, &mut all);
-        assert!(all.contains(1 << 41) && !all.contains(MAX_PUSHES as u64), "in the place of its own oldest");
+        assert!(all.contains(1 << 41) && !all.contains(MAX_PUSHES as u64), "it replaces the peer's own oldest");
         assert_eq!(all.total, MAX_PUSHES_OVERALL);
     }
 }

@@ -1,4 +1,4 @@
-//! What the answer to a call means, and the answer that replaces it.
+//! Interprets the answer to a call, and makes the answer that replaces it.
 
 use std::sync::{
     Arc, Mutex, PoisonError,
@@ -20,7 +20,8 @@ use super::{
 };
 
 impl Caller {
-    /// The message that the node was handed before and does not have, where the SuperLink has none now.
+    /// Records the message in an answer to a pull. If there is none, returns an answer with a message that the node has not
+    /// acknowledged.
     pub(super) fn pulled(&self, node: u64, answer: &Bytes) -> Option<Bytes> {
         if let Some(id) = PullMessagesResponse::decode(answer.clone()).ok()?.message_id() {
             self.store.record_delivery(self.peer, node, id, answer.clone());
@@ -57,7 +58,7 @@ impl PushedReply {
         Self { caller, reply }
     }
 
-    /// Records that it was pushed, whatever became of it: what was asked for may have been done.
+    /// Records the push, whatever its outcome: the SuperLink may have handled it.
     pub(super) fn record(&self) -> bool {
         self.caller.record(&self.push());
         true
@@ -67,7 +68,7 @@ impl PushedReply {
         Push::Reply { by: self.caller.peer, node: self.reply.node, id: &self.reply.id }
     }
 
-    /// An answer that asks for objects, where the node has missed the SuperLink's.
+    /// Returns an answer that asks for objects, if the node has missed that of the SuperLink.
     pub(super) fn answered(&self, message: &Bytes) -> Option<Bytes> {
         let Caller { end, store, peer, .. } = &self.caller;
         let Reply { node, run, id, to, .. } = &self.reply;
@@ -76,7 +77,7 @@ impl PushedReply {
         let any_object = self.caller.objects(*node, *run);
         if !answer.objects_to_push.is_empty() {
             if answer.session_id.is_empty() && store.is_known(&self.push()) {
-                // The other end has replaced the answer, or the SuperLink knows no sessions.
+                // The other end has replaced the answer, or the SuperLink does not support sessions.
                 self.caller.record(&any_object);
             }
             if *end == End::Inbound {
@@ -88,7 +89,7 @@ impl PushedReply {
             if session.is_empty() {
                 self.caller.record(&any_object);
             }
-            store.log_limit.run(|| info!(node, "the answer that asked for the objects of a reply is given again"));
+            store.log_limit.run(|| info!(node, "repeating the answer that asked for the objects of a reply"));
             return Some(again);
         }
         if !store.is_known(&self.push()) {
@@ -96,7 +97,7 @@ impl PushedReply {
         }
         self.caller.record(&any_object);
         let all = self.reply.objects()?;
-        store.log_limit.run(|| info!(node, "a reply is pushed again, and all its objects are asked for"));
+        store.log_limit.run(|| info!(node, "a reply was pushed again; asking for all its objects"));
         Some(ask_for_all(message, all))
     }
 }
@@ -119,7 +120,7 @@ impl PushedObject {
         Self { caller, reader, is_stored: AtomicBool::new(false) }
     }
 
-    /// Records that it was pushed, whatever became of it, if all of it has passed; and returns whether it has.
+    /// Records the push, whatever its outcome, if the request is complete; returns whether it is.
     pub(super) fn record(&self) -> bool {
         let Some(ObjectPush { run, id, session, .. }) = &self.read() else { return false };
         self.caller.record(&Push::Object { by: self.caller.peer, run: *run, id, session });
@@ -130,14 +131,14 @@ impl PushedObject {
         ObjectPush::read(&self.reader.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// "Stored", where the SuperLink says that it is not, and it is.
+    /// Returns the answer "stored" if the SuperLink answered "not stored" and the object is stored.
     pub(super) fn answered(&self, message: &Bytes) -> Option<Bytes> {
         let Caller { end, store, peer, .. } = &self.caller;
         let ObjectPush { node, run, id, session } = &self.read()?;
         if !session.is_empty() {
             store.acknowledge_session(*peer, *node, session);
         }
-        // At the outbound end each peer leads to a SuperLink of its own.
+        // At the outbound end, each peer has its own SuperLink.
         let is_stored = Push::Stored { at: (*end == End::Outbound).then_some(*peer), run: *run, id };
         if PushObjectResponse::decode(message.clone()).ok()?.stored {
             store.record_push(*peer, &is_stored);
@@ -149,7 +150,9 @@ impl PushedObject {
         if !(was_pushed || any_is_wanted || store.is_known(&is_stored)) {
             return None;
         }
-        store.log_limit.run(|| info!(node, "an object is stored, though the SuperLink does not take it again"));
+        store.log_limit.run(|| {
+            info!(node, "an object is stored, though the SuperLink answered otherwise when it was pushed again")
+        });
         Some(stored(message))
     }
 }

@@ -1,4 +1,4 @@
-//! What is kept of the calls of each peer, and of the answers to them.
+//! The records of the calls of each peer, and of the answers to them.
 
 use std::{
     collections::HashMap,
@@ -12,48 +12,49 @@ use iroh::EndpointId;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::{
-    answers::{Answer, Answers, Of},
+    answers::{Answer, AnswerKind, Answers},
     pushes::{KnownPushes, Push, PushLog},
     turns::Turn,
 };
 use crate::transport::RateLimit;
 
-/// Longer than a SuperNode needs to find its way back; the SuperLink itself forgets a push after 180 s.
-pub(super) const KEEP: Duration = Duration::from_secs(600);
-/// Replies of each peer that are read at a time, up to 256 KiB each: 50 nodes may end a round in one moment.
+/// How long records are kept: longer than a SuperNode needs to reconnect. The SuperLink itself forgets a push after 180 s.
+pub(super) const RETENTION: Duration = Duration::from_secs(600);
+/// The most replies of each peer that are read at a time, up to 256 KiB each: 50 nodes may end a round at the same moment.
 const MAX_READ_REPLIES: usize = 64;
-/// Peers that anything is kept of: where everybody is admitted, anybody may come under any number of keys.
+/// The most peers with records. If every peer is admitted, one machine can use any number of keys.
 const MAX_PEERS: usize = 4096;
-/// As many peers are not searched for those of whom nothing is left to keep.
+/// Up to this many peers, those without records are not removed.
 const FEW_PEERS: usize = 64;
 
-/// What one end of the tunnel keeps of the calls of all its peers.
+/// The records of all peers, at one end of the tunnel.
 #[derive(Debug, Default)]
 pub(super) struct ReplayStore {
     peers: Mutex<Peers>,
     hasher: RandomState,
     turn: Turn,
-    /// For what is logged of calls that came again: a peer may make them as often as it likes.
+    /// Limits the log lines about repeated calls, which a peer can make at any rate.
     pub(super) log_limit: RateLimit,
 }
 
 #[derive(Debug, Default)]
 struct Peers {
-    all: HashMap<EndpointId, OfPeer>,
-    /// How many there were when those of whom nothing is left were last forgotten.
-    left: usize,
-    overall: Overall,
+    all: HashMap<EndpointId, PeerRecords>,
+    /// The number of peers after those without records were last removed.
+    after_cleanup: usize,
+    overall: Totals,
 }
 
-/// What is counted for all peers.
+/// The counts for all peers.
 #[derive(Debug, Default)]
-struct Overall {
+struct Totals {
     pushes: KnownPushes,
     answer_bytes: usize,
 }
 
+/// The records of one peer.
 #[derive(Debug, Default)]
-struct OfPeer {
+struct PeerRecords {
     turn: Turn,
     reply_turns: HashMap<u64, Turn>,
     read_replies: Arc<()>,
@@ -61,131 +62,131 @@ struct OfPeer {
     pushes: PushLog,
 }
 
-/// A reply of a peer's that is being read, until it is dropped.
+/// A permit to read a reply of a peer, until it is dropped.
 #[derive(Debug)]
 pub(super) struct ReadReply(#[expect(dead_code, reason = "it is counted")] Arc<()>);
 
 impl ReplayStore {
-    /// `None` where too many of the peer's are being read.
+    /// Returns a permit to read a reply; `None` if too many of the peer's are being read.
     pub(super) fn read_reply(&self, peer: EndpointId) -> Option<ReadReply> {
-        self.with(peer, |of_peer, _| {
-            let read = Arc::clone(&of_peer.read_replies);
+        self.with(peer, |records, _| {
+            let read = Arc::clone(&records.read_replies);
             (Arc::strong_count(&read) <= 1 + MAX_READ_REPLIES).then_some(ReadReply(read))
         })
     }
 
-    /// Waits for the turn to be handed a message. Of each peer one call waits among those of others, however many it has.
-    /// After a while it is `None`, and the call goes on without.
+    /// Waits for the turn to pull a message. Only one call of each peer competes with those of other peers. Returns `None`
+    /// after a timeout, and the call continues without its turn.
     pub(super) async fn turn(&self, peer: EndpointId) -> Option<[OwnedSemaphorePermit; 2]> {
-        let own = self.with(peer, |of_peer, _| of_peer.turn.clone());
+        let own = self.with(peer, |records, _| records.turn.clone());
         own.acquire_both(self.turn.clone()).await
     }
 
-    /// Waits until the same reply is not being pushed already, so that the SuperLink's answer to it is known. After a while
-    /// it is `None`, and the call goes on without.
+    /// Waits while another call pushes the same reply, so that the SuperLink's answer to it is known. Returns `None` after a
+    /// timeout, and the call continues without its turn.
     pub(super) async fn reply_turn(&self, by: EndpointId, node: u64, id: &str) -> Option<OwnedSemaphorePermit> {
         let reply = self.hasher.hash_one((node, id));
-        let turn = self.with(by, |of_peer, _| {
-            of_peer.reply_turns.retain(|_, turn| turn.is_wanted());
-            of_peer.reply_turns.entry(reply).or_default().clone()
+        let turn = self.with(by, |records, _| {
+            records.reply_turns.retain(|_, turn| turn.is_wanted());
+            records.reply_turns.entry(reply).or_default().clone()
         });
         turn.acquire().await
     }
 
-    /// A message was handed to a node in this answer.
+    /// Records the answer that delivered a message to a node.
     pub(super) fn record_delivery(&self, peer: EndpointId, node: u64, id: String, answer: Bytes) {
-        self.keep(peer, Answer::new(node, id, Of::Message { times: 1 }, answer));
+        self.insert(peer, Answer::new(node, id, AnswerKind::Message { times: 1 }, answer));
     }
 
-    /// The answer that hands a node what it was handed and has not shown to have: of several messages, the one that it was
-    /// given least often.
+    /// Returns the answer with a message that the node has not acknowledged: of several, the one that was delivered least
+    /// often.
     pub(super) fn redeliver(&self, peer: EndpointId, node: u64) -> Option<Bytes> {
-        self.with(peer, |of_peer, overall| of_peer.answers.redeliver(node, &mut overall.answer_bytes))
+        self.with(peer, |records, overall| records.answers.redeliver(node, &mut overall.answer_bytes))
     }
 
-    /// The node has this message.
+    /// Records that the node has received this message.
     pub(super) fn acknowledge(&self, peer: EndpointId, node: u64, id: &str) {
-        self.with(peer, |of_peer, overall| of_peer.answers.acknowledge(node, id, &mut overall.answer_bytes));
+        self.with(peer, |records, overall| records.answers.acknowledge(node, id, &mut overall.answer_bytes));
     }
 
-    /// The SuperLink asked for objects of this reply, in this session.
+    /// Records the answer in which the SuperLink asked for objects of this reply, in this session.
     pub(super) fn record_request(&self, peer: EndpointId, node: u64, id: String, session: String, answer: Bytes) {
-        self.keep(peer, Answer::new(node, id, Of::Reply { session }, answer));
+        self.insert(peer, Answer::new(node, id, AnswerKind::Reply { session }, answer));
     }
 
-    /// The last answer to this reply that asked for objects of it, and the session that it named.
+    /// Returns the last answer that asked for objects of this reply, and the session that it named.
     pub(super) fn repeat_request(&self, peer: EndpointId, node: u64, id: &str) -> Option<(Bytes, String)> {
-        self.with(peer, |of_peer, _| of_peer.answers.to_reply(node, id))
+        self.with(peer, |records, _| records.answers.to_reply(node, id))
     }
 
-    /// The node has the answer that named this session.
+    /// Records that the node has received the answer that named this session.
     pub(super) fn acknowledge_session(&self, peer: EndpointId, node: u64, session: &str) {
-        self.with(peer, |of_peer, overall| {
-            of_peer.answers.acknowledge_session(node, session, &mut overall.answer_bytes);
+        self.with(peer, |records, overall| {
+            records.answers.acknowledge_session(node, session, &mut overall.answer_bytes);
         });
     }
 
     pub(super) fn record_push(&self, peer: EndpointId, push: &Push<'_>) {
         let push = self.hasher.hash_one(push);
-        self.with(peer, |of_peer, overall| of_peer.pushes.record(push, &mut overall.pushes));
+        self.with(peer, |records, overall| records.pushes.record(push, &mut overall.pushes));
     }
 
     pub(super) fn is_known(&self, push: &Push<'_>) -> bool {
         self.lock().overall.pushes.contains(self.hasher.hash_one(push))
     }
 
-    fn keep(&self, peer: EndpointId, answer: Answer) {
-        self.with(peer, |of_peer, overall| of_peer.answers.keep(answer, &mut overall.answer_bytes));
+    fn insert(&self, peer: EndpointId, answer: Answer) {
+        self.with(peer, |records, overall| records.answers.insert(answer, &mut overall.answer_bytes));
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Peers> {
         self.peers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn with<T>(&self, peer: EndpointId, work: impl FnOnce(&mut OfPeer, &mut Overall) -> T) -> T {
+    fn with<T>(&self, peer: EndpointId, work: impl FnOnce(&mut PeerRecords, &mut Totals) -> T) -> T {
         let peers = &mut *self.lock();
         if !peers.all.contains_key(&peer) && !peers.has_room() {
-            let mut forgotten = OfPeer::default();
-            let done = work(&mut forgotten, &mut peers.overall);
-            forgotten.forget_all(&mut peers.overall);
-            return done;
+            let mut temporary = PeerRecords::default();
+            let result = work(&mut temporary, &mut peers.overall);
+            temporary.clear(&mut peers.overall);
+            return result;
         }
-        let of_peer = peers.all.entry(peer).or_default();
-        of_peer.forget_old(&mut peers.overall);
-        work(of_peer, &mut peers.overall)
+        let records = peers.all.entry(peer).or_default();
+        records.remove_expired(&mut peers.overall);
+        work(records, &mut peers.overall)
     }
 }
 
 impl Peers {
-    /// Whether there is room for one more. Those of whom nothing is left are forgotten when there are twice as many as then,
-    /// so that it costs little for each.
+    /// Whether there is room for one more peer. Peers without records are removed each time their number has doubled, so that
+    /// the amortized cost is low.
     fn has_room(&mut self) -> bool {
-        if self.all.len() >= (2 * self.left).clamp(FEW_PEERS, MAX_PEERS) {
+        if self.all.len() >= (2 * self.after_cleanup).clamp(FEW_PEERS, MAX_PEERS) {
             let overall = &mut self.overall;
-            self.all.retain(|_, of_peer| !of_peer.is_forgotten(overall));
-            self.left = self.all.len();
+            self.all.retain(|_, records| !records.is_removable(overall));
+            self.after_cleanup = self.all.len();
         }
         self.all.len() < MAX_PEERS
     }
 }
 
-impl OfPeer {
-    fn forget_old(&mut self, overall: &mut Overall) {
-        self.answers.forget_old(&mut overall.answer_bytes);
-        self.pushes.forget_old(&mut overall.pushes);
+impl PeerRecords {
+    fn remove_expired(&mut self, overall: &mut Totals) {
+        self.answers.remove_expired(&mut overall.answer_bytes);
+        self.pushes.remove_expired(&mut overall.pushes);
     }
 
-    fn forget_all(&mut self, overall: &mut Overall) {
-        self.answers.forget_all(&mut overall.answer_bytes);
-        self.pushes.forget_all(&mut overall.pushes);
+    fn clear(&mut self, overall: &mut Totals) {
+        self.answers.clear(&mut overall.answer_bytes);
+        self.pushes.clear(&mut overall.pushes);
     }
 
-    fn is_forgotten(&mut self, overall: &mut Overall) -> bool {
-        self.forget_old(overall);
-        let is_waited_for = self.turn.is_wanted()
+    fn is_removable(&mut self, overall: &mut Totals) -> bool {
+        self.remove_expired(overall);
+        let is_in_use = self.turn.is_wanted()
             || self.reply_turns.values().any(Turn::is_wanted)
             || Arc::strong_count(&self.read_replies) > 1;
-        self.answers.is_empty() && self.pushes.is_empty() && !is_waited_for
+        self.answers.is_empty() && self.pushes.is_empty() && !is_in_use
     }
 }
 
@@ -203,7 +204,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_answer_is_given_again_to_its_peer_only() {
+    async fn an_answer_is_redelivered_to_its_peer_only() {
         let (store, one, other) = (ReplayStore::default(), peer(), peer());
         store.record_delivery(one, 7, "message".into(), "message".into());
         store.record_request(one, 7, "reply".into(), "session".into(), "answer".into());
@@ -215,7 +216,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_turn_is_remembered_while_others_come_and_go() {
+    async fn a_turn_is_kept_while_other_peers_come_and_go() {
         let (store, many) = (ReplayStore::default(), peer());
         let first = store.turn(many).await;
         let mut second = Box::pin(store.turn(many));
@@ -232,7 +233,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_reply_that_is_pushed_again_waits_for_the_first_time() {
+    async fn a_repeated_reply_waits_for_the_first_push() {
         let (store, peer) = (ReplayStore::default(), peer());
         let first = store.reply_turn(peer, 7, "reply").await;
         assert!(first.is_some() && store.reply_turn(peer, 7, "other").await.is_some());
@@ -241,12 +242,15 @@ mod tests {
         assert!(poll!(&mut second).is_pending());
         drop(first);
         let second = second.await;
-        assert!(second.is_some() && store.reply_turn(peer, 7, "reply").await.is_none(), "after a while, without");
+        assert!(
+            second.is_some() && store.reply_turn(peer, 7, "reply").await.is_none(),
+            "after the timeout, it continues without a turn"
+        );
         assert_eq!(store.lock().all[&peer].reply_turns.len(), 1);
     }
 
     #[tokio::test]
-    async fn not_all_replies_of_a_peer_are_read_at_a_time() {
+    async fn the_replies_of_a_peer_that_are_read_at_a_time_are_limited() {
         let (store, many, one) = (ReplayStore::default(), peer(), peer());
         let read: Vec<_> = std::iter::from_fn(|| store.read_reply(many)).collect();
         assert_eq!(read.len(), MAX_READ_REPLIES);
@@ -256,17 +260,17 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_push_was_made_by_its_peer_in_its_session() {
+    async fn a_push_is_known_for_its_peer_and_session_only() {
         let (store, one, other) = (ReplayStore::default(), peer(), peer());
         let object = |by, session| Push::Object { by, run: 1, id: "object", session };
         store.record_push(one, &object(one, "session"));
         assert!(store.is_known(&object(one, "session")));
         assert!(!store.is_known(&object(one, "later session")) && !store.is_known(&object(other, "session")));
-        assert!(!store.is_known(&Push::Stored { at: None, run: 1, id: "object" }), "the SuperLink did not say so");
+        assert!(!store.is_known(&Push::Stored { at: None, run: 1, id: "object" }), "the SuperLink did not report it");
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_is_kept_is_bounded_and_forgotten() {
+    async fn records_are_bounded_and_expire() {
         let (store, one) = (ReplayStore::default(), peer());
         let push = |by, run| Push::Object { by, run, id: "object", session: "" };
         for run in 0..2 * MAX_PUSHES as u64 {
@@ -284,7 +288,7 @@ mod tests {
         assert!(store.redeliver(late, 7).is_none() && !store.is_known(&push(late, 1)));
         assert_eq!(store.lock().overall.answer_bytes, 0);
         assert!(store.is_known(&push(one, 2 * MAX_PUSHES as u64 - 1)));
-        advance(KEEP + Duration::from_secs(1)).await;
+        advance(RETENTION + Duration::from_secs(1)).await;
         store.acknowledge(peer(), 1, "");
         assert_eq!(store.lock().all.len(), 1);
     }

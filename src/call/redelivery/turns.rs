@@ -7,11 +7,10 @@ use tokio::{
     time::timeout,
 };
 
-/// How long a call waits for its turn. A SuperLink that answers in time never lets any wait so long; a SuperNode over HTTP
-/// waits for 30 s in all.
+/// The wait for a turn. No call waits so long while the SuperLink answers in time. A SuperNode over HTTP waits 30 s in total.
 const TURN_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What one call at a time has. Clones are one.
+/// A turn that one call at a time can have. Clones share it.
 #[derive(Clone, Debug)]
 pub(super) struct Turn(Arc<Semaphore>);
 
@@ -22,17 +21,18 @@ impl Default for Turn {
 }
 
 impl Turn {
-    /// Whether a call has it or waits for it.
+    /// Whether a call has the turn or waits for it.
     pub(super) fn is_wanted(&self) -> bool {
         Arc::strong_count(&self.0) > 1
     }
 
-    /// Waits for the turn, which ends when the permit is dropped. `None` after [`TURN_TIMEOUT`]: the call goes on without.
+    /// Waits for the turn, which ends when the permit is dropped. Returns `None` after [`TURN_TIMEOUT`]; the call then
+    /// continues without it.
     pub(super) async fn acquire(self) -> Option<OwnedSemaphorePermit> {
         timeout(TURN_TIMEOUT, self.wait()).await.ok()
     }
 
-    /// The same for two turns, of which the second is waited for with the first.
+    /// Waits for two turns, and for the second only while it has the first. Returns `None` after [`TURN_TIMEOUT`].
     pub(super) async fn acquire_both(self, second: Self) -> Option<[OwnedSemaphorePermit; 2]> {
         let both = async {
             let first = self.wait().await;
@@ -53,7 +53,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn of_many_calls_with_one_turn_one_waits_among_those_of_others() {
+    async fn only_one_call_of_a_peer_competes_with_those_of_others() {
         let (all, many, one) = (Turn::default(), Turn::default(), Turn::default());
         let turn = |own: &Turn| Box::pin(own.clone().acquire_both(all.clone()));
         let first = turn(&many).await;
@@ -67,7 +67,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn who_has_waited_for_long_goes_on_without_a_turn() {
+    async fn a_call_continues_without_a_turn_after_the_timeout() {
         let (all, one, other) = (Turn::default(), Turn::default(), Turn::default());
         let turn = |own: &Turn| own.clone().acquire_both(all.clone());
         let first = turn(&one).await;

@@ -35,12 +35,12 @@ pub(crate) async fn join(common: &Common, args: args::Join) -> Result<(), ExitEr
     let peer = config.peers[0].id();
     let is_passthrough = config.peers[0].is_passthrough();
     let funnel = Funnel::new(config).await?;
-    let next = Next::of(&funnel, is_passthrough);
+    let setup = ClientSetup::of(&funnel, is_passthrough);
     signals::drain_on_signal(funnel.clone());
     let mut serving = pin!(funnel.serve());
     tokio::select! {
         served = &mut serving => return Ok(served?),
-        () = announce(funnel.peer(peer), funnel.local_addrs()[0], &next) => {}
+        () = announce(funnel.peer(peer), funnel.local_addrs()[0], &setup) => {}
     }
     Ok(serving.await?)
 }
@@ -67,7 +67,7 @@ fn find_name(common: &Common, args: &args::Join) -> Result<PeerConfig, String> {
             Err(error) if args.config.is_some() => {
                 return Err(format!("and --config {} cannot be read: {error}", path.display()));
             }
-            Err(_) => format!("and there is no {} to find it in as a name", path.display()),
+            Err(_) => format!("and there is no {} to look it up in as a name", path.display()),
         },
     };
     match roster.peer_id(&args.peer) {
@@ -88,23 +88,23 @@ fn default_config() -> Option<PathBuf> {
     Some(ProjectDirs::from("", "", "flower-iroh-funnel")?.config_dir().join("funnel.toml"))
 }
 
-async fn announce(peer: PeerConn, listen: SocketAddr, next: &Next) {
+async fn announce(peer: PeerConn, listen: SocketAddr, setup: &ClientSetup) {
     print(format_args!("waiting: dialling {}", peer.peer().fmt_short()));
     let hello = peer.ready(|error| print(format_args!("waiting: {error}"))).await;
-    print(next_steps(&hello, listen, next));
+    print(next_steps(&hello, listen, setup));
     print(format_args!("ready listening on {listen} for {}: {hello}", peer.peer().fmt_short()));
 }
 
 /// How local Flower clients connect.
-enum Next {
+enum ClientSetup {
     Plain,
-    /// With this CA's certificate.
+    /// With TLS, and this CA's certificate.
     Tls(PathBuf),
-    /// As they would to the SuperLink itself.
+    /// As they would connect to the SuperLink itself.
     Passthrough,
 }
 
-impl Next {
+impl ClientSetup {
     fn of(funnel: &Funnel, is_passthrough: bool) -> Self {
         match funnel.local_tls() {
             _ if is_passthrough => Self::Passthrough,
@@ -115,11 +115,13 @@ impl Next {
 }
 
 /// Returns the commands to run next, for the APIs that this funnel may call.
-fn next_steps(hello: &Hello, listen: SocketAddr, next: &Next) -> String {
-    let (option, setting) = match next {
-        Next::Plain => ("--insecure".to_owned(), "insecure = true".to_owned()),
-        Next::Tls(ca) => (format!("--root-certificates {}", ca.display()), format!("root-certificates = {ca:?}")),
-        Next::Passthrough => {
+fn next_steps(hello: &Hello, listen: SocketAddr, setup: &ClientSetup) -> String {
+    let (option, setting) = match setup {
+        ClientSetup::Plain => ("--insecure".to_owned(), "insecure = true".to_owned()),
+        ClientSetup::Tls(ca) => {
+            (format!("--root-certificates {}", ca.display()), format!("root-certificates = {ca:?}"))
+        }
+        ClientSetup::Passthrough => {
             return format!(
                 "run a SuperNode: flower-supernode --root-certificates SUPERLINK_CA --superlink {listen}; the SuperLink's \
                  certificate must be for {}",
