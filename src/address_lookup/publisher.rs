@@ -8,7 +8,7 @@ use iroh::{
 };
 use tokio::{sync::watch, time::timeout};
 use tokio_util::task::AbortOnDropHandle;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use super::{
     Publication,
@@ -69,8 +69,8 @@ struct Publishing {
     latest: watch::Receiver<Option<EndpointInfo>>,
     /// Attempts that have failed since the last that succeeded.
     failures: u32,
-    /// Why the last attempt failed; `None` if it succeeded.
-    reported: OnChange<Option<String>>,
+    /// Whether the last attempt succeeded.
+    reported: OnChange<bool>,
 }
 
 impl Publishing {
@@ -88,18 +88,21 @@ impl Publishing {
         }
     }
 
-    /// Counts failures, and logs a result that differs from the last one.
+    /// Counts failures, and logs the first failure, and the first success after it.
     fn record(&mut self, info: &EndpointInfo, published: Result<(), PkarrError>) {
-        self.failures = if published.is_ok() { 0 } else { self.failures.saturating_add(1) };
         let at = self.publication.target();
-        self.reported.run(published.err().map(|error| error.to_string()), |problem| match problem {
-            None => {
+        self.failures = if published.is_ok() { 0 } else { self.failures.saturating_add(1) };
+        if let (Err(error), 2..) = (&published, self.failures) {
+            debug!(%at, %error, "not published");
+        }
+        self.reported.run(published.is_ok(), |_| match &published {
+            Ok(()) => {
                 let addrs = info.addrs().map(ToString::to_string).collect::<Vec<_>>().join(" ");
                 info!(%at, what = addrs, "published where this funnel is");
             }
-            Some(reason) => warn!(
+            Err(error) => warn!(
                 %at,
-                reason,
+                reason = %error,
                 "cannot publish where this funnel is: peers find it by its ticket or elsewhere; it is tried again"
             ),
         });
