@@ -45,7 +45,6 @@ pub fn ask_again(request: &[u8], answer: &[u8]) -> Option<(BTreeSet<String>, Opt
     redelivery::ask_again(request, answer)
 }
 
-#[cfg(feature = "node")]
 pub use crate::node::fuzzing as node;
 
 /// Translates calls of one method from one wire to the other.

@@ -101,7 +101,7 @@ mod object;
 pub mod relay;
 #[cfg(feature = "proto")]
 pub mod proto;
-#[cfg(all(fuzzing, feature = "funnel"))]
+#[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub mod fuzzing;
 

@@ -50,7 +50,7 @@
 
 mod error;
 mod fleet;
-#[cfg(fuzzing)]
+#[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub mod fuzzing;
 mod heartbeat;

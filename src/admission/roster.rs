@@ -13,7 +13,7 @@ use std::num::NonZeroU32;
 
 use iroh::EndpointId;
 
-#[cfg(fuzzing)]
+#[cfg(feature = "fuzzing")]
 pub(crate) use self::format::{read, write};
 pub(crate) use self::watch::{ReloadHandle, watch};
 pub use self::{

@@ -29,7 +29,7 @@ mod answers;
 mod background;
 mod body;
 mod calls;
-#[cfg(fuzzing)]
+#[cfg(feature = "fuzzing")]
 pub(crate) mod fuzzing;
 mod store;
 mod messages;
