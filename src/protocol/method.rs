@@ -17,7 +17,7 @@ impl Method {
 
     /// Finds a method by either spelling: `PullMessages`, `pull-messages`.
     pub fn find(api: Api, spelling: &str) -> Option<&'static Self> {
-        TABLE.iter().find(|method| method.api == api && letters(method.name).eq(letters(spelling)))
+        TABLE.iter().find(|method| method.api == api && is_spelled(method.name, spelling))
     }
 
     /// Returns the API it belongs to.
@@ -47,6 +47,12 @@ impl Method {
             Wire::Http => format!("/v1/{}/{}", self.api, kebab(self.name)),
         }
     }
+}
+
+/// Returns whether a spelling is that of a name. It decides on most names by their first letters: it runs for every call.
+fn is_spelled(name: &str, spelling: &str) -> bool {
+    let first = |text: &str| text.bytes().next().map(|letter| letter.to_ascii_lowercase());
+    name == spelling || (first(name) == first(spelling) && letters(name).eq(letters(spelling)))
 }
 
 fn letters(name: &str) -> impl Iterator<Item = u8> {
