@@ -1,45 +1,46 @@
 //! Errors of a funnel as a whole.
 
-use std::{error::Error as StdError, fmt, io, net::SocketAddr, path::PathBuf};
+use std::{io, net::SocketAddr, path::PathBuf};
 
 #[cfg(feature = "relay")]
 use crate::admission::roster::RosterError;
 use crate::{config::ConfigError, protocol::BoxError, tunnel::PeerDown};
 
 /// A funnel that cannot start, or a peer that cannot be reached.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
 pub struct Error(Kind);
 
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 enum Kind {
-    Endpoint {
-        bind: SocketAddr,
-        source: BoxError,
-    },
-    Lookup(BoxError),
-    Listen {
-        addr: SocketAddr,
-        source: io::Error,
-    },
+    #[error("cannot bind the iroh endpoint to {bind} (UDP)")]
+    Endpoint { bind: SocketAddr, source: BoxError },
+    #[error("cannot look up peers or publish as configured (--lookup, --publish)")]
+    Lookup(#[source] BoxError),
+    #[error("cannot listen on {addr}; choose another port, or stop the program that uses it")]
+    Listen { addr: SocketAddr, source: io::Error },
+    #[error(transparent)]
     Config(ConfigError),
     #[cfg(feature = "relay")]
+    #[error(transparent)]
     Roster(RosterError),
-    AuditLog {
-        path: PathBuf,
-        source: io::Error,
-    },
+    #[error("cannot write the audit log {path}; choose another file, or free disk space")]
+    AuditLog { path: PathBuf, source: io::Error },
+    #[error("this funnel is serving already, or has served: it can serve only once")]
     Serving,
+    #[error("the iroh endpoint closed while the funnel served")]
     EndpointClosed,
-    Peer(PeerDown),
+    #[error("no tunnel to peer {}: {0}", .0.peer().fmt_short())]
+    Peer(#[source] PeerDown),
     #[cfg(feature = "relay")]
-    Relay {
-        listen: SocketAddr,
-        source: BoxError,
-    },
+    #[error(
+        "cannot run a relay at {listen}; choose other ports (--listen, --quic-port, --metrics), or stop the program that \
+         uses them"
+    )]
+    Relay { listen: SocketAddr, source: BoxError },
     #[cfg(feature = "relay")]
-    RelayEnded {
-        source: Option<BoxError>,
-    },
+    #[error("the relay stopped unexpectedly")]
+    RelayEnded { source: Option<BoxError> },
 }
 
 impl Error {
@@ -111,53 +112,6 @@ impl Error {
             #[cfg(feature = "relay")]
             Kind::Roster(error) => error.is_mistake(),
             _ => false,
-        }
-    }
-}
-
-impl fmt::Display for Error {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.0 {
-            Kind::Endpoint { bind, .. } => write!(f, "cannot bind the iroh endpoint to {bind} (UDP)"),
-            Kind::Lookup(_) => f.write_str("cannot look up peers or publish as configured (--lookup, --publish)"),
-            Kind::Listen { addr, .. } => {
-                write!(f, "cannot listen on {addr}; choose another port, or stop the program that uses it")
-            }
-            Kind::Config(error) => write!(f, "{error}"),
-            #[cfg(feature = "relay")]
-            Kind::Roster(error) => write!(f, "{error}"),
-            Kind::AuditLog { path, .. } => {
-                write!(f, "cannot write the audit log {}; choose another file, or free disk space", path.display())
-            }
-            Kind::Serving => f.write_str("this funnel is serving already, or has served: it can serve only once"),
-            Kind::EndpointClosed => f.write_str("the iroh endpoint closed while the funnel served"),
-            Kind::Peer(down) => write!(f, "no tunnel to peer {}: {down}", down.peer().fmt_short()),
-            #[cfg(feature = "relay")]
-            Kind::Relay { listen, .. } => write!(
-                f,
-                "cannot run a relay at {listen}; choose other ports (--listen, --quic-port, --metrics), or stop the program \
-                 that uses them"
-            ),
-            #[cfg(feature = "relay")]
-            Kind::RelayEnded { .. } => f.write_str("the relay stopped unexpectedly"),
-        }
-    }
-}
-
-impl StdError for Error {
-    fn source(&self) -> Option<&(dyn StdError + 'static)> {
-        match &self.0 {
-            Kind::Endpoint { source, .. } | Kind::Lookup(source) => Some(&**source),
-            Kind::Listen { source, .. } | Kind::AuditLog { source, .. } => Some(source),
-            Kind::Config(error) => error.source(),
-            #[cfg(feature = "relay")]
-            Kind::Roster(error) => error.source(),
-            #[cfg(feature = "relay")]
-            Kind::Relay { source, .. } => Some(&**source),
-            #[cfg(feature = "relay")]
-            Kind::RelayEnded { source } => source.as_ref().map(|source| &**source as &(dyn StdError + 'static)),
-            Kind::Peer(down) => down.source(),
-            Kind::Serving | Kind::EndpointClosed => None,
         }
     }
 }

@@ -1,9 +1,8 @@
 //! The mistakes in a configuration.
 
-use std::{error::Error, fmt};
-
 /// Every mistake in a configuration.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{}", text(.mistakes))]
 pub struct ConfigError {
     mistakes: Vec<String>,
 }
@@ -20,16 +19,9 @@ impl ConfigError {
     }
 }
 
-impl fmt::Display for ConfigError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.mistakes.as_slice() {
-            [mistake] => write!(f, "a mistake in the configuration: {mistake}"),
-            mistakes => {
-                write!(f, "{} mistakes in the configuration:", mistakes.len())?;
-                mistakes.iter().try_for_each(|mistake| write!(f, "\n  {mistake}"))
-            }
-        }
+fn text(mistakes: &[String]) -> String {
+    match mistakes {
+        [mistake] => format!("a mistake in the configuration: {mistake}"),
+        mistakes => format!("{} mistakes in the configuration:\n  {}", mistakes.len(), mistakes.join("\n  ")),
     }
 }
-
-impl Error for ConfigError {}

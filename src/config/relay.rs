@@ -1,6 +1,6 @@
 //! The relays to use, as given on the command line and in the file.
 
-use std::{error::Error, fmt, str::FromStr};
+use std::{fmt, str::FromStr};
 
 use iroh::{RelayConfig, RelayMap, RelayMode, RelayUrl};
 
@@ -38,8 +38,8 @@ impl Relay {
                 let config = RelayConfig::from(url);
                 Ok(token.iter().fold(config, |config, token| config.with_auth_token(token.reveal())))
             }
-            Self::Default => Err(InvalidRelay::beside("default")),
-            Self::Off => Err(InvalidRelay::beside("off")),
+            Self::Default => Err(Problem::Beside { name: "default" }.into()),
+            Self::Off => Err(Problem::Beside { name: "off" }.into()),
         });
         own.collect::<Result<RelayMap, _>>().map(RelayMode::Custom)
     }
@@ -53,71 +53,51 @@ impl FromStr for Relay {
             Some((name, token)) => (name, Some(token)),
             None => (text, None),
         };
-        let invalid = |problem| InvalidRelay { name: name.to_owned(), problem };
+        let owned = || name.to_owned();
         match (name, token) {
             ("default", None) => return Ok(Self::Default),
             ("off", None) => return Ok(Self::Off),
             (url, _) if url.starts_with("https://") || url.starts_with("http://") => {}
-            _ => return Err(invalid(Problem::NotARelay)),
+            _ => return Err(Problem::NotARelay { name: owned() }.into()),
         }
-        let url: RelayUrl = name.parse().map_err(|_| invalid(Problem::NotARelay))?;
+        let url: RelayUrl = name.parse().map_err(|_| Problem::NotARelay { name: owned() })?;
         if url.scheme() == "https" && url.host_str().is_some_and(|host| host.starts_with('[')) {
-            return Err(invalid(Problem::Ipv6));
+            return Err(Problem::Ipv6 { name: owned() }.into());
         }
         let token = match token.map(|token| (token.strip_prefix('@'), token)) {
             Some((Some(file), _)) => Some(RelayToken::read(file)),
             Some((None, token)) => Some(token.parse()),
             None => None,
         };
-        let token = token.transpose().map_err(|error| invalid(Problem::Token(error)))?;
+        let token = token.transpose().map_err(|source| Problem::Token { name: owned(), source })?;
         Ok(Self::Own { url, token })
     }
 }
 
 /// A text that is not a valid relay. The error does not show its token.
-#[derive(Debug)]
-pub struct InvalidRelay {
-    /// The text before the comma.
-    name: String,
-    problem: Problem,
-}
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub struct InvalidRelay(#[from] Problem);
 
-#[derive(Debug)]
+/// Each with the text before the comma.
+#[derive(Debug, thiserror::Error)]
 enum Problem {
-    NotARelay,
+    #[error(
+        "{name:?} is not a valid relay: expected default, off, or an https:// URL, followed by ,@FILE if the relay requires \
+         a token"
+    )]
+    NotARelay { name: String },
     /// iroh 1.4 treats the brackets as part of the name.
-    Ipv6,
-    Token(InvalidRelayToken),
-    Beside,
+    #[error(
+        "{name:?}: iroh 1.4 cannot check a certificate for an IPv6 address; use the relay's host name, which may resolve to \
+         that address"
+    )]
+    Ipv6 { name: String },
+    #[error("{name:?}: {source}")]
+    Token { name: String, source: InvalidRelayToken },
+    #[error("{name:?} cannot be combined with other relays")]
+    Beside { name: &'static str },
 }
-
-impl InvalidRelay {
-    fn beside(name: &str) -> Self {
-        Self { name: name.to_owned(), problem: Problem::Beside }
-    }
-}
-
-impl fmt::Display for InvalidRelay {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name = &self.name;
-        match &self.problem {
-            Problem::NotARelay => write!(
-                f,
-                "{name:?} is not a valid relay: expected default, off, or an https:// URL, followed by ,@FILE if the relay \
-                 requires a token"
-            ),
-            Problem::Ipv6 => write!(
-                f,
-                "{name:?}: iroh 1.4 cannot check a certificate for an IPv6 address; use the relay's host name, which may \
-                 resolve to that address"
-            ),
-            Problem::Token(error) => write!(f, "{name:?}: {error}"),
-            Problem::Beside => write!(f, "{name:?} cannot be combined with other relays"),
-        }
-    }
-}
-
-impl Error for InvalidRelay {}
 
 #[cfg(test)]
 mod tests {

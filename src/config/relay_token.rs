@@ -1,11 +1,10 @@
 //! The token that a relay requires of its clients.
 
 use std::{
-    error::Error,
     fmt,
     fs::File,
     io::{self, Read},
-    path::Path,
+    path::{Path, PathBuf},
     str::FromStr,
 };
 
@@ -27,14 +26,15 @@ impl RelayToken {
     /// [`InvalidRelayToken`] for a file that cannot be read, that others can read, or that does not contain a token.
     pub fn read(path: impl AsRef<Path>) -> Result<Self, InvalidRelayToken> {
         let path = path.as_ref();
-        let failed = |problem| InvalidRelayToken { file: Some(path.display().to_string()), problem };
-        let file = File::open(path).map_err(|error| failed(Problem::Io(error)))?;
-        if let Readers::Others { mode } = atomic_file::readers(&file).map_err(|error| failed(Problem::Io(error)))? {
-            return Err(failed(Problem::Exposed(mode)));
+        let file = || path.to_owned();
+        let failed = |source| Problem::Io { file: file(), source };
+        let opened = File::open(path).map_err(failed)?;
+        if let Readers::Others { mode } = atomic_file::readers(&opened).map_err(failed)? {
+            return Err(Problem::Exposed { file: file(), mode }.into());
         }
         let mut text = String::new();
-        file.take(MAX_TOKEN_FILE).read_to_string(&mut text).map_err(|error| failed(Problem::Io(error)))?;
-        text.trim().parse().map_err(|InvalidRelayToken { problem, .. }| failed(problem))
+        opened.take(MAX_TOKEN_FILE).read_to_string(&mut text).map_err(failed)?;
+        text.trim().parse().map_err(|_| Problem::NoTokenIn { file: file() }.into())
     }
 
     /// Returns the token itself, for the relay.
@@ -70,7 +70,7 @@ impl FromStr for RelayToken {
     fn from_str(text: &str) -> Result<Self, InvalidRelayToken> {
         let is_plain = text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b',');
         if text.is_empty() || text.len() > MAX_TOKEN || !is_plain {
-            return Err(InvalidRelayToken { file: None, problem: Problem::NotAToken });
+            return Err(Problem::NotAToken.into());
         }
         Ok(Self(text.to_owned()))
     }
@@ -83,42 +83,27 @@ impl fmt::Debug for RelayToken {
 }
 
 /// A text or a file that is not a valid token. The error does not show its content.
-#[derive(Debug)]
-pub struct InvalidRelayToken {
-    file: Option<String>,
-    problem: Problem,
-}
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub struct InvalidRelayToken(#[from] Problem);
 
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 enum Problem {
-    Io(io::Error),
-    Exposed(u32),
+    #[error("the token file {file} cannot be read: {source}")]
+    Io { file: PathBuf, source: io::Error },
+    #[error(
+        "others can read the token file {file} (mode {mode:03o}); run: chmod 600 {file}, and change the token if anybody \
+         else had access"
+    )]
+    Exposed { file: PathBuf, mode: u32 },
+    #[error(
+        "the token file {file} does not contain a token: expected one line of 1 to {MAX_TOKEN} visible ASCII characters, \
+         without commas"
+    )]
+    NoTokenIn { file: PathBuf },
+    #[error("not a valid token: expected 1 to {MAX_TOKEN} visible ASCII characters, without commas")]
     NotAToken,
 }
-
-impl fmt::Display for InvalidRelayToken {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let file = self.file.as_deref().unwrap_or_default();
-        match &self.problem {
-            Problem::Io(error) => write!(f, "the token file {file} cannot be read: {error}"),
-            Problem::Exposed(mode) => write!(
-                f,
-                "others can read the token file {file} (mode {mode:03o}); run: chmod 600 {file}, and change the token \
-                 if anybody else had access"
-            ),
-            Problem::NotAToken if self.file.is_some() => write!(
-                f,
-                "the token file {file} does not contain a token: expected one line of 1 to {MAX_TOKEN} visible ASCII \
-                 characters, without commas"
-            ),
-            Problem::NotAToken => {
-                write!(f, "not a valid token: expected 1 to {MAX_TOKEN} visible ASCII characters, without commas")
-            }
-        }
-    }
-}
-
-impl Error for InvalidRelayToken {}
 
 #[cfg(test)]
 mod tests {

@@ -51,7 +51,7 @@ async fn a_stranger_gets_no_link_and_reads_what_the_other_side_has_to_type() {
         let command = format!("--allow {}", outbound.funnel.endpoint_id());
         assert_eq!(error.peer_down().map(PeerDown::reason), Some(DownReason::NotAdmitted), "{error}");
         assert!(error.to_string().contains(&command), "{error}");
-        let lost = error.source().and_then(|source| source.downcast_ref::<LinkLost>()).unwrap();
+        let lost = error.peer_down().and_then(|down| down.source()?.downcast_ref::<LinkLost>()).unwrap();
         assert_eq!(lost.code(), Some(Code::REFUSED));
 
         let dial = outbound.funnel.local_addrs()[0];
