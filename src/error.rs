@@ -30,7 +30,7 @@ enum Kind {
     Serving,
     #[error("the iroh endpoint closed while the funnel served")]
     EndpointClosed,
-    #[error("no tunnel to peer {}: {0}", .0.peer().fmt_short())]
+    #[error("no tunnel to peer {peer}: {0}", peer = .0.peer().fmt_short())]
     Peer(#[source] PeerDown),
     #[cfg(feature = "relay")]
     #[error(

@@ -1,6 +1,6 @@
 //! The relays to use, as given on the command line and in the file.
 
-use std::{fmt, str::FromStr};
+use std::str::FromStr;
 
 use iroh::{RelayConfig, RelayMap, RelayMode, RelayUrl};
 
