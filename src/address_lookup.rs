@@ -1,6 +1,6 @@
 //! Finds the addresses of peers, from tickets and lookup services, and publishes this endpoint's own.
 
-mod invitation;
+pub(crate) mod invitation;
 mod lookup;
 mod lookup_log;
 mod peer;
@@ -10,9 +10,14 @@ mod publisher;
 mod services;
 mod ticket;
 
-pub(crate) use self::{invitation::Secret, lookup_log::LookupLog, peer::shown, services::attach, ticket::StrictTicket};
+pub(crate) use self::{
+    invitation::{Digest, Invitation, Secret},
+    lookup_log::LookupLog,
+    peer::shown,
+    services::attach,
+    ticket::StrictTicket,
+};
 pub use self::{
-    invitation::{Digest, Invitation},
     lookup::{InvalidLookup, Lookup},
     peer::{InvalidPeer, PeerAddr, parse_peer, write_ticket},
     publication::{InvalidPublication, Publication, PublishTarget, Published},

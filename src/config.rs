@@ -92,8 +92,19 @@ pub struct FunnelConfig {
     pub drain_timeout: Duration,
 }
 
-impl Default for FunnelConfig {
-    fn default() -> Self {
+impl FunnelConfig {
+    /// Starts from the defaults.
+    pub fn builder() -> FunnelConfigBuilder {
+        FunnelConfigBuilder::new(Self::defaults())
+    }
+
+    /// Parses the text of a configuration file; `docs/configuration.md` lists its keys. The returned builder can set further
+    /// values or override them; [`build`](FunnelConfigBuilder::build) reports the mistakes of both.
+    pub fn from_toml(text: &str) -> FunnelConfigBuilder {
+        file::read(text)
+    }
+
+    fn defaults() -> Self {
         let parse = |addr: &str| addr.parse().expect("the constants are addresses");
         Self {
             alpn: ALPN.to_vec(),
@@ -113,21 +124,9 @@ impl Default for FunnelConfig {
             drain_timeout: DEFAULT_DRAIN_TIMEOUT,
         }
     }
-}
 
-impl FunnelConfig {
-    /// Starts from the defaults.
-    pub fn builder() -> FunnelConfigBuilder {
-        FunnelConfigBuilder::new(Self::default())
-    }
-
-    /// Parses the text of a configuration file; `docs/configuration.md` lists its keys. The returned builder can set further
-    /// values or override them; [`build`](FunnelConfigBuilder::build) reports the mistakes of both.
-    pub fn from_toml(text: &str) -> FunnelConfigBuilder {
-        file::read(text)
-    }
-
-    fn mistakes(&self) -> Vec<String> {
+    /// Returns every mistake that shows without reading a file.
+    pub(crate) fn mistakes(&self) -> Vec<String> {
         let mut mistakes = Vec::new();
         if self.alpn.is_empty() || self.alpn.len() > MAX_ALPN {
             mistakes.push(format!("alpn: it has {} bytes; it must have 1 to {MAX_ALPN}", self.alpn.len()));

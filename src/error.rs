@@ -30,6 +30,7 @@ enum Kind {
     Serving,
     #[error("the iroh endpoint closed while the funnel served")]
     EndpointClosed,
+    // Complete, as the text of its source is: a program that prints an error alone shows the reason.
     #[error("no tunnel to peer {peer}: {0}", peer = .0.peer().fmt_short())]
     Peer(#[source] PeerDown),
     #[cfg(feature = "relay")]

@@ -111,7 +111,7 @@ pub const ALPN: &[u8] = b"flower-iroh-funnel/1";
 
 #[cfg(feature = "funnel")]
 pub use self::{
-    address_lookup::{Digest, Invitation},
+    address_lookup::invitation::{Digest, Invitation},
     admission::{FunnelStatus, InvalidTimestamp, PeerStatus, StatusFile, Timestamp, roster},
     call::{FlowerHttp, FlowerHttpCall, FlowerHttpLayer},
     config::{

@@ -113,7 +113,7 @@ impl Tunnel {
             let up = self.wait_for_link(give_up).await?;
             match up.lanes.send(size, request).await {
                 Ok(answered) => return Ok(answered),
-                Err(lanes::SendError::Failed(failure)) => return Err(failure),
+                Err(lanes::SendError::Failed(error)) => return Err(error),
                 Err(lanes::SendError::NotSent(unsent, reason)) => {
                     request = *unsent;
                     self.wait_for_loss_of(&up, give_up, reason).await?;

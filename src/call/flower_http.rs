@@ -125,9 +125,9 @@ where
                         translated::forward(translation, "the service", request, move |request| self.send(request))
                             .await
                     }
-                    Err(failure) => Err(failure),
+                    Err(error) => Err(error),
                 };
-                Ok(answered.map_or_else(|failure| refused(&failure), |(response, _)| response))
+                Ok(answered.map_or_else(|error| refused(&error), |(response, _)| response))
             }
             // tonic would answer with a gRPC error, which has HTTP status 200: HTTP callers would see a success.
             Ok(Route::Call { api, wire: Wire::Http, .. }) => {
@@ -146,9 +146,9 @@ where
     }
 }
 
-fn refused(failure: &CallError) -> Response<Body> {
-    debug!(%failure, "answered instead of the service");
-    failure.response(Wire::Http).map(hop::full)
+fn refused(error: &CallError) -> Response<Body> {
+    debug!(%error, "answered instead of the service");
+    error.response(Wire::Http).map(hop::full)
 }
 
 /// A call of a [`FlowerHttp`] service.

@@ -107,25 +107,29 @@ impl Inbound {
         request: Request<Incoming>,
         permit: Option<CallPermit>,
     ) -> Response<Body> {
-        let (wire, answered) = match Route::of(&request) {
+        let wire = Wire::of_request(&request);
+        let route = Route::of_wire(&request, wire);
+        let span = match &route {
             Ok(route) => {
-                let span = info_span!(
-                    "inbound",
-                    peer = %peer.fmt_short(),
-                    api = route.api_name(),
-                    method = route.method_name()
-                );
-                (route.wire(), self.route(peer, route, request, permit).instrument(span).await)
+                let (api, method) = (route.api_name(), route.method_name());
+                info_span!("inbound", peer = %peer.fmt_short(), api, method)
             }
-            Err(refusal) => {
-                self.record(peer, Event::Request, Outcome::Denied);
-                (Wire::of_request(&request), Err(CallError::refused(refusal)))
-            }
+            Err(_) => info_span!("inbound", peer = %peer.fmt_short()),
         };
-        answered.unwrap_or_else(|error| {
-            debug!(peer = %peer.fmt_short(), %error, "answered by the funnel");
-            error.response(wire).map(hop::full)
-        })
+        let answered = async {
+            let answered = match route {
+                Ok(route) => self.route(peer, route, request, permit).await,
+                Err(refusal) => {
+                    self.record(peer, Event::Request, Outcome::Denied);
+                    Err(CallError::refused(refusal))
+                }
+            };
+            answered.unwrap_or_else(|error| {
+                debug!(%error, "answered by the funnel");
+                error.response(wire).map(hop::full)
+            })
+        };
+        answered.instrument(span).await
     }
 
     async fn route(

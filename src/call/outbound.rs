@@ -22,22 +22,27 @@ pub(crate) async fn handle(tunnel: Tunnel, redelivery: Redelivery, request: Requ
             CallError::refused("this port leads to another funnel's SuperLink, and a call passes two funnels at most");
         return error.response(Wire::Http).map(hop::full);
     }
-    let (wire, answered) = match Route::of(&request) {
-        _ if request.headers().contains_key(ORIGIN) => {
-            (Wire::of_request(&request), Err(CallError::refused("this port is not for web pages")))
-        }
-        Ok(route) => {
-            let peer = tunnel.peer().fmt_short();
-            let span = info_span!("outbound", %peer, api = route.api_name(), method = route.method_name());
-            let wire = route.wire();
-            (wire, forward(tunnel, redelivery, route, request).instrument(span).await)
-        }
-        Err(refusal) => (Wire::of_request(&request), Err(CallError::refused(refusal))),
+    let wire = Wire::of_request(&request);
+    let route = match Route::of_wire(&request, wire) {
+        _ if request.headers().contains_key(ORIGIN) => Err(CallError::refused("this port is not for web pages")),
+        route => route.map_err(CallError::refused),
     };
-    answered.unwrap_or_else(|error| {
-        debug!(%error, "answered by the funnel");
-        error.response(wire).map(hop::full)
-    })
+    let peer = tunnel.peer().fmt_short();
+    let span = match &route {
+        Ok(route) => info_span!("outbound", %peer, api = route.api_name(), method = route.method_name()),
+        Err(_) => info_span!("outbound", %peer),
+    };
+    let answered = async {
+        let answered = match route {
+            Ok(route) => forward(tunnel, redelivery, route, request).await,
+            Err(error) => Err(error),
+        };
+        answered.unwrap_or_else(|error| {
+            debug!(%error, "answered by the funnel");
+            error.response(wire).map(hop::full)
+        })
+    };
+    answered.instrument(span).await
 }
 
 async fn forward(

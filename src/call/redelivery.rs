@@ -29,13 +29,13 @@ mod answers;
 mod background;
 mod body;
 mod calls;
+mod field_reader;
 #[cfg(feature = "fuzzing")]
 pub(crate) mod fuzzing;
-mod store;
 mod messages;
 mod pushes;
 mod replay;
-mod field_reader;
+mod store;
 mod turns;
 
 use std::{pin::Pin, sync::Arc};

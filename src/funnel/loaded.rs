@@ -27,13 +27,13 @@ impl Loaded {
     /// # Errors
     /// [`ConfigError`] with every file that cannot be used.
     pub(super) fn read(config: &FunnelConfig) -> Result<Self, ConfigError> {
-        let mut mistakes = Vec::new();
+        let mut mistakes = config.mistakes();
         let secret_key = secret_key(config, &mut mistakes);
         let local_tls = local_tls(config, &mut mistakes);
         let trust = trust(config.exposed.as_ref(), &mut mistakes);
         let relay_authorities = relay_authorities(config, &mut mistakes);
         let roster = roster(config.exposed.as_ref(), &mut mistakes);
-        if let Some(key) = &secret_key {
+        if let (Some(key), true) = (&secret_key, config.key_file.is_some()) {
             mistakes.extend(config.peers_with_key(key));
         }
         ConfigError::check(mistakes)?;

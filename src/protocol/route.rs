@@ -53,6 +53,9 @@ pub enum Refusal {
     /// The path does not take this HTTP method.
     #[error("{0} is not the HTTP method of this path")]
     Method(Method),
+    /// The path is written in this wire, and the HTTP version or the content type are not.
+    #[error("the path is that of a call over {0}, and the HTTP version or the content type is not")]
+    Wire(Wire),
     /// The request line has more than a path.
     #[error("the request line has more than a path")]
     Form,
@@ -80,6 +83,18 @@ impl Route {
             return Err(Refusal::Method(request.method().clone()));
         }
         Ok(route)
+    }
+
+    /// Reads a request's line, if its caller speaks the wire that the path is written in: then there is one wire for the call
+    /// and for its errors.
+    ///
+    /// # Errors
+    /// [`Refusal`] for everything outside the grammar, and for a call with the path of one wire and the head of the other.
+    pub(crate) fn of_wire<B>(request: &Request<B>, callers: Wire) -> Result<Self, Refusal> {
+        match Self::of(request)? {
+            Self::Call { wire, .. } if wire != callers => Err(Refusal::Wire(wire)),
+            route => Ok(route),
+        }
     }
 
     /// Returns whether the call may move megabytes, as a call of an unknown method may.

@@ -54,7 +54,9 @@ pub(super) fn mistakes(tls: &RelayTls) -> Vec<String> {
     let mistakes = match (read_chain(cert), read_key(key)) {
         (Ok(chain), Ok(read)) => match server_config().with_single_cert(chain, read) {
             Ok(_) => Vec::new(),
-            Err(source) => vec![FilesError::Mismatch { cert: cert.clone(), key: key.clone(), source }],
+            Err(source) => {
+                vec![FilesError::Mismatch { cert: cert.clone(), key: key.clone(), source: Box::new(source) }]
+            }
         },
         (chain, key) => chain.err().into_iter().chain(key.err()).collect(),
     };
@@ -84,5 +86,5 @@ enum FilesError {
     #[error("cannot read the key file {path}")]
     Key { path: PathBuf, source: pem::Error },
     #[error("{cert} and {key} cannot be used together")]
-    Mismatch { cert: PathBuf, key: PathBuf, source: RustlsError },
+    Mismatch { cert: PathBuf, key: PathBuf, source: Box<RustlsError> },
 }

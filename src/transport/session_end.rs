@@ -37,7 +37,7 @@ impl LatestSession {
     }
 
     /// Returns why a call that started with the session `at_start` lost it: the end of the latest session, or of that one if
-    /// another has started since.
+    /// another has started since. If the latest ended without a record, that is the reason of an earlier loss.
     pub(super) fn end_since(&self, at_start: &SessionEnd) -> Option<SessionError> {
         self.now().get().or_else(|| at_start.get())
     }

@@ -3,6 +3,7 @@
 use std::{
     fmt,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll},
 };
 
@@ -14,7 +15,7 @@ use tower_service::Service;
 use super::{Hello, PeerDown, Size, Tunnel};
 use crate::{
     hop::{self, Body, Relayed},
-    protocol::{BoxError, Route, Wire},
+    protocol::{BoxError, CallError, Route, Wire},
     transport::Path,
 };
 
@@ -98,11 +99,17 @@ where
         let size = Route::of(&request).map_or(Size::Bulk, |route| Size::of(&route));
         let request = request.map(hop::boxed);
         PeerCall(Box::pin(async move {
-            let (response, lane) =
-                tunnel.call(size, request).await.map_err(|failure| tonic::Status::unavailable(failure.to_string()))?;
+            let (response, lane) = tunnel.call(size, request).await.map_err(status)?;
             Ok(Relayed::received(response).for_caller(Wire::Grpc, "the tunnel", lane))
         }))
     }
+}
+
+/// Makes the status of a call that was not carried, with the error as its source.
+fn status(error: CallError) -> tonic::Status {
+    let mut status = tonic::Status::unavailable(error.to_string());
+    status.set_source(Arc::new(error));
+    status
 }
 
 /// A call of a [`PeerChannel`].

@@ -104,7 +104,7 @@ impl Supervisor {
     }
 
     /// Publishes the link and those that replace it, waits for the end of the last one, and returns the time of its end.
-    async fn serve_link(&self, up: Up) -> Instant {
+    async fn serve_link(&mut self, up: Up) -> Instant {
         let mut up = Arc::new(up);
         loop {
             let link = up.lanes.link().clone();
@@ -127,10 +127,8 @@ impl Supervisor {
                     up = Arc::new(next);
                 }
                 Err(lost) => {
-                    warn!("{lost}");
-                    let down = Down { since: Instant::now(), down: PeerDown::of_lost(lost) };
-                    let since = down.since;
-                    self.state.send_replace(State::Down(down));
+                    let since = Instant::now();
+                    self.publish(Down { since, down: PeerDown::of_lost(lost) });
                     return since;
                 }
             }

@@ -50,7 +50,8 @@ async fn a_stranger_gets_no_link_and_reads_what_the_other_side_has_to_type() {
         let error = outbound.funnel.connect_to_peer(peer.clone()).await.unwrap_err();
         let command = format!("--allow {}", outbound.funnel.endpoint_id());
         assert_eq!(error.peer_down().map(PeerDown::reason), Some(DownReason::NotAdmitted), "{error}");
-        assert!(error.to_string().contains(&command), "{error}");
+        let down = error.peer_down().unwrap();
+        assert!(down.to_string().contains(&command), "{down}");
         let lost = error.peer_down().and_then(|down| down.source()?.downcast_ref::<LinkLost>()).unwrap();
         assert_eq!(lost.code(), Some(Code::REFUSED));
 

@@ -61,14 +61,19 @@ impl Answer {
 }
 
 impl Answers {
-    /// Stores an answer. If there are too many, the oldest of the same peer are removed, never those of other peers.
+    /// Stores an answer. If there are too many, the oldest of the same peer are removed, those to replies before messages,
+    /// and never those of other peers.
     pub(super) fn insert(&mut self, answer: Answer, overall: &mut usize) {
         if !answer.is_message() {
             self.retain(|old| old.is_message() || old.node != answer.node || old.id != answer.id, overall);
         }
         let size = answer.size();
+        if *overall - self.bytes + size > MAX_ANSWER_BYTES_OVERALL {
+            return;
+        }
         while self.bytes + size > MAX_ANSWER_BYTES || *overall + size > MAX_ANSWER_BYTES_OVERALL {
-            if !self.remove(0, overall) {
+            let first_reply = self.answers.iter().position(|old| !old.is_message());
+            if !self.remove(first_reply.unwrap_or(0), overall) {
                 return;
             }
         }

@@ -68,11 +68,11 @@ impl KnownPushes {
 impl PushLog {
     /// Records a push. If there are too many, the oldest of the same peer are removed, never those of other peers.
     pub(super) fn record(&mut self, push: u64, all: &mut KnownPushes) {
+        if all.total - self.0.len() >= MAX_PUSHES_OVERALL {
+            return;
+        }
         while self.0.len() >= MAX_PUSHES || (all.total >= MAX_PUSHES_OVERALL && !self.0.is_empty()) {
             self.remove_oldest(all);
-        }
-        if all.total >= MAX_PUSHES_OVERALL {
-            return;
         }
         let last = Instant::now();
         self.0.push_back((push, last));

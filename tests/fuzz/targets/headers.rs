@@ -13,7 +13,7 @@ const GRPC: &str = "/flwr.proto.Fleet/PullMessages";
 const HTTP: &str = "/v1/fleet/pull-messages";
 
 /// The headers of a call with an empty message, in the other wire.
-fn translated(path: &str, mut headers: HeaderMap) -> Result<HeaderMap, Failure> {
+fn translated(path: &str, mut headers: HeaderMap) -> Result<HeaderMap, CallError> {
     let body = if path == GRPC { &[0; 5][..] } else { &[] };
     let mut request =
         Request::post(path).body(Pieces::new(body, Cut::Nowhere, None).announcing(Some(0))).expect("it is one");

@@ -25,7 +25,11 @@ impl ExitError {
         let mut message = format!("error: {error}");
         let mut cause = error.source();
         while let Some(error) = cause {
-            message.push_str(&format!("\n  because: {error}"));
+            // Some errors name their cause themselves.
+            let text = error.to_string();
+            if !message.contains(&text) {
+                message.push_str(&format!("\n  because: {text}"));
+            }
             cause = error.source();
         }
         Self { message, status: 1 }
