@@ -117,6 +117,9 @@ where
     Res::Error: Into<BoxError>,
 {
     async fn handle(mut self, request: Request<Body>) -> Result<Response<Body>, S::Error> {
+        if Wire::of_request(&request) == Wire::Grpc {
+            return self.pass(request).await;
+        }
         match Route::of(&request) {
             Ok(Route::Hello) => Ok(self.hello.response().map(hop::full)),
             Ok(Route::Call { api, wire: Wire::Http, method, path }) if self.apis.contains(api) => {
@@ -134,10 +137,12 @@ where
                 Ok(refused(&CallError::unavailable(format_args!("this server does not serve the {api} API"))))
             }
             Ok(Route::Health) => Ok(refused(&CallError::unavailable("this server speaks gRPC, which has no /health"))),
-            Ok(Route::Call { wire: Wire::Grpc, .. } | Route::Passthrough) | Err(_) => {
-                Ok(self.inner.call(request.map(tonic::body::Body::new)).await?.map(hop::boxed))
-            }
+            Ok(Route::Call { wire: Wire::Grpc, .. } | Route::Passthrough) | Err(_) => self.pass(request).await,
         }
+    }
+
+    async fn pass(&mut self, request: Request<Body>) -> Result<Response<Body>, S::Error> {
+        Ok(self.inner.call(request.map(tonic::body::Body::new)).await?.map(hop::boxed))
     }
 
     async fn send(mut self, request: Request<Body>) -> Result<Response<Body>, CallError> {

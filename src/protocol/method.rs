@@ -51,8 +51,10 @@ impl Method {
 
 /// Returns whether a spelling is that of a name. It decides on most names by their first letters: it runs for every call.
 fn is_spelled(name: &str, spelling: &str) -> bool {
-    let first = |text: &str| text.bytes().next().map(|letter| letter.to_ascii_lowercase());
-    name == spelling || (first(name) == first(spelling) && letters(name).eq(letters(spelling)))
+    const CASE: u8 = 0x20;
+    let (written, own) = (spelling.as_bytes(), name.as_bytes());
+    written == own
+        || (written.len() >= own.len() && written[0] | CASE == own[0] | CASE && letters(name).eq(letters(spelling)))
 }
 
 fn letters(name: &str) -> impl Iterator<Item = u8> {
