@@ -107,8 +107,7 @@ impl Inbound {
         request: Request<Incoming>,
         permit: Option<CallPermit>,
     ) -> Response<Body> {
-        let wire = Wire::of_request(&request);
-        let route = Route::of_wire(&request, wire);
+        let (wire, route) = (Wire::of_request(&request), Route::of(&request));
         let span = match &route {
             Ok(route) => {
                 let (api, method) = (route.api_name(), route.method_name());

@@ -23,7 +23,7 @@ pub(crate) async fn handle(tunnel: Tunnel, redelivery: Redelivery, request: Requ
         return error.response(Wire::Http).map(hop::full);
     }
     let wire = Wire::of_request(&request);
-    let route = match Route::of_wire(&request, wire) {
+    let route = match Route::of(&request) {
         _ if request.headers().contains_key(ORIGIN) => Err(CallError::refused("this port is not for web pages")),
         route => route.map_err(CallError::refused),
     };

@@ -53,9 +53,6 @@ pub enum Refusal {
     /// The path does not take this HTTP method.
     #[error("{0} is not the HTTP method of this path")]
     Method(Method),
-    /// The path is written in this wire, and the HTTP version or the content type are not.
-    #[error("the path is that of a call over {0}, and the HTTP version or the content type is not")]
-    Wire(Wire),
     /// The request line has more than a path.
     #[error("the request line has more than a path")]
     Form,
@@ -85,18 +82,6 @@ impl Route {
         Ok(route)
     }
 
-    /// Reads a request's line, if its caller speaks the wire that the path is written in: then there is one wire for the call
-    /// and for its errors.
-    ///
-    /// # Errors
-    /// [`Refusal`] for everything outside the grammar, and for a call with the path of one wire and the head of the other.
-    pub(crate) fn of_wire<B>(request: &Request<B>, callers: Wire) -> Result<Self, Refusal> {
-        match Self::of(request)? {
-            Self::Call { wire, .. } if wire != callers => Err(Refusal::Wire(wire)),
-            route => Ok(route),
-        }
-    }
-
     /// Returns whether the call may move megabytes, as a call of an unknown method may.
     pub(crate) fn is_bulk(&self) -> bool {
         match self {
@@ -106,7 +91,7 @@ impl Route {
         }
     }
 
-    /// Returns the wire in which the caller expects an error.
+    /// Returns the wire that a call is written in, and HTTP for all other requests.
     pub fn wire(&self) -> Wire {
         match self {
             Self::Call { wire, .. } => *wire,
