@@ -77,7 +77,7 @@ async fn a_call_goes_on_when_the_superlink_moves_to_another_network() {
 }
 
 async fn goes_on_when_one_moves(mover: Mover) {
-    guarded(async {
+    let goes_on = async {
         let nats = [Nat::PortRestricted; 3];
         let Some((internet, [superlink, node, other])) = Internet::with_sites(nats).await else { return };
         let Direct { superlink, node, relays: _relays } = Direct::start(&internet, superlink, node).await;
@@ -94,8 +94,9 @@ async fn goes_on_when_one_moves(mover: Mover) {
             Mover::SuperNode => superlink.direct_from(&node, other.outside()).await,
         }
         node.exchange().await;
-    })
-    .await;
+    };
+    // Where the first attempt at a direct path after the move fails, on busy cores for instance, the next is a minute later.
+    timeout(3 * REJOINED, goes_on).await.expect("the link never becomes direct again");
 }
 
 #[tokio::test]

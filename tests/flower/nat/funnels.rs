@@ -4,6 +4,7 @@ use std::{
     convert::Infallible,
     net::{Ipv4Addr, SocketAddr},
     path::PathBuf,
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -34,6 +35,8 @@ const PUSH: &str = "/v1/fleet/push-object";
 const PIECE: usize = 16 << 10;
 /// Larger than what fits into a packet, and than what a stream sends at first.
 const PAYLOAD: usize = 256 << 10;
+/// Between two looks at the status file, which the funnel writes every 5 s.
+const POLL: Duration = Duration::from_millis(100);
 
 /// What all funnels of a lab are told.
 #[derive(Clone)]
@@ -81,7 +84,7 @@ impl SuperLink {
         let (file, path) = (StatusFile::of_roster(&roster(&self.folder)), format!("direct {addr}:"));
         while !file.load().peers.get(&node.id).is_some_and(|seen| seen.path.iter().any(|seen| seen.starts_with(&path)))
         {
-            tokio::task::yield_now().await;
+            tokio::time::sleep(POLL).await;
         }
     }
 }
