@@ -1,6 +1,6 @@
 //! Stored answers of a SuperLink to one peer, until its nodes have shown that they received them.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, time::Duration};
 
 use bytes::Bytes;
 use tokio::time::Instant;
@@ -14,6 +14,8 @@ const MAX_TIMES: u8 = 3;
 pub(super) const MAX_ANSWER_BYTES: usize = 8 << 20;
 /// The most bytes of answers for all peers.
 const MAX_ANSWER_BYTES_OVERALL: usize = 256 << 20;
+/// How long a session of a SuperLink lives: after this it forgets the push (Flower 1.39 to 1.42).
+const SESSION_LIFETIME: Duration = Duration::from_secs(180);
 /// The memory that an answer takes in addition to its content, in bytes.
 const OVERHEAD: usize = 128;
 
@@ -96,9 +98,12 @@ impl Answers {
         Some(content)
     }
 
-    /// Returns the last answer to this reply, and the session that it named.
+    /// Returns the last answer to this reply, and the session that it named, while the session lives.
     pub(super) fn to_reply(&self, node: u64, id: &str) -> Option<(Bytes, String)> {
-        let of_node = self.answers.iter().filter(|answer| answer.node == node && answer.id == id);
+        let of_node = self
+            .answers
+            .iter()
+            .filter(|answer| answer.node == node && answer.id == id && answer.at.elapsed() < SESSION_LIFETIME);
         let mut to_replies = of_node.filter_map(|answer| match &answer.kind {
             AnswerKind::Reply { session } => Some((answer.content.clone(), session.clone())),
             AnswerKind::Message { .. } => None,
@@ -156,8 +161,6 @@ impl Answers {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use tokio::time::advance;
 
     use super::*;
@@ -218,6 +221,9 @@ mod tests {
         answers.acknowledge_session(7, "first session", &mut overall);
         answers.acknowledge_session(8, "second session", &mut overall);
         assert!(answers.to_reply(7, "reply").is_some());
+        advance(SESSION_LIFETIME).await;
+        assert_eq!(answers.to_reply(7, "reply"), None);
+        answers.insert(to_reply("reply", "second session"), &mut overall);
         answers.acknowledge_session(7, "second session", &mut overall);
         assert_eq!(answers.to_reply(7, "reply"), None);
         assert_eq!(answers.redeliver(7, &mut overall).unwrap(), "reply", "that is a message, and not the reply");
