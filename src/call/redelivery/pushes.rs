@@ -71,7 +71,7 @@ impl PushLog {
         if all.total - self.0.len() >= MAX_PUSHES_OVERALL {
             return;
         }
-        while self.0.len() >= MAX_PUSHES || (all.total >= MAX_PUSHES_OVERALL && !self.0.is_empty()) {
+        while self.0.len() >= MAX_PUSHES || all.total >= MAX_PUSHES_OVERALL {
             self.remove_oldest(all);
         }
         let last = Instant::now();
