@@ -1,6 +1,7 @@
 //! The configuration of a funnel: plain data, from a builder or a file.
 
 mod builder;
+mod call_limits;
 mod error;
 mod exposed;
 mod file;
@@ -20,6 +21,7 @@ pub(crate) use self::relay_authorities::RelayAuthorities;
 pub(crate) use self::relay_token::Match;
 pub use self::{
     builder::FunnelConfigBuilder,
+    call_limits::CallLimits,
     error::ConfigError,
     exposed::{AuditLog, Exposed},
     grant::{Grant, InvalidGrant},
@@ -80,6 +82,8 @@ pub struct FunnelConfig {
     /// The limits on links and sessions that peers open. Default: those of [`IncomingLimits`], except 64 sessions per peer:
     /// two links with 17 lanes each, and some to spare.
     pub incoming_limits: IncomingLimits,
+    /// The limits of the calls that peers make. Default: those of [`CallLimits`].
+    pub call_limits: CallLimits,
     /// The upstreams that peers may call. Default: none.
     pub exposed: Option<Exposed>,
     /// The peers that local Flower clients reach, each on its own address.
@@ -118,6 +122,7 @@ impl FunnelConfig {
             secret_key: None,
             key_file: None,
             incoming_limits: default_limits(),
+            call_limits: CallLimits::default(),
             exposed: None,
             peers: Vec::new(),
             local_tls: false,

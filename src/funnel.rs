@@ -30,8 +30,8 @@ use crate::{
         roster::RosterFile,
         warn_of_trust,
     },
-    call::inbound::Inbound,
-    config::{AuditLog, Exposed, FunnelConfig, PeerConfig},
+    call::{inbound::Inbound, permit::Permits},
+    config::{AuditLog, CallLimits, Exposed, FunnelConfig, PeerConfig},
     error::Error,
     grpc_server::{self, LocalProtocol},
     protocol::Api,
@@ -65,6 +65,7 @@ struct Inner {
     alpn: Vec<u8>,
     relay_mode: RelayMode,
     incoming_limits: IncomingLimits,
+    call_limits: CallLimits,
     drain_timeout: Duration,
     tunnels: Mutex<HashMap<EndpointId, Tunnel>>,
     local_addrs: Vec<SocketAddr>,
@@ -105,10 +106,10 @@ impl Funnel {
         for peer in config.peers.iter().filter(|peer| !peer.addr.is_empty()) {
             connector.add_peer(peer.addr.clone());
         }
-        let inbound = config
-            .exposed
-            .is_some()
-            .then(|| Inbound::new(access, audit.clone(), exposed.upstreams, &loaded.trust, exposed.passthrough));
+        let inbound = config.exposed.is_some().then(|| {
+            let max_calls = config.call_limits.max_calls_at_upstreams;
+            Inbound::new(access, audit.clone(), exposed.upstreams, max_calls, &loaded.trust, exposed.passthrough)
+        });
         let inner = Inner {
             enrolments: Mutex::new(enrolments(&config, &endpoint)),
             endpoint,
@@ -120,6 +121,7 @@ impl Funnel {
             alpn: config.alpn,
             relay_mode: config.relay_mode,
             incoming_limits: config.incoming_limits,
+            call_limits: config.call_limits,
             drain_timeout: config.drain_timeout,
             tunnels: Mutex::default(),
             local_addrs: listeners.iter().map(|listener| listener.local_addr).collect(),
@@ -309,7 +311,8 @@ impl Inner {
         let mut serving = JoinSet::new();
         for listener in listeners {
             let tunnel = self.tunnel(listener.peer);
-            let serve = grpc_server::serve_local(listener.socket, listener.protocol, tunnel, self.stop.clone());
+            let (max_pause, stop) = (self.call_limits.max_pause, self.stop.clone());
+            let serve = grpc_server::serve_local(listener.socket, listener.protocol, tunnel, max_pause, stop);
             serving.spawn(async {
                 serve.await;
                 None
@@ -318,7 +321,8 @@ impl Inner {
         if let Some(inbound) = self.inbound.clone() {
             let limits = self.incoming_limits.clone();
             let incoming = IrohIncoming::with_limits(self.endpoint.clone(), self.alpn.clone(), limits);
-            let serve = grpc_server::serve_sessions(incoming, inbound, self.stop.clone());
+            let permits = Permits::new(self.call_limits.clone(), usize::MAX);
+            let serve = grpc_server::serve_sessions(incoming, inbound, permits, self.stop.clone());
             serving.spawn(async { Some(serve.await) });
         }
         serving

@@ -115,7 +115,7 @@ pub use self::{
     admission::{FunnelStatus, InvalidTimestamp, PeerStatus, StatusFile, Timestamp, roster},
     call::{FlowerHttp, FlowerHttpCall, FlowerHttpLayer},
     config::{
-        AuditLog, ConfigError, DEFAULT_BIND_ADDR, DEFAULT_DRAIN_TIMEOUT, DEFAULT_FLOWER_GRPC_ADDR, Exposed,
+        AuditLog, CallLimits, ConfigError, DEFAULT_BIND_ADDR, DEFAULT_DRAIN_TIMEOUT, DEFAULT_FLOWER_GRPC_ADDR, Exposed,
         FunnelConfig, FunnelConfigBuilder, Grant, InvalidGrant, InvalidRelay, InvalidRelayToken, PeerConfig, Relay,
         RelayToken,
     },

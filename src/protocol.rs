@@ -19,6 +19,7 @@ pub use self::{
 };
 pub(crate) use self::{
     flower_error::{FlowerError, MAX_ERROR_BODY},
+    method::MethodKind,
     translate::{Answer, GRPC_HEADER, GRPC_TIMEOUT, Translation},
     wire::has_grpc_type,
 };

@@ -29,7 +29,7 @@ const ROWS: &[(&str, &[&str])] = &[
         ],
     ),
     ("grpc_server", &["call", "hop", "protocol", "report", "tls", "transport", "tunnel"]),
-    ("call", &["admission", "hop", "protocol", "report", "tls", "transport", "tunnel", "upstream"]),
+    ("call", &["admission", "config", "hop", "protocol", "report", "tls", "transport", "tunnel", "upstream"]),
     ("relay", &["admission", "config", "error", "protocol", "report", "tls", "transport"]),
     ("error", &["admission", "config", "protocol", "tunnel"]),
     ("tunnel", &["address_lookup", "admission", "hop", "protocol", "report", "transport"]),

@@ -13,17 +13,25 @@ use iroh::EndpointId;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, debug, info, info_span, warn};
 
-use super::{passthrough::PassthroughConnections, permit::CallPermit, redelivery::Redelivery, translated};
+use super::{
+    fair_queue::FairQueue,
+    passthrough::PassthroughConnections,
+    permit::{CallPermit, PeerCalls, PermitBody},
+    queued,
+    redelivery::Redelivery,
+    request_body::{self, BodyFailure},
+    translated,
+};
 use crate::{
     admission::{
         self, Access, Verdict,
         audit::{Audit, Event, Outcome},
     },
     hop::{self, Body, ReceivedBody, Relayed},
-    protocol::{Api, CallError, FlowerError, MAX_ERROR_BODY, Method, Route, Status, Translation, Wire},
+    protocol::{Api, CallError, FlowerError, MAX_ERROR_BODY, Method, MethodKind, Route, Status, Translation, Wire},
     tls::Trust,
     transport::RateLimit,
-    tunnel::{ApiReport, Hello, WireReport},
+    tunnel::{ApiReport, Hello, Size, WireReport},
     upstream::{PassthroughTarget, Probe, Upstream, UpstreamClient, UpstreamState, Upstreams},
 };
 
@@ -50,6 +58,7 @@ struct Shared {
     passthrough: Option<PassthroughTarget>,
     probe: Probe,
     redelivery: Redelivery,
+    queue: FairQueue,
     unknown_methods: Mutex<HashSet<String>>,
     warnings: Mutex<HashMap<Api, RateLimit>>,
 }
@@ -61,22 +70,33 @@ struct Call {
     wire: Wire,
     method: Option<&'static Method>,
     path: PathAndQuery,
+    permit: CallPermit,
 }
 
 impl Inbound {
-    /// Creates an inbound end that forwards calls to these upstreams, and pass-through connections to `passthrough`. `trust`
-    /// verifies upstreams with TLS.
+    /// Creates an inbound end that forwards calls to these upstreams, `max_calls_at_upstreams` at a time, and pass-through
+    /// connections to `passthrough`. `trust` verifies upstreams with TLS.
     pub(crate) fn new(
         access: Access,
         audit: Audit,
         upstreams: Upstreams,
+        max_calls_at_upstreams: usize,
         trust: &Trust,
         passthrough: Option<PassthroughTarget>,
     ) -> Self {
         let upstreams = Arc::new(upstreams);
         let probe = Probe::new(Arc::clone(&upstreams), access.clone());
-        let (redelivery, unknown_methods, warnings) = (Redelivery::inbound(), Mutex::default(), Mutex::default());
-        let shared = Shared { access, audit, upstreams, passthrough, probe, redelivery, unknown_methods, warnings };
+        let shared = Shared {
+            access,
+            audit,
+            upstreams,
+            passthrough,
+            probe,
+            redelivery: Redelivery::inbound(),
+            queue: FairQueue::new(max_calls_at_upstreams),
+            unknown_methods: Mutex::default(),
+            warnings: Mutex::default(),
+        };
         Self {
             shared: Arc::new(shared),
             client: UpstreamClient::new(trust),
@@ -100,13 +120,14 @@ impl Inbound {
         Self { shared: Arc::clone(&self.shared), client: self.client.for_session(), passthroughs }
     }
 
-    /// Handles one request of `peer`, and returns the response. The call holds `permit` until it has ended.
+    /// Handles one request of `peer`, and returns the response. The call holds one of the permits of `calls` until it has
+    /// ended.
     pub(crate) async fn handle(
         self,
         peer: EndpointId,
         request: Request<Incoming>,
-        permit: Option<CallPermit>,
-    ) -> Response<Body> {
+        calls: PeerCalls,
+    ) -> Response<PermitBody> {
         let (wire, route) = (Wire::of_request(&request), Route::of(&request));
         let span = match &route {
             Ok(route) => {
@@ -117,7 +138,7 @@ impl Inbound {
         };
         let answered = async {
             let answered = match route {
-                Ok(route) => self.route(peer, route, request, permit).await,
+                Ok(route) => self.route(peer, route, request, &calls).await,
                 Err(refusal) => {
                     self.record(peer, Event::Request, Outcome::Denied);
                     Err(CallError::refused(refusal))
@@ -125,7 +146,7 @@ impl Inbound {
             };
             answered.unwrap_or_else(|error| {
                 debug!(%error, "answered by the funnel");
-                error.response(wire).map(hop::full)
+                error.response(wire).map(|body| PermitBody::new(hop::full(body), None))
             })
         };
         answered.instrument(span).await
@@ -136,15 +157,40 @@ impl Inbound {
         peer: EndpointId,
         route: Route,
         request: Request<Incoming>,
-        permit: Option<CallPermit>,
-    ) -> Result<Response<Body>, CallError> {
+        calls: &PeerCalls,
+    ) -> Result<Response<PermitBody>, CallError> {
         self.check(peer, &route)?;
+        if route == Route::Hello {
+            // It needs no permit: a new link must not wait for the calls of a dead one.
+            return Ok(self.hello(peer).map(|body| PermitBody::new(body, None)));
+        }
+        let (permit, failure) = (calls.permit(Size::of(&route))?, BodyFailure::default());
+        match self.forward_route(peer, route, request, permit.clone(), &failure).await {
+            Ok(response) => Ok(response.map(|body| PermitBody::new(body, Some(permit)))),
+            Err(error) => {
+                permit.complete();
+                Err(failure.or(error))
+            }
+        }
+    }
+
+    async fn forward_route(
+        &self,
+        peer: EndpointId,
+        route: Route,
+        request: Request<Incoming>,
+        permit: CallPermit,
+        failure: &BodyFailure,
+    ) -> Result<Response<Body>, CallError> {
         match route {
             Route::Hello => Ok(self.hello(peer)),
-            Route::Health => self.health(hop::received(request)).await,
+            Route::Health => self.health(hop::received(request), &permit, failure).await,
             Route::Passthrough => self.pass_through(request, permit).await,
             Route::Call { api, wire, method, path } => {
-                self.forward(peer, Call { api, wire, method, path }, hop::received(request), permit).await
+                let (parts, body) = hop::received(request).into_parts();
+                let body = request_body::limited(body, method.map(Method::kind), &permit, failure)?;
+                let call = Call { api, wire, method, path, permit };
+                self.forward(peer, call, Request::from_parts(parts, body)).await
             }
         }
     }
@@ -164,18 +210,12 @@ impl Inbound {
     }
 
     /// Forwards a call, and replays it if it is one of those that are not idempotent.
-    async fn forward(
-        &self,
-        peer: EndpointId,
-        call: Call,
-        request: Request<Body>,
-        permit: Option<CallPermit>,
-    ) -> Result<Response<Body>, CallError> {
+    async fn forward(&self, peer: EndpointId, call: Call, request: Request<Body>) -> Result<Response<Body>, CallError> {
         self.report_unknown(&call);
         match self.shared.redelivery.watch(peer, call.method, call.wire) {
             None => self.forward_once(&call, request).await,
             Some(replayable) => {
-                let this = self.clone();
+                let (this, permit) = (self.clone(), call.permit.clone());
                 let send = move |request| async move { this.forward_once(&call, request).await };
                 replayable.forward(request, send, permit).await
             }
@@ -200,11 +240,7 @@ impl Inbound {
         })
     }
 
-    async fn pass_through(
-        &self,
-        request: Request<Incoming>,
-        permit: Option<CallPermit>,
-    ) -> Result<Response<Body>, CallError> {
+    async fn pass_through(&self, request: Request<Incoming>, permit: CallPermit) -> Result<Response<Body>, CallError> {
         let target = self.shared.passthrough.as_ref();
         let target = target.ok_or_else(|| {
             CallError::unavailable(
@@ -214,10 +250,31 @@ impl Inbound {
         self.passthroughs.connect(target, request, permit).await
     }
 
-    async fn health(&self, request: Request<Body>) -> Result<Response<Body>, CallError> {
+    async fn health(
+        &self,
+        request: Request<Body>,
+        permit: &CallPermit,
+        failure: &BodyFailure,
+    ) -> Result<Response<Body>, CallError> {
         let upstream = self.shared.upstreams.select_health()?;
+        let (parts, body) = request.into_parts();
+        let body = request_body::limited(body, Some(MethodKind::Small), permit, failure)?;
+        let request = Request::from_parts(parts, body);
+        let (request, _turn) = queued::wait(&self.shared.queue, request, None, permit).await?;
         let response = self.client.send(upstream, request).await?;
         Ok(Relayed::received(response).for_caller(Wire::Http, SUPERLINK, ()))
+    }
+
+    /// Sends a call to the upstream when it is its turn, and returns the response, whose body follows.
+    async fn call(
+        &self,
+        call: &Call,
+        upstream: &Upstream,
+        request: Request<Body>,
+    ) -> Result<Relayed<ReceivedBody>, CallError> {
+        let kind = call.method.map(Method::kind);
+        let (request, _turn) = queued::wait(&self.shared.queue, request, kind, &call.permit).await?;
+        Ok(Relayed::received(self.client.call(upstream, request).await?))
     }
 
     /// Sends a call in its own wire.
@@ -227,7 +284,7 @@ impl Inbound {
         upstream: &Upstream,
         request: Request<Body>,
     ) -> Result<Response<Body>, CallError> {
-        let response = Relayed::received(self.client.call(upstream, request).await?).into_response();
+        let response = self.call(call, upstream, request).await?.into_response();
         if call.api == Api::Fleet && response.status() == StatusCode::NOT_FOUND {
             return if_from_flower(response).await.ok_or_else(|| not_served(call.api, upstream));
         }
@@ -242,8 +299,8 @@ impl Inbound {
         request: Request<Body>,
     ) -> Result<Response<Body>, CallError> {
         let translation = Translation::of(call.api, call.method, call.path.path(), call.wire)?;
-        let (client, to) = (self.client.clone(), upstream.clone());
-        let send = async move |request| Ok(Relayed::received(client.call(&to, request).await?).into_response());
+        let (this, to, sent) = (self.clone(), upstream.clone(), call.clone());
+        let send = async move |request| Ok(this.call(&sent, &to, request).await?.into_response());
         let (response, unmatched) = translated::forward(translation, SUPERLINK, request, send).await?;
         if let Some(unmatched) = unmatched {
             self.shared.probe.recheck(call.api, upstream);

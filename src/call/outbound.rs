@@ -1,21 +1,31 @@
 //! The outbound end: forwards calls from Flower clients on this machine into the tunnel.
 
+use std::time::Duration;
+
 use http::{Request, Response, header::ORIGIN};
 use hyper::body::Incoming;
 use tracing::{Instrument, debug, info_span};
 
-use super::redelivery::Redelivery;
+use super::{
+    redelivery::Redelivery,
+    request_body::{self, BodyFailure},
+};
 use crate::{
     hop::{self, Body, Relayed},
-    protocol::{CallError, Route, Wire},
+    protocol::{CallError, Method, Route, Wire},
     tunnel::{Size, Tunnel},
 };
 
 /// Handles one request of a local Flower client, and returns the response.
 ///
-/// Calls are forwarded unchanged; the inbound end decides whether they are allowed. Only requests that no funnel forwards
+/// A request whose sender pauses for longer than `max_pause` fails. Calls are forwarded unchanged; the inbound end decides whether they are allowed. Only requests that no funnel forwards
 /// are refused here.
-pub(crate) async fn handle(tunnel: Tunnel, redelivery: Redelivery, request: Request<Incoming>) -> Response<Body> {
+pub(crate) async fn handle(
+    tunnel: Tunnel,
+    redelivery: Redelivery,
+    max_pause: Duration,
+    request: Request<Incoming>,
+) -> Response<Body> {
     if request.headers().contains_key(hop::PASSED) {
         // Always in HTTP: the inbound funnel that took this port for a SuperLink must recognise its mistake.
         let error =
@@ -34,7 +44,7 @@ pub(crate) async fn handle(tunnel: Tunnel, redelivery: Redelivery, request: Requ
     };
     let answered = async {
         let answered = match route {
-            Ok(route) => forward(tunnel, redelivery, route, request).await,
+            Ok(route) => forward(tunnel, redelivery, max_pause, route, request).await,
             Err(error) => Err(error),
         };
         answered.unwrap_or_else(|error| {
@@ -48,24 +58,28 @@ pub(crate) async fn handle(tunnel: Tunnel, redelivery: Redelivery, request: Requ
 async fn forward(
     tunnel: Tunnel,
     redelivery: Redelivery,
+    max_pause: Duration,
     route: Route,
     request: Request<Incoming>,
 ) -> Result<Response<Body>, CallError> {
     let (wire, size) = (route.wire(), Size::of(&route));
-    let replayable = match route {
+    let (replayable, kind) = match route {
         Route::Hello | Route::Passthrough => {
             return Err(CallError::refused(format_args!("{route} is for funnels only")));
         }
-        Route::Health => None,
-        Route::Call { method, .. } => redelivery.watch(tunnel.peer(), method, wire),
+        Route::Health => (None, None),
+        Route::Call { method, .. } => (redelivery.watch(tunnel.peer(), method, wire), method.map(Method::kind)),
     };
-    let request = hop::received(request);
+    let failure = BodyFailure::default();
+    let limit = |body| request_body::without_long_pauses(body, kind, max_pause, &failure);
+    let request = hop::received(request).map(limit);
     let send = move |request| async move {
         let (response, lane) = tunnel.call(size, request).await?;
         Ok(Relayed::received(response).for_caller(wire, "the tunnel", lane))
     };
-    match replayable {
+    let answered = match replayable {
         None => send(request).await,
         Some(replayable) => replayable.forward(request, send, ()).await,
-    }
+    };
+    answered.map_err(|error| failure.or(error))
 }

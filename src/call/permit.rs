@@ -1,38 +1,210 @@
-//! Limits how many calls each peer has in progress.
+//! Limits the calls that each peer has in progress: their number, their bytes, and how often it abandons them.
 
 use std::{
     collections::HashMap,
     pin::Pin,
-    sync::{Arc, Mutex, PoisonError, Weak},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU8, AtomicUsize, Ordering::Relaxed},
+    },
     task::{Context, Poll},
+    time::Duration,
 };
 
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use iroh::EndpointId;
 use pin_project_lite::pin_project;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::sleep;
 
+use super::{
+    abandoned::AbandonedCalls,
+    peer_bytes::{CallBytes, PeerBytes},
+};
 use crate::{
-    hop::{Body, settings::MAX_CALLS_OF_PEER},
-    protocol::{BoxError, CallError, HELLO_PATH},
+    config::CallLimits,
+    hop::Body,
+    protocol::{BoxError, CallError},
+    tunnel::Size,
 };
 
+/// Of the descriptors that are free, the part that one peer may have. With this, the peers that have the most have equal
+/// shares, and some remain free for others.
+const SHARE_OF_FREE: usize = 4;
+
 /// The permits of all peers.
-#[derive(Debug, Default)]
-pub(crate) struct Permits(Mutex<HashMap<EndpointId, Weak<Semaphore>>>);
+#[derive(Debug)]
+pub(crate) struct Permits {
+    limits: CallLimits,
+    pool: Arc<Pool>,
+    peers: Mutex<HashMap<EndpointId, PeerCalls>>,
+}
+
+/// The descriptors of all calls: each takes one towards an upstream over HTTP/1.1.
+#[derive(Debug)]
+struct Pool {
+    max: usize,
+    used: AtomicUsize,
+}
 
 /// The permits of one peer, shared by all its sessions.
 #[derive(Clone, Debug)]
-pub(crate) struct PeerCalls {
-    peer: EndpointId,
-    free: Arc<Semaphore>,
+pub(crate) struct PeerCalls(Arc<Peer>);
+
+#[derive(Debug)]
+struct Peer {
+    id: EndpointId,
+    limits: CallLimits,
+    pool: Arc<Pool>,
+    in_progress: Mutex<InProgress>,
+    abandoned: Mutex<AbandonedCalls>,
+    bytes: PeerBytes,
+}
+
+#[derive(Debug, Default)]
+struct InProgress {
+    all: usize,
+    bulk: usize,
 }
 
 /// A permit for one call of a peer, returned when its last clone is dropped: a call may outlive its response.
 #[derive(Clone, Debug)]
-pub(crate) struct CallPermit {
-    _permit: Arc<OwnedSemaphorePermit>,
+pub(crate) struct CallPermit(Arc<Permitted>);
+
+#[derive(Debug)]
+struct Permitted {
+    peer: Arc<Peer>,
+    size: Size,
+    progress: AtomicU8,
+    bytes: Option<CallBytes>,
+}
+
+/// How far a call has got.
+mod progress {
+    pub(super) const RECEIVED: u8 = 0;
+    /// An upstream may handle it.
+    pub(super) const SENT: u8 = 1;
+    /// Its caller has the whole response.
+    pub(super) const COMPLETE: u8 = 2;
+}
+
+impl Permits {
+    /// Creates the permits of all peers, whose calls may take `max_descriptors`.
+    pub(crate) fn new(limits: CallLimits, max_descriptors: usize) -> Self {
+        let pool = Arc::new(Pool { max: max_descriptors, used: AtomicUsize::new(0) });
+        Self { limits, pool, peers: Mutex::default() }
+    }
+
+    /// Returns the permits of `peer`.
+    pub(crate) fn of(&self, peer: EndpointId) -> PeerCalls {
+        let mut peers = self.peers.lock().unwrap_or_else(PoisonError::into_inner);
+        // One that has abandoned calls is remembered: a new link does not make up for them.
+        peers.retain(|_, calls| Arc::strong_count(&calls.0) > 1 || !calls.0.abandoned().is_empty());
+        let new = || {
+            PeerCalls(Arc::new(Peer {
+                id: peer,
+                limits: self.limits.clone(),
+                pool: Arc::clone(&self.pool),
+                in_progress: Mutex::default(),
+                abandoned: Mutex::default(),
+                bytes: PeerBytes::new(self.limits.max_bytes_per_peer),
+            }))
+        };
+        peers.entry(peer).or_insert_with(new).clone()
+    }
+}
+
+impl PeerCalls {
+    /// Acquires a permit for a call of this size.
+    ///
+    /// # Errors
+    /// [`CallError`] with `UNAVAILABLE` if the peer has too many calls in progress.
+    pub(crate) fn permit(&self, size: Size) -> Result<CallPermit, CallError> {
+        let Peer { id, limits, pool, .. } = &*self.0;
+        let mut in_progress = self.0.in_progress();
+        let free = pool.max.saturating_sub(pool.used.load(Relaxed));
+        if in_progress.all >= limits.max_calls_per_peer || in_progress.all >= free / SHARE_OF_FREE {
+            return Err(CallError::unavailable(format_args!(
+                "peer {} has {} calls under way here, the most it may have",
+                id.fmt_short(),
+                in_progress.all
+            )));
+        }
+        if size == Size::Bulk && in_progress.bulk >= limits.max_bulk_calls_per_peer {
+            return Err(CallError::unavailable(format_args!(
+                "peer {} has {} calls under way here that may move megabytes, the most it may have",
+                id.fmt_short(),
+                in_progress.bulk
+            )));
+        }
+        in_progress.all += 1;
+        in_progress.bulk += usize::from(size == Size::Bulk);
+        pool.used.fetch_add(1, Relaxed);
+        drop(in_progress);
+        let bytes = (size == Size::Bulk).then(|| self.0.bytes.call());
+        let progress = AtomicU8::new(progress::RECEIVED);
+        Ok(CallPermit(Arc::new(Permitted { peer: Arc::clone(&self.0), size, progress, bytes })))
+    }
+}
+
+impl Peer {
+    fn in_progress(&self) -> MutexGuard<'_, InProgress> {
+        self.in_progress.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn abandoned(&self) -> MutexGuard<'_, AbandonedCalls> {
+        self.abandoned.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl CallPermit {
+    /// Returns the peer whose call it is.
+    pub(crate) fn peer(&self) -> EndpointId {
+        self.0.peer.id
+    }
+
+    /// Returns the limits of the peer's calls.
+    pub(super) fn limits(&self) -> &CallLimits {
+        &self.0.peer.limits
+    }
+
+    /// Returns the count of the bytes of this call, which may move megabytes; `None` for a small one.
+    pub(super) fn bytes(&self) -> Option<&CallBytes> {
+        self.0.bytes.as_ref()
+    }
+
+    /// Waits while the peer has abandoned too many calls.
+    pub(super) async fn pace(&self) {
+        while let Some(delay) = self.abandoned_delay() {
+            sleep(delay).await;
+        }
+    }
+
+    fn abandoned_delay(&self) -> Option<Duration> {
+        self.0.peer.abandoned().delay()
+    }
+
+    /// Records that an upstream may handle the call from now on.
+    pub(super) fn sent(&self) {
+        self.0.progress.store(progress::SENT, Relaxed);
+    }
+
+    /// Records that the caller has the whole response, or an error of this funnel.
+    pub(super) fn complete(&self) {
+        self.0.progress.store(progress::COMPLETE, Relaxed);
+    }
+}
+
+impl Drop for Permitted {
+    fn drop(&mut self) {
+        if *self.progress.get_mut() == progress::SENT {
+            self.peer.abandoned().record();
+        }
+        let mut in_progress = self.peer.in_progress();
+        in_progress.all -= 1;
+        in_progress.bulk -= usize::from(self.size == Size::Bulk);
+        self.peer.pool.used.fetch_sub(1, Relaxed);
+    }
 }
 
 pin_project! {
@@ -42,39 +214,15 @@ pin_project! {
         body: Body,
         permit: Option<CallPermit>,
     }
-}
 
-impl Permits {
-    /// Returns the permits of `peer`.
-    pub(crate) fn of(&self, peer: EndpointId) -> PeerCalls {
-        let mut peers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        peers.retain(|_, free| free.strong_count() > 0);
-        let free = peers.get(&peer).and_then(Weak::upgrade).unwrap_or_else(|| {
-            let free = Arc::new(Semaphore::new(MAX_CALLS_OF_PEER));
-            peers.insert(peer, Arc::downgrade(&free));
-            free
-        });
-        PeerCalls { peer, free }
-    }
-}
-
-impl PeerCalls {
-    /// Acquires a permit for a call. Hello needs none: the funnel answers it itself, and a new link must not wait for the
-    /// calls of a dead one.
-    ///
-    /// # Errors
-    /// [`CallError`] with `UNAVAILABLE` if the peer has too many calls in progress.
-    pub(crate) fn permit(&self, path: &str) -> Result<Option<CallPermit>, CallError> {
-        if path == HELLO_PATH {
-            return Ok(None);
+    impl PinnedDrop for PermitBody {
+        fn drop(this: Pin<&mut Self>) {
+            let this = this.project();
+            // Not everyone polls for the end of a body that reports it.
+            if let Some(permit) = this.permit && this.body.is_end_stream() {
+                permit.complete();
+            }
         }
-        let permit = Arc::clone(&self.free).try_acquire_owned().map_err(|_| {
-            let peer = self.peer.fmt_short();
-            CallError::unavailable(format_args!(
-                "peer {peer} has {MAX_CALLS_OF_PEER} calls under way here, the most it may have"
-            ))
-        })?;
-        Ok(Some(CallPermit { _permit: Arc::new(permit) }))
     }
 }
 
@@ -89,7 +237,13 @@ impl HttpBody for PermitBody {
     type Error = BoxError;
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        self.project().body.poll_frame(cx)
+        let this = self.project();
+        let polled = this.body.poll_frame(cx);
+        // An error breaks off the response, and it is not the caller's.
+        if let (Poll::Ready(None | Some(Err(_))), Some(permit)) = (&polled, this.permit) {
+            permit.complete();
+        }
+        polled
     }
 
     fn is_end_stream(&self) -> bool {
@@ -98,5 +252,80 @@ impl HttpBody for PermitBody {
 
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+    use iroh::SecretKey;
+
+    use super::*;
+    use crate::hop;
+
+    fn permits(max_descriptors: usize) -> Permits {
+        Permits::new(
+            CallLimits { max_calls_per_peer: 10, max_bulk_calls_per_peer: 6, ..CallLimits::default() },
+            max_descriptors,
+        )
+    }
+
+    fn peer() -> EndpointId {
+        SecretKey::generate().public()
+    }
+
+    fn all(calls: &PeerCalls, size: Size) -> Vec<CallPermit> {
+        std::iter::from_fn(|| calls.permit(size).ok()).collect()
+    }
+
+    #[test]
+    fn bulk_calls_leave_places_for_small_ones_and_both_come_back() {
+        let permits = permits(usize::MAX);
+        let (one, other) = (permits.of(peer()), permits.of(peer()));
+        let (bulk, small) = (all(&one, Size::Bulk), all(&one, Size::Small));
+        assert_eq!((bulk.len(), small.len()), (6, 4));
+        let error = one.permit(Size::Small).unwrap_err().to_string();
+        assert!(error.ends_with("has 10 calls under way here, the most it may have"), "{error}");
+        assert!(other.permit(Size::Bulk).is_ok());
+        drop((bulk, small));
+        assert_eq!(all(&one, Size::Small).len(), 10);
+        assert_eq!(permits.pool.used.load(Relaxed), 0);
+    }
+
+    #[test]
+    fn a_peer_has_a_part_of_the_free_descriptors_and_others_find_some() {
+        let permits = permits(40);
+        let peers: Vec<_> = (0..6).map(|_| permits.of(peer())).collect();
+        let taken: Vec<_> = peers.iter().map(|calls| all(calls, Size::Small)).collect();
+        let counts: Vec<_> = taken.iter().map(Vec::len).collect();
+        assert_eq!(counts, [8, 6, 5, 4, 3, 3]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_call_counts_as_abandoned_only_if_it_was_sent_and_its_response_was_not_taken() {
+        let permits = permits(usize::MAX);
+        let calls = permits.of(peer());
+        let abandoned = || calls.0.abandoned().is_empty();
+        drop(calls.permit(Size::Small).unwrap());
+        assert!(abandoned(), "it was not sent");
+        let permit = calls.permit(Size::Small).unwrap();
+        permit.sent();
+        drop(PermitBody::new(hop::full(Bytes::new()), Some(permit)));
+        assert!(abandoned(), "it is complete");
+        let permit = calls.permit(Size::Small).unwrap();
+        permit.sent();
+        drop(PermitBody::new(hop::full("unread".into()), Some(permit)));
+        assert!(!abandoned());
+
+        let id = calls.0.id;
+        drop(calls);
+        let calls = permits.of(id);
+        for _ in 0..300 {
+            calls.permit(Size::Small).unwrap().sent();
+        }
+        drop(calls);
+        let later = permits.of(id).permit(Size::Small).unwrap();
+        assert!(later.pace().now_or_never().is_none(), "a new session does not make up for abandoned calls");
+        later.pace().await;
     }
 }

@@ -9,7 +9,7 @@ use std::{
 
 use iroh::{RelayMode, SecretKey};
 
-use super::{ConfigError, Exposed, FunnelConfig, PeerConfig, Relay, lookups::Chosen};
+use super::{CallLimits, ConfigError, Exposed, FunnelConfig, PeerConfig, Relay, lookups::Chosen};
 use crate::transport::{CongestionControl, IncomingLimits};
 
 /// Builds a [`FunnelConfig`].
@@ -119,6 +119,12 @@ impl FunnelConfigBuilder {
     /// Sets [`FunnelConfig::incoming_limits`].
     pub fn incoming_limits(mut self, incoming_limits: IncomingLimits) -> Self {
         self.config.incoming_limits = incoming_limits;
+        self
+    }
+
+    /// Sets [`FunnelConfig::call_limits`].
+    pub fn call_limits(mut self, call_limits: CallLimits) -> Self {
+        self.config.call_limits = call_limits;
         self
     }
 

@@ -5,7 +5,8 @@ use std::{fmt, str::FromStr, time::Duration};
 use toml::{Table, Value};
 
 use super::{
-    Exposed, FunnelConfig, FunnelConfigBuilder, Grant, PeerConfig, default_limits, grant::Right, lookups::Settings,
+    CallLimits, Exposed, FunnelConfig, FunnelConfigBuilder, Grant, PeerConfig, default_limits, grant::Right,
+    lookups::Settings,
 };
 use crate::{
     address_lookup::{InvalidPeer, parse_peer, shown},
@@ -67,11 +68,11 @@ fn root(mut fields: Fields<'_>) -> FunnelConfigBuilder {
     if fields.flag("local_tls") {
         builder = builder.local_tls();
     }
-    let mut limits = default_limits();
+    let (mut limits, mut call_limits) = (default_limits(), CallLimits::default());
     if let Some(exposed) = fields.table("expose") {
-        builder = builder.expose(expose(exposed, &mut limits));
+        builder = builder.expose(expose(exposed, &mut limits, &mut call_limits));
     }
-    builder = builder.incoming_limits(limits);
+    builder = builder.incoming_limits(limits).call_limits(call_limits);
     fields.each_table("peer", |fields| {
         builder = match peer(fields) {
             Some(Peer::Known(peer)) => builder.clone().peer(peer),
@@ -83,13 +84,21 @@ fn root(mut fields: Fields<'_>) -> FunnelConfigBuilder {
     builder
 }
 
-fn expose(mut fields: Fields<'_>, limits: &mut IncomingLimits) -> Exposed {
+fn expose(mut fields: Fields<'_>, limits: &mut IncomingLimits, call_limits: &mut CallLimits) -> Exposed {
     let mut exposed = Exposed::new();
     if let Some(path) = fields.string("superlink_ca") {
         exposed = exposed.superlink_ca(path);
     }
     fields.count("max_links", &mut limits.max_links);
     fields.count("max_links_per_peer", &mut limits.max_links_per_peer);
+    fields.count("max_calls_per_peer", &mut call_limits.max_calls_per_peer);
+    fields.count("max_bulk_calls_per_peer", &mut call_limits.max_bulk_calls_per_peer);
+    fields.count("max_calls_at_upstreams", &mut call_limits.max_calls_at_upstreams);
+    if let Some(seconds) = fields.seconds("max_pause_s") {
+        call_limits.max_pause = seconds;
+    }
+    fields.mebibytes("max_request_mib", &mut call_limits.max_request);
+    fields.mebibytes("max_mib_per_peer", &mut call_limits.max_bytes_per_peer);
     if let Some(mut upstreams) = fields.table("upstream") {
         for api in Api::ALL {
             for text in upstreams.strings(api.name()) {
@@ -261,6 +270,15 @@ impl<'a> Fields<'a> {
         match value.as_integer().map(usize::try_from) {
             Some(Ok(number @ 1..)) => *count = number,
             _ => self.mistake(key, format_args!("{value} is not a number of at least 1")),
+        }
+    }
+
+    /// Sets `bytes` to the number of MiB, which must be at least 1, if the key is present.
+    fn mebibytes(&mut self, key: &str, bytes: &mut u64) {
+        let Some(value) = self.table.remove(key) else { return };
+        match value.as_integer().map(|number| u64::try_from(number).map(|number| number.checked_mul(1 << 20))) {
+            Some(Ok(Some(number @ 1..))) => *bytes = number,
+            _ => self.mistake(key, format_args!("{value} is not a number of MiB of at least 1")),
         }
     }
 

@@ -10,6 +10,7 @@ use hyper_util::{
         graceful::{GracefulShutdown, Watcher},
     },
 };
+use socket2::{SockRef, TcpKeepalive};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
@@ -36,6 +37,9 @@ const MAX_LOCAL_CONNECTIONS: usize = 1024;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// The wait for the head of the next request over HTTP/1.1. An idle connection is closed after this time.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
+/// The idle time after which the system probes a client. Four probes in the same time follow, or as many as the system is
+/// set to send.
+const KEEP_ALIVE: Duration = Duration::from_secs(60);
 /// The interval between two warnings about clients that cannot be served: they reconnect every few seconds.
 const WARNING_INTERVAL: Duration = Duration::from_secs(60);
 
@@ -50,7 +54,8 @@ pub(crate) enum LocalProtocol {
     Passthrough,
 }
 
-/// Serves local Flower clients until `stop`, then lets the calls in progress finish.
+/// Serves local Flower clients until `stop`, then lets the calls in progress finish. A client may pause for `max_pause` in the
+/// middle of a request.
 ///
 /// # Cancel safety
 /// Dropping the future ends every connection.
@@ -58,6 +63,7 @@ pub(crate) async fn serve_local(
     listener: TcpListener,
     protocol: LocalProtocol,
     tunnel: Tunnel,
+    max_pause: Duration,
     stop: CancellationToken,
 ) {
     let port = LocalPort {
@@ -65,6 +71,7 @@ pub(crate) async fn serve_local(
         tunnel,
         redelivery: Redelivery::outbound(),
         protocol,
+        max_pause,
         stop: stop.clone(),
         warnings: Arc::new(RateLimit::every(WARNING_INTERVAL)),
     };
@@ -112,6 +119,7 @@ struct LocalPort {
     tunnel: Tunnel,
     redelivery: Redelivery,
     protocol: LocalProtocol,
+    max_pause: Duration,
     stop: CancellationToken,
     warnings: Arc<RateLimit>,
 }
@@ -120,6 +128,7 @@ impl LocalPort {
     async fn serve_socket(self, socket: TcpStream, from: SocketAddr, watcher: Watcher) {
         // Small responses must not wait for the client's acknowledgement. Fails only on a dead socket.
         let _ = socket.set_nodelay(true);
+        keep_alive(&socket);
         let tls = match &self.protocol {
             LocalProtocol::Plain => return self.serve_stream(socket, from, watcher).await,
             LocalProtocol::Passthrough => return self.pass_through(socket, from).await,
@@ -147,11 +156,11 @@ impl LocalPort {
     {
         let first_call = FirstCall::default();
         let missed = first_call.clone().missed(self.stop);
-        let (tunnel, redelivery) = (self.tunnel, self.redelivery);
+        let (tunnel, redelivery, max_pause) = (self.tunnel, self.redelivery, self.max_pause);
         let service = service_fn(move |request| {
             first_call.record();
             let (tunnel, redelivery) = (tunnel.clone(), redelivery.clone());
-            async move { Ok::<_, Infallible>(outbound::handle(tunnel, redelivery, request).await) }
+            async move { Ok::<_, Infallible>(outbound::handle(tunnel, redelivery, max_pause, request).await) }
         });
         let connection = self.server.serve_connection(TokioIo::new(stream), service).into_owned();
         tokio::select! {
@@ -171,6 +180,13 @@ impl LocalPort {
             debug!(%from, "{problem}");
         }
     }
+}
+
+/// Makes the system probe an idle client, so that the connection of a machine that has vanished is closed.
+fn keep_alive(socket: &TcpStream) {
+    let probes = TcpKeepalive::new().with_time(KEEP_ALIVE).with_interval(KEEP_ALIVE / 4);
+    // Without probes, the connection stays open for longer.
+    let _ = SockRef::from(socket).set_tcp_keepalive(&probes);
 }
 
 fn server() -> auto::Builder<TokioExecutor> {

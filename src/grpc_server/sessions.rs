@@ -3,13 +3,12 @@
 use std::convert::Infallible;
 
 use futures_util::StreamExt;
-use http::{Request, Response};
+use http::Request;
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::graceful::{GracefulShutdown, Watcher},
 };
-use iroh::EndpointId;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
@@ -18,26 +17,25 @@ use super::{FirstCall, finish};
 use crate::{
     call::{
         inbound::Inbound,
-        permit::{CallPermit, PeerCalls, PermitBody, Permits},
+        permit::{PeerCalls, Permits},
     },
-    hop::{self, settings},
-    protocol::{CallError, Wire},
+    hop::settings,
     report::chain,
     transport::{Code, IrohIncoming, IrohStream},
 };
 
 /// Serves the sessions of admitted peers until `stop` or until the endpoint closes, then lets the calls in
-/// progress finish. Returns `incoming`, which keeps idle links open.
+/// progress finish. Returns `incoming`, which keeps idle links open. Each call takes one of the `permits`.
 ///
 /// # Cancel safety
 /// Dropping the future ends every session.
 pub(crate) async fn serve_sessions(
     mut incoming: IrohIncoming,
     inbound: Inbound,
+    permits: Permits,
     stop: CancellationToken,
 ) -> IrohIncoming {
     let graceful = GracefulShutdown::new();
-    let permits = Permits::default();
     let mut sessions = JoinSet::new();
     loop {
         let stream = tokio::select! {
@@ -69,8 +67,8 @@ async fn serve_session(
     let missed = first_call.clone().missed(stop);
     let service = service_fn(move |request: Request<Incoming>| {
         first_call.record();
-        let (inbound, permit) = (inbound.clone(), calls.permit(request.uri().path()));
-        async move { Ok::<_, Infallible>(handle(inbound, peer, request, permit).await) }
+        let (inbound, calls) = (inbound.clone(), calls.clone());
+        async move { Ok::<_, Infallible>(inbound.handle(peer, request, calls).await) }
     });
     let connection = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
@@ -89,24 +87,6 @@ async fn serve_session(
             }
         }
         () = missed => debug!(peer = %peer.fmt_short(), "session ended: it sent no call"),
-    }
-}
-
-async fn handle(
-    inbound: Inbound,
-    peer: EndpointId,
-    request: Request<Incoming>,
-    permit: Result<Option<CallPermit>, CallError>,
-) -> Response<PermitBody> {
-    match permit {
-        Ok(permit) => {
-            let response = inbound.handle(peer, request, permit.clone()).await;
-            response.map(|body| PermitBody::new(body, permit))
-        }
-        Err(error) => {
-            let response = error.response(Wire::of_request(&request));
-            response.map(|body| PermitBody::new(hop::full(body), None))
-        }
     }
 }
 

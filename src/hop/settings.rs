@@ -16,9 +16,6 @@ pub(crate) const FRAME_SIZE: u32 = 64 << 10;
 pub(crate) const MAX_HEADER_LIST: u32 = 64 << 10;
 /// The most calls at once on one local connection, as in Flower's own server.
 pub(crate) const MAX_CALLS: u32 = 1000;
-/// The most calls at once of one peer, over all its sessions: enough for 50 SuperNodes behind one funnel that all push and
-/// pull two objects each. Each call to a SuperLink over HTTP takes a connection, and about 100 KiB.
-pub(crate) const MAX_CALLS_OF_PEER: usize = 256;
 /// The most calls at once on one session through the tunnel. Further calls wait at the peer's end; they are refused only when
 /// the peer reaches the limit over all its sessions.
 pub(crate) const MAX_CALLS_OF_SESSION: u32 = 256;

@@ -7,8 +7,24 @@ use super::{Api, Wire};
 pub struct Method {
     api: Api,
     name: &'static str,
-    streams: bool,
-    is_bulk: bool,
+    kind: MethodKind,
+}
+
+/// What a call of a method moves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum MethodKind {
+    /// A small request and reply, within a few seconds.
+    Heartbeat,
+    /// A small request and reply.
+    Small,
+    /// The messages of a node, with the ids of all their objects, and a small reply.
+    Messages,
+    /// Megabytes, such as a model or an app, in either direction.
+    Bulk,
+    /// A small request, and a reply that is a stream of messages.
+    Stream,
+    /// Messages in both directions for as long as a client takes part, with pauses of any length.
+    Conversation,
 }
 
 impl Method {
@@ -27,12 +43,16 @@ impl Method {
 
     /// Returns whether its reply is a stream of messages and not one message. A request is always one message.
     pub fn streams(&self) -> bool {
-        self.streams
+        self.kind == MethodKind::Stream
     }
 
     /// Returns whether it may move megabytes, such as a model or an app, or take long.
     pub fn is_bulk(&self) -> bool {
-        self.is_bulk
+        matches!(self.kind, MethodKind::Bulk | MethodKind::Stream | MethodKind::Conversation)
+    }
+
+    pub(crate) fn kind(&self) -> MethodKind {
+        self.kind
     }
 
     /// Returns its name as gRPC spells it.
@@ -75,16 +95,32 @@ fn kebab(name: &str) -> String {
     kebab
 }
 
+const fn method(api: Api, name: &'static str, kind: MethodKind) -> Method {
+    Method { api, name, kind }
+}
+
 const fn unary(api: Api, name: &'static str) -> Method {
-    Method { api, name, streams: false, is_bulk: false }
+    method(api, name, MethodKind::Small)
+}
+
+const fn heartbeat(api: Api, name: &'static str) -> Method {
+    method(api, name, MethodKind::Heartbeat)
+}
+
+const fn messages(api: Api, name: &'static str) -> Method {
+    method(api, name, MethodKind::Messages)
 }
 
 const fn bulk(api: Api, name: &'static str) -> Method {
-    Method { api, name, streams: false, is_bulk: true }
+    method(api, name, MethodKind::Bulk)
 }
 
 const fn stream(api: Api, name: &'static str) -> Method {
-    Method { api, name, streams: true, is_bulk: true }
+    method(api, name, MethodKind::Stream)
+}
+
+const fn conversation(api: Api, name: &'static str) -> Method {
+    method(api, name, MethodKind::Conversation)
 }
 
 /// Flower adds methods with every release: to translate a new one from wire to wire, add its row.
@@ -96,13 +132,13 @@ const TABLE: [Method; 141] = [
     unary(Api::Fleet, "DeleteNode"),
     bulk(Api::Fleet, "GetFab"),
     unary(Api::Fleet, "GetRun"),
-    bulk(Api::Fleet, "Join"),
+    conversation(Api::Fleet, "Join"),
     unary(Api::Fleet, "PullMessages"),
     bulk(Api::Fleet, "PullObject"),
-    unary(Api::Fleet, "PushMessages"),
+    messages(Api::Fleet, "PushMessages"),
     bulk(Api::Fleet, "PushObject"),
     unary(Api::Fleet, "RegisterNode"),
-    unary(Api::Fleet, "SendNodeHeartbeat"),
+    heartbeat(Api::Fleet, "SendNodeHeartbeat"),
     bulk(Api::Fleet, "SendReceive"),
     unary(Api::Fleet, "UnregisterNode"),
     unary(Api::Control, "AcceptInvitation"),
@@ -163,7 +199,7 @@ const TABLE: [Method; 141] = [
     bulk(Api::Runtime, "PullTaskInput"),
     bulk(Api::Runtime, "PullTaskMessage"),
     bulk(Api::Runtime, "PushLogs"),
-    unary(Api::Runtime, "PushMessages"),
+    messages(Api::Runtime, "PushMessages"),
     bulk(Api::Runtime, "PushObject"),
     unary(Api::Runtime, "PushTaskEvents"),
     bulk(Api::Runtime, "PushTaskMessage"),
@@ -171,7 +207,7 @@ const TABLE: [Method; 141] = [
     bulk(Api::Runtime, "PutCompactedContext"),
     unary(Api::Runtime, "RecordTaskUsage"),
     bulk(Api::Runtime, "Responses"),
-    unary(Api::Runtime, "SendTaskHeartbeat"),
+    heartbeat(Api::Runtime, "SendTaskHeartbeat"),
     unary(Api::Runtime, "StartAutomation"),
     unary(Api::ServerAppIo, "ClaimTask"),
     unary(Api::ServerAppIo, "ConfirmMessageReceived"),
@@ -191,15 +227,15 @@ const TABLE: [Method; 141] = [
     bulk(Api::ServerAppIo, "PullTaskMessage"),
     bulk(Api::ServerAppIo, "PushAppOutputs"),
     bulk(Api::ServerAppIo, "PushLogs"),
-    unary(Api::ServerAppIo, "PushMessages"),
+    messages(Api::ServerAppIo, "PushMessages"),
     bulk(Api::ServerAppIo, "PushObject"),
     unary(Api::ServerAppIo, "PushTaskEvents"),
     bulk(Api::ServerAppIo, "PushTaskMessage"),
     bulk(Api::ServerAppIo, "PushTaskOutput"),
     unary(Api::ServerAppIo, "RecordTaskUsage"),
     unary(Api::ServerAppIo, "RequestToken"),
-    unary(Api::ServerAppIo, "SendAppHeartbeat"),
-    unary(Api::ServerAppIo, "SendTaskHeartbeat"),
+    heartbeat(Api::ServerAppIo, "SendAppHeartbeat"),
+    heartbeat(Api::ServerAppIo, "SendTaskHeartbeat"),
     unary(Api::ServerAppIo, "StartAutomation"),
     unary(Api::ServerAppIo, "UpdateRunStatus"),
     unary(Api::ClientAppIo, "ClaimTask"),
@@ -221,13 +257,13 @@ const TABLE: [Method; 141] = [
     bulk(Api::ClientAppIo, "PushClientAppOutputs"),
     bulk(Api::ClientAppIo, "PushLogs"),
     bulk(Api::ClientAppIo, "PushMessage"),
-    unary(Api::ClientAppIo, "PushMessages"),
+    messages(Api::ClientAppIo, "PushMessages"),
     bulk(Api::ClientAppIo, "PushObject"),
     unary(Api::ClientAppIo, "PushTaskEvents"),
     bulk(Api::ClientAppIo, "PushTaskMessage"),
     bulk(Api::ClientAppIo, "PushTaskOutput"),
     unary(Api::ClientAppIo, "RecordTaskUsage"),
     unary(Api::ClientAppIo, "RequestToken"),
-    unary(Api::ClientAppIo, "SendAppHeartbeat"),
-    unary(Api::ClientAppIo, "SendTaskHeartbeat"),
+    heartbeat(Api::ClientAppIo, "SendAppHeartbeat"),
+    heartbeat(Api::ClientAppIo, "SendTaskHeartbeat"),
 ];

@@ -47,7 +47,7 @@ impl PassthroughConnections {
         &self,
         target: &PassthroughTarget,
         mut request: Request<Incoming>,
-        permit: Option<CallPermit>,
+        permit: CallPermit,
     ) -> Result<Response<Body>, CallError> {
         let connected = timeout(CONNECT_TIMEOUT, TcpStream::connect(target.as_str())).await;
         let socket = connected
@@ -61,7 +61,7 @@ impl PassthroughConnections {
         Ok(Response::new(hop::full(Bytes::new())))
     }
 
-    fn spawn(&self, socket: TcpStream, upgrade: OnUpgrade, permit: Option<CallPermit>) -> Result<(), CallError> {
+    fn spawn(&self, socket: TcpStream, upgrade: OnUpgrade, permit: CallPermit) -> Result<(), CallError> {
         let mut connections = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
         while connections.try_join_next().is_some() {}
         if connections.len() >= MAX_CONNECTIONS {
