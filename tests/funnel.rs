@@ -25,6 +25,8 @@ mod redelivery;
 mod roster;
 #[path = "funnel/secure.rs"]
 mod secure;
+#[path = "funnel/sharing.rs"]
+mod sharing;
 #[path = "funnel/support.rs"]
 mod support;
 #[path = "funnel/tls.rs"]

@@ -71,6 +71,7 @@ struct Call {
     method: Option<&'static Method>,
     path: PathAndQuery,
     permit: CallPermit,
+    request: BodyFailure,
 }
 
 impl Inbound {
@@ -189,7 +190,7 @@ impl Inbound {
             Route::Call { api, wire, method, path } => {
                 let (parts, body) = hop::received(request).into_parts();
                 let body = request_body::limited(body, method.map(Method::kind), &permit, failure)?;
-                let call = Call { api, wire, method, path, permit };
+                let call = Call { api, wire, method, path, permit, request: failure.clone() };
                 self.forward(peer, call, Request::from_parts(parts, body)).await
             }
         }
@@ -234,7 +235,7 @@ impl Inbound {
             self.send_translated(call, upstream, request).await
         };
         forwarded.inspect_err(|error| {
-            if error.status() == Status::UNAVAILABLE {
+            if error.status() == Status::UNAVAILABLE && !call.request.occurred() {
                 self.shared.probe.recheck(call.api, upstream);
             }
         })

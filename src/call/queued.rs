@@ -105,7 +105,7 @@ impl Begun {
                     length += frame.data_ref().map_or(0, Bytes::len);
                     frames.push(frame);
                 }
-                Some(Err(error)) => return Err(broken_off(error)),
+                Some(Err(error)) => return Err(failed(error)),
             }
             if length > READ_AHEAD && !body.is_end_stream() {
                 return Ok(Self::Part(frames, body));
@@ -120,14 +120,12 @@ impl Begun {
     }
 }
 
-fn broken_off(error: BoxError) -> CallError {
-    error.downcast::<CallError>().map_or_else(
-        |error| {
-            CallError::unavailable(format_args!("the caller broke off the request: {}", chain(&*error)))
-                .caused_by(error)
-        },
-        |error| *error,
-    )
+/// Returns the error of this funnel that the body failed with.
+fn failed(error: BoxError) -> CallError {
+    match error.downcast::<CallError>() {
+        Ok(error) => *error,
+        Err(error) => CallError::unavailable(chain(&*error)).caused_by(error),
+    }
 }
 
 /// A body that was read.

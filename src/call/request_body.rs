@@ -16,6 +16,7 @@ use crate::{
     config::CallLimits,
     hop::{self, Body},
     protocol::{BoxError, CallError, MethodKind, Status},
+    report::chain,
 };
 
 /// The largest request of a method that moves little, in bytes. It takes a few KiB.
@@ -42,6 +43,11 @@ impl BodyFailure {
     /// Returns the failure, if there was one, or else the error of the call.
     pub(super) fn or(&self, error: CallError) -> CallError {
         self.0.get().cloned().unwrap_or(error)
+    }
+
+    /// Returns whether there was one: the upstream is not to blame for the call's error.
+    pub(super) fn occurred(&self) -> bool {
+        self.0.get().is_some()
     }
 
     fn record(&self, error: CallError) -> BoxError {
@@ -83,6 +89,11 @@ pub(super) fn without_long_pauses(
         return body;
     }
     hop::boxed(LimitedBody::new(body, max_pause, failure.clone()))
+}
+
+/// Makes the error of a request that its caller broke off.
+fn broken_off(error: BoxError) -> CallError {
+    CallError::unavailable(format_args!("the caller broke off the request: {}", chain(&*error))).caused_by(error)
 }
 
 fn too_large(max: u64) -> CallError {
@@ -158,7 +169,10 @@ impl HttpBody for LimitedBody {
         if this.held.is_none() {
             let frame = match Pin::new(&mut this.body).poll_frame(cx) {
                 Poll::Ready(Some(Ok(frame))) => frame,
-                Poll::Ready(end) => return Poll::Ready(end),
+                Poll::Ready(None) => return Poll::Ready(None),
+                Poll::Ready(Some(Err(error))) => {
+                    return Poll::Ready(Some(Err(this.failure.record(broken_off(error)))));
+                }
                 Poll::Pending => {
                     return this.poll_pause(cx).map(|error| Some(Err(this.failure.record(error))));
                 }
