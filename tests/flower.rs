@@ -47,6 +47,10 @@ mod rust_node;
 #[allow(dead_code)]
 #[path = "../examples/rust_supernode.rs"]
 mod rust_supernode;
+#[path = "flower/sharing.rs"]
+mod sharing;
+#[path = "flower/site.rs"]
+mod site;
 #[cfg(unix)]
 #[path = "support/small_disk.rs"]
 mod small_disk;
