@@ -57,6 +57,9 @@ mod small_disk;
 #[cfg(target_os = "linux")]
 #[path = "funnel/support.rs"]
 mod support;
+#[cfg(unix)]
+#[path = "flower/start_client.rs"]
+mod start_client;
 #[path = "flower/tls.rs"]
 mod tls;
 #[path = "flower/training.rs"]
