@@ -1,23 +1,33 @@
 //! Files that are replaced atomically: a reader never finds half of one, and a full disk leaves the old one.
+//!
+//! On Unix no path is used twice: its folder is opened once, without following links of other users, and everything else
+//! happens relative to that folder, on files that were opened and looked at. What another user puts there in between is
+//! refused, or is not touched.
 
+mod lock;
 #[cfg(not(unix))]
-#[path = "atomic_file/other.rs"]
-mod platform;
-#[cfg(unix)]
-#[path = "atomic_file/unix.rs"]
-mod platform;
+mod other;
 mod private_file;
+#[cfg(test)]
+mod tests;
+#[cfg(unix)]
+mod unix;
 
 use std::{
     ffi::OsString,
-    fs::{self, File, OpenOptions},
+    fs::File,
     io::{self, Read, Write},
     path::{Path, PathBuf},
 };
 
-use self::platform::{check_link, keep_mode, make_private, sync_folder};
+#[cfg(not(unix))]
+use self::other as platform;
+use self::platform::Place;
+#[cfg(unix)]
+use self::unix as platform;
 pub(crate) use self::{
-    platform::{hand_over, readers},
+    lock::lock,
+    platform::readers,
     private_file::{FileError, PrivateFile},
 };
 
@@ -32,77 +42,154 @@ pub(crate) enum Readers {
     Others { mode: u32 },
 }
 
+/// What a file is opened for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Access {
+    Read,
+    /// Reads and writes a lock file.
+    Lock,
+    Append,
+    /// Writes to a device or a pipe.
+    Write,
+}
+
+/// Who may read a new file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Audience {
+    /// Its owner alone: mode 0600, whatever the process's umask is.
+    Owner,
+    /// Everybody, as far as the process's umask permits.
+    Everybody,
+}
+
 /// Replaces the content of `path`, and keeps its owner and mode. A new file is readable by this user alone (mode 0600 on
-/// Unix), or by the folder's owner if root writes it. A device or a pipe is written to instead of replaced, and a symbolic
-/// link stays one.
+/// Unix), or by the folder's owner if root writes it. A symbolic link stays one.
 ///
-/// Safe for root in another user's folder, which may contain links of that user.
+/// Safe for root in another user's folder: a link of that user is followed only to that user's files.
 ///
-/// After an error the file is unchanged.
+/// # Errors
+/// The file cannot be written, or is not a regular file. It is unchanged.
 pub(crate) fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
-    replace_by(path, content, open_private)
+    replace_at(&Place::to_change(path)?, content, Audience::Owner)
 }
 
 /// Replaces the content of `path` as [`replace`] does; a new file is readable by everybody.
 pub(crate) fn replace_public(path: &Path, content: &[u8]) -> io::Result<()> {
-    replace_by(path, content, |options, draft| options.open(draft))
+    replace_at(&Place::to_change(path)?, content, Audience::Everybody)
 }
 
-type Open = fn(&mut OpenOptions, &Path) -> io::Result<File>;
-
-fn replace_by(path: &Path, content: &[u8], open: Open) -> io::Result<()> {
-    let path = &linked(path)?;
-    if fs::metadata(path).is_ok_and(|found| !found.is_file() && !found.is_dir()) {
-        return OpenOptions::new().write(true).open(path)?.write_all(content);
+/// Replaces the content of `path` as [`replace_public`] does, or writes to it if it is a device or a pipe. A named pipe is
+/// waited for, until another process reads it.
+pub(crate) fn write_public(path: &Path, content: &[u8]) -> io::Result<()> {
+    let place = Place::to_change(path)?;
+    match place.open_special(Access::Write)? {
+        Some(mut device) => device.write_all(content),
+        None => replace_at(&place, content, Audience::Everybody),
     }
-    let draft = beside(path, ".tmp");
+}
+
+fn replace_at(place: &Place, content: &[u8], audience: Audience) -> io::Result<()> {
+    let before = place.look()?;
+    let draft = place.beside(".tmp");
     let write = || {
         // A process that was killed may have left one. Anything else in its place is neither followed nor written to.
-        let _ = fs::remove_file(&draft);
-        let mut file = open(OpenOptions::new().write(true).create_new(true), &draft)?;
+        let _ = draft.remove();
+        let mut file = draft.create(audience)?;
         file.write_all(content)?;
-        hand_over(&file, path)?;
-        keep_mode(&file, path)?;
+        place.hand_over(&file, before.as_ref())?;
         file.sync_all()?;
-        fs::rename(&draft, path)
+        draft.rename_to(place)
     };
     let written = write();
     match written {
-        Ok(()) => sync_folder(path),
+        Ok(()) => place.sync(),
         // The first error is the one to report.
-        Err(_) => drop(fs::remove_file(&draft)),
+        Err(_) => drop(draft.remove()),
     }
     written
 }
 
-/// Resolves a symbolic link, so that it stays one.
+/// Creates `path`, and its folder if that is absent, with an owner and a mode as [`replace`] gives them. The content is
+/// complete before the file has its name, except on a file system without hard links. `draft` is the name that it has until
+/// then, which no other process uses.
 ///
 /// # Errors
-/// The link and the file that it leads to belong to different users, and the link is not root's.
-fn linked(path: &Path) -> io::Result<PathBuf> {
-    let Ok(target) = fs::canonicalize(path) else { return Ok(path.to_owned()) };
-    check_link(path, &target)?;
-    Ok(target)
+/// The file exists, or cannot be written.
+pub(crate) fn create(path: &Path, draft: &str, content: &[u8]) -> io::Result<()> {
+    let place = Place::with_folder(path)?;
+    let write = |to: &Place| {
+        let mut file = to.create(Audience::Owner)?;
+        place.hand_over(&file, None)?;
+        file.write_all(content)?;
+        file.sync_all()
+    };
+    let draft = place.named(draft);
+    let written = write(&draft).and_then(|()| match draft.link_to(&place) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => write(&place),
+        linked => linked,
+    });
+    let removed = draft.remove();
+    written.and(removed)?;
+    place.sync();
+    Ok(())
 }
 
-/// Reads `path`; `None` if there is no such file.
+/// Opens `path` to append to it, and creates it, and its folder, if it is absent; a new one is readable by this user alone. A
+/// device or a pipe is opened as well; see [`rotate`].
+pub(crate) fn append(path: &Path) -> io::Result<File> {
+    let place = Place::with_folder(path)?;
+    if let Some(device) = place.open_special(Access::Append)? {
+        return Ok(device);
+    }
+    place.open_or_create(Access::Append, |created| place.hand_over(created, None))
+}
+
+/// Renames the regular file `path` to `….1`, in place of an earlier one.
 ///
 /// # Errors
-/// It cannot be read, is not UTF-8, or is longer than `max` bytes.
+/// [`NotFound`](io::ErrorKind::NotFound) if there is no such file, or it cannot be renamed.
+pub(crate) fn rotate(path: &Path) -> io::Result<()> {
+    let place = Place::to_change(path)?;
+    place.look()?.ok_or(io::ErrorKind::NotFound)?;
+    place.rename_to(&place.beside(".1"))
+}
+
+/// Reads the regular file `path`; `None` if there is no such file. Never waits for a pipe.
+///
+/// # Errors
+/// It cannot be read, is not a regular file, is not UTF-8, or is longer than `max` bytes.
 pub(crate) fn read(path: &Path, max: u64) -> io::Result<Option<String>> {
-    let file = match File::open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(error),
-    };
-    read_text(file, max).map(Some)
+    open(path)?.map(|file| read_text(file, max)).transpose()
+}
+
+/// Opens the regular file `path` for reading; `None` if there is no such file. Never waits for a pipe.
+///
+/// # Errors
+/// It cannot be opened, or is not a regular file.
+pub(crate) fn open(path: &Path) -> io::Result<Option<File>> {
+    match Place::to_read(path).and_then(|place| place.open(Access::Read)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        opened => opened.map(Some),
+    }
+}
+
+/// Opens `path` for reading. A pipe is waited for: for what an operator gives a process at its start, and it reads once.
+pub(crate) fn open_input(path: &Path) -> io::Result<File> {
+    let place = Place::to_read(path)?;
+    match place.open_special(Access::Read)? {
+        Some(pipe) => Ok(pipe),
+        None => place.open(Access::Read),
+    }
 }
 
 /// Reads an open file.
 ///
 /// # Errors
-/// It cannot be read, is not UTF-8, or is longer than `max` bytes.
+/// It cannot be read, is not a regular file, is not UTF-8, or is longer than `max` bytes.
 pub(crate) fn read_text(file: File, max: u64) -> io::Result<String> {
+    if !file.metadata()?.is_file() {
+        return Err(not_regular("a folder, a device or a pipe"));
+    }
     let mut text = String::new();
     if file.take(max + 1).read_to_string(&mut text)? as u64 > max {
         return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("it has more than {max} bytes")));
@@ -110,32 +197,8 @@ pub(crate) fn read_text(file: File, max: u64) -> io::Result<String> {
     Ok(text)
 }
 
-/// Locks `path` for a change; waits while another process holds the lock. The lock is a file of its own, since `path` is
-/// replaced. It is released when the handle is dropped, or its process ends.
-pub(crate) fn lock(path: &Path) -> io::Result<File> {
-    let path = &linked(path)?;
-    let lock = beside(path, ".lock");
-    let file = match open_private(OpenOptions::new().write(true).create_new(true), &lock) {
-        Ok(created) => {
-            hand_over(&created, path)?;
-            created
-        }
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => open_file(&lock)?,
-        Err(error) => return Err(error),
-    };
-    file.lock()?;
-    Ok(file)
-}
-
-/// Opens an existing lock file, and does not follow links. It is locked, never written to.
-fn open_file(path: &Path) -> io::Result<File> {
-    if !fs::symlink_metadata(path)?.is_file() {
-        return Err(io::Error::new(
-            io::ErrorKind::InvalidInput,
-            format!("{} is not a regular file; remove it", path.display()),
-        ));
-    }
-    OpenOptions::new().write(true).open(path)
+fn not_regular(kind: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, format!("it is {kind}, not a regular file: name another, or remove it"))
 }
 
 /// Appends `suffix` to a path.
@@ -143,108 +206,4 @@ pub(crate) fn beside(path: &Path, suffix: &str) -> PathBuf {
     let mut name = OsString::from(path);
     name.push(suffix);
     name.into()
-}
-
-/// Opens a file; a new one is readable by this user alone.
-pub(crate) fn open_private(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
-    make_private(options).open(path)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_file_is_replaced_atomically_and_a_failure_leaves_the_old_one() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("roster");
-        assert_eq!(read(&path, 10).unwrap(), None);
-        replace(&path, b"first").unwrap();
-        replace(&path, b"second").unwrap();
-        assert_eq!(read(&path, 10).unwrap().unwrap(), "second");
-        assert_eq!(read(&path, 5).unwrap_err().kind(), io::ErrorKind::FileTooLarge);
-        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "no draft is left");
-        fs::create_dir(beside(&path, ".tmp")).unwrap();
-        assert!(replace(&path, b"third").is_err());
-        assert_eq!(read(&path, 10).unwrap().unwrap(), "second");
-    }
-
-    #[cfg(unix)]
-    #[test]
-    fn a_link_stays_one_and_mode_and_group_stay() {
-        use std::os::unix::fs::{PermissionsExt, symlink};
-        let folder = tempfile::tempdir().unwrap();
-        let (path, link) = (folder.path().join("roster"), folder.path().join("link"));
-        replace(&path, b"first").unwrap();
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
-        symlink(&path, &link).unwrap();
-        let _lock = lock(&link).unwrap();
-        assert!(beside(&path, ".lock").exists(), "one lock, whichever path leads to the file");
-        replace(&link, b"second").unwrap();
-        assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
-        assert_eq!(fs::read(&path).unwrap(), b"second");
-        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o640);
-    }
-
-    #[cfg(unix)]
-    #[test]
-    fn a_file_that_root_changes_keeps_its_owner() {
-        use std::os::unix::fs::{MetadataExt, chown};
-        const OTHER: u32 = 54_321;
-        let owner = |path: &Path| fs::metadata(path).map(|found| (found.uid(), found.gid())).unwrap();
-        let folder = tempfile::tempdir().unwrap();
-        if chown(folder.path(), Some(OTHER), Some(OTHER)).is_err() {
-            eprintln!("skipped: only root can give files away");
-            return;
-        }
-        let path = folder.path().join("roster");
-        for content in [b"first", b"after"] {
-            let _lock = lock(&path).unwrap();
-            replace(&path, content).unwrap();
-            assert_eq!(owner(&path), (OTHER, OTHER));
-            assert_eq!(owner(&beside(&path, ".lock")), (OTHER, OTHER));
-            chown(folder.path(), Some(0), Some(0)).unwrap();
-        }
-    }
-
-    #[cfg(unix)]
-    #[test]
-    fn root_does_not_write_through_links_of_the_folders_owner() {
-        use std::os::unix::fs::{MetadataExt, chown, lchown, symlink};
-        const OTHER: u32 = 54_321;
-        let folder = tempfile::tempdir().unwrap();
-        let (path, roots) = (folder.path().join("roster"), folder.path().join("roots"));
-        fs::write(&roots, "root's").unwrap();
-        if chown(folder.path(), Some(OTHER), Some(OTHER)).is_err() {
-            eprintln!("skipped: only root can give files away");
-            return;
-        }
-        for suffix in ["", ".tmp", ".lock"] {
-            symlink(&roots, beside(&path, suffix)).unwrap();
-            lchown(beside(&path, suffix), Some(OTHER), Some(OTHER)).unwrap();
-        }
-        assert_eq!(replace(&path, b"content").unwrap_err().kind(), io::ErrorKind::PermissionDenied);
-        assert_eq!(lock(&path).unwrap_err().kind(), io::ErrorKind::PermissionDenied);
-        fs::remove_file(&path).unwrap();
-        replace(&path, b"content").unwrap();
-        assert!(lock(&path).is_err());
-        assert_eq!((fs::read_to_string(&roots).unwrap(), fs::metadata(&roots).unwrap().uid()), ("root's".into(), 0));
-        assert_eq!(fs::read(&path).unwrap(), b"content");
-    }
-
-    #[cfg(unix)]
-    #[test]
-    fn a_pipe_is_written_to_and_stays() {
-        use std::os::unix::fs::FileTypeExt;
-        let folder = tempfile::tempdir().unwrap();
-        let pipe = folder.path().join("pipe");
-        assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
-        let reader = std::thread::spawn({
-            let pipe = pipe.clone();
-            move || fs::read_to_string(pipe).unwrap()
-        });
-        replace(&pipe, b"content").unwrap();
-        assert_eq!(reader.join().unwrap(), "content");
-        assert!(fs::metadata(&pipe).unwrap().file_type().is_fifo());
-    }
 }

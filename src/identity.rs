@@ -1,8 +1,8 @@
 //! The secret key, which gives this funnel its endpoint id.
 
 use std::{
-    fs::{self, File, OpenOptions},
-    io::{self, Read, Write},
+    fs::File,
+    io::{self, Read},
     path::{Path, PathBuf},
 };
 
@@ -54,9 +54,6 @@ fn read(file: &PrivateFile<'_>, opened: File) -> Result<SecretKey, IdentityError
 }
 
 fn read_text(file: File) -> io::Result<String> {
-    if !file.metadata()?.is_file() {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file"));
-    }
     let mut text = String::new();
     file.take(MAX_KEY_FILE).read_to_string(&mut text)?;
     Ok(text)
@@ -67,28 +64,12 @@ fn parse(text: &str) -> Option<SecretKey> {
     Some(SecretKey::from_bytes(&bytes.try_into().ok()?))
 }
 
-/// Writes the key to a draft and links it in place, so that no half-written key is read and no existing key is replaced. On a
-/// file system without hard links the key is written in place.
+/// Creates the file with a new key, and its folder. No half-written key is read, and no existing key is replaced.
 fn create(path: &Path) -> io::Result<SecretKey> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    fs::create_dir_all(folder)?;
     let key = SecretKey::generate();
-    let draft = folder.join(format!(".{}.key.tmp", key.public().fmt_short()));
-    let written = write_private(&draft, path, &key).and_then(|()| match fs::hard_link(&draft, path) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => write_private(path, path, &key),
-        linked => linked,
-    });
-    let removed = fs::remove_file(&draft);
-    written.and(removed)?;
+    let draft = format!(".{}.key.tmp", key.public().fmt_short());
+    atomic_file::create(path, &draft, format!("{}\n", HEXLOWER.encode(&key.to_bytes())).as_bytes())?;
     Ok(key)
-}
-
-/// Writes the key to `path`, owned by the owner of `place`'s folder.
-fn write_private(path: &Path, place: &Path, key: &SecretKey) -> io::Result<()> {
-    let mut file = atomic_file::open_private(OpenOptions::new().write(true).create_new(true), path)?;
-    atomic_file::hand_over(&file, place)?;
-    writeln!(file, "{}", HEXLOWER.encode(&key.to_bytes()))?;
-    file.sync_all()
 }
 
 /// A key file that cannot be used.
@@ -115,6 +96,8 @@ impl From<FileError> for IdentityError {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]

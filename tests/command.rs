@@ -10,6 +10,8 @@ mod descriptors;
 mod disk;
 #[path = "command/drain.rs"]
 mod drain;
+#[path = "command/files.rs"]
+mod files;
 #[path = "support/funnel_process.rs"]
 mod funnel_process;
 #[path = "command/links.rs"]

@@ -82,7 +82,7 @@ fn parse(text: &str, file: Option<&str>) -> Result<PeerAddr, InvalidPeer> {
 /// # Errors
 /// The file cannot be written; an earlier one is unchanged.
 pub fn write_ticket(path: &Path, addr: EndpointAddr) -> io::Result<()> {
-    atomic_file::replace_public(path, format!("{}\n", EndpointTicket::new(addr)).as_bytes())
+    atomic_file::write_public(path, format!("{}\n", EndpointTicket::new(addr)).as_bytes())
 }
 
 /// Shortens a text for a message. One as long as an invitation may be an invitation with a slip at its beginning.

@@ -24,14 +24,7 @@ impl PrivateFile<'_> {
     /// # Errors
     /// The file cannot be opened, is not a regular file, or others can read it.
     pub(crate) fn open(&self) -> Result<Option<File>, FileError> {
-        let file = match File::open(self.path) {
-            Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(self.failed(error)),
-        };
-        if !file.metadata().map_err(|error| self.failed(error))?.is_file() {
-            return Err(self.failed(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file")));
-        }
+        let Some(file) = super::open(self.path).map_err(|error| self.failed(error))? else { return Ok(None) };
         match readers(&file).map_err(|error| self.failed(error))? {
             Readers::Owner => Ok(Some(file)),
             Readers::Others { mode } => Err(FileError::Exposed {

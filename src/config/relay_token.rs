@@ -2,7 +2,6 @@
 
 use std::{
     fmt,
-    fs::File,
     io::{self, Read},
     path::{Path, PathBuf},
     str::FromStr,
@@ -20,7 +19,7 @@ const MAX_TOKEN: usize = 256;
 pub struct RelayToken(String);
 
 impl RelayToken {
-    /// Reads the token from a file that only its owner can read (Unix).
+    /// Reads the token from a file that only its owner can read (Unix), or from a pipe.
     ///
     /// # Errors
     /// [`InvalidRelayToken`] for a file that cannot be read, that others can read, or that does not contain a token.
@@ -28,7 +27,7 @@ impl RelayToken {
         let path = path.as_ref();
         let file = || path.to_owned();
         let failed = |source| Problem::Io { file: file(), source };
-        let opened = File::open(path).map_err(failed)?;
+        let opened = atomic_file::open_input(path).map_err(failed)?;
         if let Readers::Others { mode } = atomic_file::readers(&opened).map_err(failed)? {
             return Err(Problem::Exposed { file: file(), mode }.into());
         }

@@ -3,7 +3,6 @@
 //! `NAME.tls.pem` has the key, the certificate and the CA, and is private; `NAME.ca.pem` has the CA alone, for Flower.
 
 use std::{
-    fs::{self, File},
     io,
     net::IpAddr,
     path::{Path, PathBuf},
@@ -103,7 +102,7 @@ fn replace(
     now: OffsetDateTime,
     is_usable: impl Fn(&Bundle) -> bool,
 ) -> Result<Bundle, TlsError> {
-    let _lock = lock(path).map_err(|error| private(path).failed(error))?;
+    let _lock = atomic_file::lock(path).map_err(|error| private(path).failed(error))?;
     if let Some(bundle) = read(path)?.filter(is_usable) {
         return Ok(bundle);
     }
@@ -115,13 +114,6 @@ fn replace(
     Ok(bundle)
 }
 
-fn lock(path: &Path) -> io::Result<File> {
-    if let Some(folder) = path.parent() {
-        fs::create_dir_all(folder)?;
-    }
-    atomic_file::lock(path)
-}
-
 /// Writes the CA first: a reader that finds the new certificate finds its CA, too.
 fn write(path: &Path, bundle: &Bundle) -> io::Result<()> {
     atomic_file::replace_public(&ca_file(path)?, bundle.ca_text().as_bytes())?;
@@ -131,7 +123,7 @@ fn write(path: &Path, bundle: &Bundle) -> io::Result<()> {
 /// Writes the CA beside `path`, readable by everybody, unless it is there already, and returns its path.
 fn publish(path: &Path, ca: &str) -> io::Result<PathBuf> {
     let published = ca_file(path)?;
-    if !fs::read(&published).is_ok_and(|text| text == ca.as_bytes()) {
+    if atomic_file::read(&published, MAX_PEM).ok().flatten().as_deref() != Some(ca) {
         let _lock = atomic_file::lock(path)?;
         atomic_file::replace_public(&published, ca.as_bytes())?;
     }
@@ -157,6 +149,8 @@ pub(crate) fn names(listening: impl IntoIterator<Item = IpAddr>) -> Vec<String> 
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     const YEAR: time::Duration = time::Duration::days(365);

@@ -2,9 +2,9 @@
 
 use std::{
     collections::HashMap,
-    fs::{self, File, OpenOptions},
+    fs::File,
     io::{self, Write},
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -33,6 +33,8 @@ pub(super) struct Writer {
     path: PathBuf,
     file: File,
     len: u64,
+    /// A device or a pipe has no earlier file.
+    is_rotated: bool,
     repeated: HashMap<Key, Entry>,
     denied: usize,
     /// How many events are in no line, here or on the way here.
@@ -53,15 +55,13 @@ struct Lost {
 
 impl Writer {
     pub(super) fn open(path: PathBuf, lost: Arc<AtomicU64>) -> io::Result<Self> {
-        if let Some(folder) = path.parent() {
-            fs::create_dir_all(folder)?;
-        }
-        let file = open(&path)?;
-        let len = file.metadata()?.len();
+        let file = atomic_file::append(&path)?;
+        let metadata = file.metadata()?;
         Ok(Self {
             path,
             file,
-            len,
+            len: metadata.len(),
+            is_rotated: metadata.is_file(),
             repeated: HashMap::new(),
             denied: 0,
             lost,
@@ -132,13 +132,13 @@ impl Writer {
 
     /// Appends a line. After a failure, which may have left a part of a line, it begins on a new one.
     fn append(&mut self, line: &[u8]) -> io::Result<()> {
-        if self.len > MAX_LEN {
-            match fs::rename(&self.path, atomic_file::beside(&self.path, ".1")) {
+        if self.is_rotated && self.len > MAX_LEN {
+            match atomic_file::rotate(&self.path) {
                 // It was moved away, or it was renamed here and could not be created again.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 moved => moved?,
             }
-            (self.file, self.len, self.is_torn) = (open(&self.path)?, 0, false);
+            (self.file, self.len, self.is_torn) = (atomic_file::append(&self.path)?, 0, false);
         }
         if std::mem::replace(&mut self.is_torn, true) {
             self.file.write_all(b"\n")?;
@@ -150,12 +150,10 @@ impl Writer {
     }
 }
 
-fn open(path: &Path) -> io::Result<File> {
-    atomic_file::open_private(OpenOptions::new().append(true).create(true), path)
-}
-
 #[cfg(test)]
 mod tests {
+    use std::{fs, path::Path};
+
     use iroh::SecretKey;
     use serde_json::Value;
 
@@ -232,13 +230,13 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("audit.jsonl");
         let mut writer = Writer::open(path.clone(), Arc::default()).unwrap();
-        writer.file = OpenOptions::new().append(true).open("/dev/full").unwrap();
+        writer.file = File::options().append(true).open("/dev/full").unwrap();
         let entry = || Entry::new(SecretKey::generate().public(), None, Event::Link, Outcome::Allowed);
         for _ in 0..3 {
             writer.record(entry());
         }
         assert_eq!(writer.lost.load(Ordering::Relaxed), 3);
-        writer.file = open(&path).unwrap();
+        writer.file = atomic_file::append(&path).unwrap();
         writer.record(entry());
         writer.flush();
         let text = fs::read_to_string(&path).unwrap();
@@ -261,7 +259,7 @@ mod tests {
             writer.record(entry());
             assert_eq!(lines(&path).len(), 1, "{is_gone}");
         }
-        assert_eq!(lines(&atomic_file::beside(&path, ".1")).len(), 1);
+        assert_eq!(lines(&folder.path().join("audit.jsonl.1")).len(), 1);
         assert_eq!(writer.lost.load(Ordering::Relaxed), 0);
     }
 }

@@ -1,7 +1,6 @@
 //! The roster's file, which several processes may change at once.
 
 use std::{
-    fs::{self, File},
     io,
     path::{Path, PathBuf},
 };
@@ -46,7 +45,7 @@ impl RosterFile {
     /// [`RosterError`] if the file cannot be read, locked or written; inside of `Ok`, the error that `change` returned.
     pub fn update<T, E>(&self, change: impl FnOnce(&mut Roster) -> Result<T, E>) -> Result<Result<T, E>, RosterError> {
         let failed = |source| RosterError(Kind::Write { path: self.path.clone(), source });
-        let _lock = self.lock().map_err(failed)?;
+        let _lock = atomic_file::lock(&self.path).map_err(failed)?;
         let mut roster = self.load()?;
         let changed = match change(&mut roster) {
             Ok(changed) => changed,
@@ -66,13 +65,6 @@ impl RosterFile {
         text.filter(|text| !text.is_empty())
             .map(|text| format::read(&text).map_err(|mistake| RosterError(Kind::Invalid { path: path(), mistake })))
             .transpose()
-    }
-
-    fn lock(&self) -> io::Result<File> {
-        if let Some(folder) = self.path.parent() {
-            fs::create_dir_all(folder)?;
-        }
-        atomic_file::lock(&self.path)
     }
 }
 
@@ -110,7 +102,7 @@ impl RosterError {
 
 #[cfg(test)]
 mod tests {
-    use std::{convert::Infallible, num::NonZeroU32, time::Duration};
+    use std::{convert::Infallible, fs, num::NonZeroU32, time::Duration};
 
     use iroh::SecretKey;
 
