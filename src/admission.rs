@@ -33,7 +33,7 @@ use self::{
     audit::{Audit, Event, Outcome},
     connections::Connections,
     enrolment::EnrolmentServer,
-    roster::{Roster, RosterFile},
+    roster::{Roster, RosterFile, RosterHealth},
 };
 pub use self::{
     peer_status::{FunnelStatus, PeerStatus, StatusFile},
@@ -66,8 +66,14 @@ impl Admission {
     /// Watches the roster, if there is one, indefinitely.
     pub(crate) async fn watch_roster(self) {
         if let Some(enrolments) = &self.enrolments {
-            enrolments.watch_roster(|roster| self.set_roster(roster)).await;
+            let in_force = Roster::clone(&self.access.roster());
+            enrolments.watch_roster(in_force, |roster| self.set_roster(roster)).await;
         }
+    }
+
+    /// Returns whether the roster can be followed; `None` if there is none.
+    pub(crate) fn roster_health(&self) -> Option<RosterHealth> {
+        self.enrolments.as_ref().map(|enrolments| enrolments.roster_health())
     }
 
     /// Puts another roster in force, and ends the links of peers that lose access by it.

@@ -70,12 +70,18 @@ enum Audience {
 /// # Errors
 /// The file cannot be written, or is not a regular file. It is unchanged.
 pub(crate) fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
-    replace_at(&Place::to_change(path)?, content, Audience::Owner)
+    replace_at(&Place::to_change(path)?, content, Audience::Owner, None)
+}
+
+/// Replaces the content of `path` as [`replace`] does; a new file gets the owner and the mode of `model`, if that exists.
+pub(crate) fn replace_like(path: &Path, content: &[u8], model: &Path) -> io::Result<()> {
+    let model = Place::to_change(model)?;
+    replace_at(&Place::to_change(path)?, content, Audience::Owner, Some(&model))
 }
 
 /// Replaces the content of `path` as [`replace`] does; a new file is readable by everybody.
 pub(crate) fn replace_public(path: &Path, content: &[u8]) -> io::Result<()> {
-    replace_at(&Place::to_change(path)?, content, Audience::Everybody)
+    replace_at(&Place::to_change(path)?, content, Audience::Everybody, None)
 }
 
 /// Replaces the content of `path` as [`replace_public`] does, or writes to it if it is a device or a pipe. A named pipe is
@@ -84,12 +90,15 @@ pub(crate) fn write_public(path: &Path, content: &[u8]) -> io::Result<()> {
     let place = Place::to_change(path)?;
     match place.open_special(Access::Write)? {
         Some(mut device) => device.write_all(content),
-        None => replace_at(&place, content, Audience::Everybody),
+        None => replace_at(&place, content, Audience::Everybody, None),
     }
 }
 
-fn replace_at(place: &Place, content: &[u8], audience: Audience) -> io::Result<()> {
-    let before = place.look()?;
+fn replace_at(place: &Place, content: &[u8], audience: Audience, model: Option<&Place>) -> io::Result<()> {
+    let before = match (place.look()?, model) {
+        (None, Some(model)) => model.look()?,
+        (before, _) => before,
+    };
     let draft = place.beside(".tmp");
     let write = || {
         // A process that was killed may have left one. Anything else in its place is neither followed nor written to.

@@ -26,6 +26,14 @@ pub fn write_roster(roster: &Roster) -> String {
     roster::write(roster)
 }
 
+/// Parses the ledger beside a roster, and formats it again.
+///
+/// # Errors
+/// The first mistake in it.
+pub fn rewrite_ledger(text: &str) -> Result<String, String> {
+    roster::read_ledger(text).map(|ledger| roster::write_ledger(&ledger))
+}
+
 /// Parses a peer's answer to hello.
 ///
 /// # Errors

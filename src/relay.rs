@@ -39,7 +39,7 @@ pub use self::{
 };
 use self::{arrivals::Arrivals, gate::RelayGate, tls::Certificate};
 use crate::{
-    admission::roster::{self, ReloadHandle, Roster, RosterFile},
+    admission::roster::{self, Roster, RosterFile, WatchHandle},
     error::Error,
     protocol::BoxError,
 };
@@ -68,11 +68,11 @@ impl RelayServer {
         let listen = config.listen;
         let roster = config.access.roster_file().cloned();
         let listed = roster.as_ref().map_or(Ok(Roster::default()), RosterFile::load).map_err(Error::roster)?;
-        let gate = Arc::new(RelayGate::new(config.access.clone(), listed, config.max_clients));
+        let gate = Arc::new(RelayGate::new(config.access.clone(), listed.clone(), config.max_clients));
         let mut relay = Self::serve(config, Arc::clone(&gate)).await.map_err(|error| Error::relay(listen, error))?;
         let service = relay.service.clone();
         relay._following = roster.map(|file| {
-            spawn(roster::watch(file, ReloadHandle::default(), move |roster| {
+            spawn(roster::watch(file, listed, WatchHandle::default(), move |roster| {
                 gate.set_roster(roster);
                 gate.disconnect_denied(service.clients());
             }))

@@ -38,6 +38,9 @@ mod relay_lab;
 mod relay_limits;
 #[path = "command/relay/secrets.rs"]
 mod relay_secrets;
+#[cfg(unix)]
+#[path = "command/roster.rs"]
+mod roster;
 #[path = "command/sides.rs"]
 mod sides;
 #[path = "command/silence.rs"]
@@ -45,6 +48,8 @@ mod silence;
 #[cfg(target_os = "linux")]
 #[path = "support/small_disk.rs"]
 mod small_disk;
+#[path = "command/state.rs"]
+mod state;
 #[path = "command/tls.rs"]
 mod tls;
 #[cfg(target_os = "linux")]

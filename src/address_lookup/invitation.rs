@@ -119,6 +119,13 @@ impl fmt::Debug for Secret {
 #[derive(Clone, Copy, Debug)]
 pub struct Digest([u8; 32]);
 
+impl Digest {
+    /// Returns its bytes, to sort digests by. Compare digests themselves.
+    pub(crate) fn bytes(&self) -> [u8; 32] {
+        self.0
+    }
+}
+
 /// Compares in constant time.
 impl PartialEq for Digest {
     fn eq(&self, other: &Self) -> bool {

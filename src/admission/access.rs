@@ -40,6 +40,11 @@ impl Access {
         if changed { Change::Some } else { Change::None }
     }
 
+    /// Returns the roster in force at this moment.
+    pub(crate) fn roster(&self) -> Arc<Roster> {
+        Arc::clone(&self.in_force.borrow().roster)
+    }
+
     /// Returns the list in force at this moment.
     pub(crate) fn list(&self) -> Arc<AccessList> {
         Arc::clone(&self.in_force.borrow().list)

@@ -53,7 +53,7 @@ impl Admission {
         if self.access.list().admits(peer) == Verdict::Allowed {
             return reject(Code::RECONNECT, "it is already admitted");
         }
-        let (outcome, answer) = match server.redeem(connection).await {
+        let (outcome, answer) = match server.redeem(connection, || self.access.roster()).await {
             Ok(()) => (Outcome::Allowed, reject(Code::RECONNECT, "enrolled")),
             Err(RedeemError::NotInvited) => (Outcome::Denied, reject(Code::REFUSED, NOT_INVITED)),
             Err(RedeemError::NotNow(reason)) => return reject(Code::OVERLOADED, reason),

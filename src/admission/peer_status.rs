@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use tokio::{task::spawn_blocking, time::sleep};
 use tracing::warn;
 
-use super::{Admission, LinkReport, Timestamp};
+use super::{Admission, LinkReport, Timestamp, roster::RosterHealth};
 use crate::{atomic_file, report::OnChange};
 
 /// The interval between two samples of the links. What a link moves between its last sample and its end is not counted.
@@ -28,6 +28,9 @@ pub struct FunnelStatus {
     /// The ticket under which the funnel was last reached.
     #[serde(default)]
     pub ticket: Option<String>,
+    /// Whether the funnel can follow its roster; `None` if it has none, or is of an older release.
+    #[serde(default)]
+    pub roster: Option<RosterHealth>,
     /// The peers, by endpoint id.
     #[serde(default)]
     pub peers: BTreeMap<EndpointId, PeerStatus>,
@@ -80,6 +83,7 @@ pub(crate) async fn watch(file: StatusFile, admission: Admission, ticket: impl F
         status.update(&admission.reports(), &mut counted);
         status.prune(MAX_PEERS, |peer| admission.is_on_roster(peer));
         status.ticket = Some(ticket());
+        status.roster = admission.roster_health();
         if status != stored {
             let (to, now) = (file.clone(), status.clone());
             match spawn_blocking(move || to.store(&now)).await {

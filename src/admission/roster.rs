@@ -1,11 +1,15 @@
 //! The roster: the peers that an operator has allowed or denied, and the open invitations.
 //!
 //! It is a file (`peers.toml`) that people may read and edit too. The command changes it, and so does a running funnel when
-//! an invitation is used; a running funnel watches it.
+//! an invitation is used; a running funnel watches it. A second file, the ledger, keeps what was taken away.
 
+mod error;
 mod file;
+mod file_thread;
 mod find;
 mod format;
+mod health;
+mod ledger;
 mod name;
 mod watch;
 
@@ -13,13 +17,21 @@ use std::num::NonZeroU32;
 
 use iroh::EndpointId;
 
-#[cfg(feature = "fuzzing")]
-pub(crate) use self::format::{read, write};
-pub(crate) use self::watch::{ReloadHandle, watch};
 pub use self::{
-    file::{RosterError, RosterFile},
+    error::RosterError,
+    file::RosterFile,
     find::{UnknownName, names},
+    health::RosterHealth,
     name::{InvalidName, Name},
+};
+pub(crate) use self::{
+    file_thread::FileThread,
+    watch::{WatchHandle, watch},
+};
+#[cfg(feature = "fuzzing")]
+pub(crate) use self::{
+    format::{read, write},
+    ledger::{read as read_ledger, write as write_ledger},
 };
 use super::Timestamp;
 use crate::{
@@ -185,20 +197,30 @@ impl Roster {
         }
     }
 
-    /// Redeems an invitation: adds `id` to the roster and uses the invitation once. The secret is compared with that of every
-    /// invitation, in constant time.
-    pub(crate) fn redeem(&mut self, id: EndpointId, secret: &Secret, now: Timestamp) -> Result<Member, NotInvited> {
+    /// Checks whether [`redeem`](Self::redeem) would succeed.
+    pub(crate) fn check_invitation(&self, id: EndpointId, secret: &Secret, now: Timestamp) -> Result<(), NotInvited> {
+        self.find_invitation(id, secret, now).map(drop)
+    }
+
+    /// Finds the invitation with this secret, which is compared with that of every invitation, in constant time.
+    fn find_invitation(&self, id: EndpointId, secret: &Secret, now: Timestamp) -> Result<usize, NotInvited> {
         let digest = secret.digest();
         let matches: Vec<_> = self.invitations.iter().map(|pending| pending.secret == digest).collect();
         let position = matches.iter().position(|is_match| *is_match).ok_or(NotInvited::Unknown)?;
         if self.peer(id).is_some_and(|peer| peer.standing == Standing::Denied) {
             return Err(NotInvited::Denied);
         }
-        let pending = &mut self.invitations[position];
-        if now >= pending.expires {
+        if now >= self.invitations[position].expires {
             return Err(NotInvited::Expired);
         }
-        let (name, apis) = (pending.name.clone(), pending.apis);
+        Ok(position)
+    }
+
+    /// Redeems an invitation: adds `id` to the roster and uses the invitation once.
+    pub(crate) fn redeem(&mut self, id: EndpointId, secret: &Secret, now: Timestamp) -> Result<Member, NotInvited> {
+        let position = self.find_invitation(id, secret, now)?;
+        let pending = &mut self.invitations[position];
+        let (digest, name, apis) = (pending.secret, pending.name.clone(), pending.apis);
         match NonZeroU32::new(pending.uses.get() - 1) {
             Some(left) => pending.uses = left,
             None => drop(self.invitations.remove(position)),

@@ -13,25 +13,25 @@ use crate::{
 };
 
 /// The folder of an operator beside a SuperLink, and what he types there.
-struct Office {
-    folder: TempDir,
+pub(crate) struct Office {
+    pub(crate) folder: TempDir,
 }
 
 impl Office {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { folder: tempfile::tempdir().unwrap() }
     }
 
-    fn file(&self, name: &str) -> PathBuf {
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
-    fn words(&self, arguments: &[&str]) -> Vec<OsString> {
+    pub(crate) fn words(&self, arguments: &[&str]) -> Vec<OsString> {
         words(arguments, &[("--key-file", &self.file("secret.key").into_os_string())])
     }
 
     /// What a command prints that succeeds.
-    async fn type_in(&self, arguments: &[&str]) -> String {
+    pub(crate) async fn type_in(&self, arguments: &[&str]) -> String {
         let (status, stdout, stderr) = run_for_output(self.words(arguments)).await.unwrap();
         assert!(status.success(), "{arguments:?}: {stderr}");
         stdout
@@ -44,17 +44,17 @@ impl Office {
         stderr
     }
 
-    async fn invite(&self, name: &str) -> String {
+    pub(crate) async fn invite(&self, name: &str) -> String {
         let printed = self.type_in(&["invite", name]).await;
         printed.lines().find_map(|line| line.strip_prefix("invitation ")).unwrap().to_owned()
     }
 
-    async fn peers(&self) -> Vec<Value> {
+    pub(crate) async fn peers(&self) -> Vec<Value> {
         serde_json::from_str(&self.type_in(&["peers", "list", "--json"]).await).unwrap()
     }
 }
 
-async fn call(site: &FunnelProcess) -> String {
+pub(crate) async fn call(site: &FunnelProcess) -> String {
     let mut socket = begin_call(site.listen_addr().unwrap(), "/v1/fleet/pull-messages", 0).await;
     status(&read_head(&mut socket).await.unwrap()).to_owned()
 }

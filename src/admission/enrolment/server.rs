@@ -1,14 +1,16 @@
 //! The inviting side: redeems the invitations that peers present.
 
+use std::{sync::Arc, time::Duration};
+
 use iroh::{EndpointId, endpoint::Connection};
-use tokio::{sync::Semaphore, task::spawn_blocking};
+use tokio::time::timeout;
 use tracing::{error, info};
 
 use super::{
     super::{
         Timestamp,
         pending::PendingEnrolments,
-        roster::{self, Member, NotInvited, ReloadHandle, Roster, RosterError, RosterFile},
+        roster::{self, Member, NotInvited, Roster, RosterError, RosterFile, RosterHealth, WatchHandle},
     },
     read_secret,
 };
@@ -18,20 +20,18 @@ use crate::{
     transport::RateLimit,
 };
 
-/// Invitations that are looked up at once, since each look-up reads the roster. Further ones wait.
-const MAX_LOOKUPS: usize = 4;
-const STOPPING: &str = "the other side is stopping";
+/// The time for all that is done with the files: less than the peer waits for its answer.
+const DEADLINE: Duration = Duration::from_secs(4);
 const NO_ROSTER: &str = "the other side cannot use its roster; the invitation was not used";
+const SLOW_ROSTER: &str = "the other side cannot use its roster now; present the invitation again";
 
 /// Redeems invitations on links for the enrolment ALPN.
 #[derive(Debug)]
 pub(in crate::admission) struct EnrolmentServer {
     alpn: Vec<u8>,
     roster: RosterFile,
-    /// Makes the watcher of the roster read it.
-    reload: ReloadHandle,
+    watch: WatchHandle,
     pending: PendingEnrolments,
-    lookups: Semaphore,
     refused: OncePerPeer,
     roster_failed: RateLimit,
 }
@@ -51,9 +51,8 @@ impl EnrolmentServer {
         Self {
             alpn,
             roster,
-            reload: ReloadHandle::default(),
+            watch: WatchHandle::default(),
             pending: PendingEnrolments::default(),
-            lookups: Semaphore::new(MAX_LOOKUPS),
             refused: OncePerPeer::default(),
             roster_failed: RateLimit::default(),
         }
@@ -64,48 +63,106 @@ impl EnrolmentServer {
         connection.alpn() == self.alpn
     }
 
-    /// Passes every new roster to `apply`, indefinitely.
-    pub(in crate::admission) async fn watch_roster(&self, apply: impl FnMut(Roster)) {
-        roster::watch(self.roster.clone(), self.reload.clone(), apply).await;
+    /// Passes every roster to `apply` that is to replace `in_force`, indefinitely.
+    pub(in crate::admission) async fn watch_roster(&self, in_force: Roster, apply: impl FnMut(Roster)) {
+        roster::watch(self.roster.clone(), in_force, self.watch.clone(), apply).await;
     }
 
-    /// Redeems the invitation that the peer presents on this link, and waits until the new roster is in force.
-    ///
-    /// It is checked against the file, not against the roster in force: an invitation is valid from the moment at which it
-    /// was written. Only the watcher puts a roster in force, so that no older one replaces a newer one.
-    pub(in crate::admission) async fn redeem(&self, connection: &Connection) -> Result<(), RedeemError> {
+    /// Returns whether the roster can be followed.
+    pub(in crate::admission) fn roster_health(&self) -> RosterHealth {
+        self.watch.health()
+    }
+
+    /// Redeems the invitation that the peer presents on this link, and waits until the new roster is in force. Only the watcher
+    /// puts a roster in force, so that no older one replaces a newer one.
+    pub(in crate::admission) async fn redeem(
+        &self,
+        connection: &Connection,
+        in_force: impl Fn() -> Arc<Roster>,
+    ) -> Result<(), RedeemError> {
         let secret = self.pending.wait_for(read_secret(connection)).await;
         let secret = secret.flatten().ok_or(RedeemError::NotNow("no invitation was presented"))?;
-        let (peer, file) = (connection.remote_id(), self.roster.clone());
-        let Ok(_permit) = self.lookups.acquire().await else { return Err(RedeemError::NotNow(STOPPING)) };
-        match spawn_blocking(move || redeem_in_file(&file, peer, &secret)).await {
+        let peer = connection.remote_id();
+        match timeout(DEADLINE, self.redeem_secret(peer, secret, in_force)).await {
+            Ok(redeemed) => redeemed,
+            Err(_) => {
+                let path = self.roster.path().display();
+                let waited = DEADLINE.as_secs();
+                self.roster_failed.run(|| {
+                    error!(
+                        "an invitation could not be redeemed: the roster {path} could not be changed within {waited} s"
+                    );
+                });
+                Err(RedeemError::NotNow(SLOW_ROSTER))
+            }
+        }
+    }
+
+    async fn redeem_secret(
+        &self,
+        peer: EndpointId,
+        secret: Secret,
+        in_force: impl Fn() -> Arc<Roster>,
+    ) -> Result<(), RedeemError> {
+        self.check(peer, &secret, in_force).await?;
+        let file = self.roster.clone();
+        let redeemed = match self.watch.changes().run(move || redeem_in_file(&file, peer, &secret)) {
+            Ok(redeemed) => redeemed.await,
+            Err(error) => {
+                self.roster_failed
+                    .run(|| error!(%error, "an invitation could not be redeemed: no thread can be started"));
+                return Err(RedeemError::NotNow(NO_ROSTER));
+            }
+        };
+        match redeemed {
             Ok(Ok(Ok(member))) => {
                 info!(%peer, name = member.name.map(tracing::field::display), apis = %member.apis, "a peer has enrolled");
-                self.reload.reload().await;
+                self.watch.reload().await;
                 Ok(())
             }
-            Ok(Ok(Err(reason))) => {
-                self.refused.run(peer, || info!(%peer, ?reason, "an invitation was refused"));
-                Err(RedeemError::NotInvited)
-            }
+            Ok(Ok(Err(reason))) => Err(self.refuse(peer, reason)),
             Ok(Err(error)) => {
                 self.roster_failed.run(|| error!("an invitation could not be redeemed: {}", chain(&error)));
                 Err(RedeemError::NotNow(NO_ROSTER))
             }
-            Err(_) => Err(RedeemError::NotNow(STOPPING)),
+            // The thread has ended by a panic, which is logged.
+            Err(_) => Err(RedeemError::NotNow(SLOW_ROSTER)),
         }
+    }
+
+    /// Checks the invitation against the roster in force, and once more after a look at the file: an invitation is valid from
+    /// the moment at which it was written. So a stranger causes a look, shared with others, and no change of the file.
+    async fn check(
+        &self,
+        peer: EndpointId,
+        secret: &Secret,
+        in_force: impl Fn() -> Arc<Roster>,
+    ) -> Result<(), RedeemError> {
+        let check = || in_force().check_invitation(peer, secret, Timestamp::now());
+        if check().is_err() {
+            self.watch.refresh().await;
+        }
+        check().map_err(|reason| self.refuse(peer, reason))
+    }
+
+    /// Refuses an invitation; while the roster cannot be followed, only for now.
+    fn refuse(&self, peer: EndpointId, reason: NotInvited) -> RedeemError {
+        if self.roster_health().problem.is_some() {
+            return RedeemError::NotNow(NO_ROSTER);
+        }
+        self.refused.run(peer, || info!(%peer, ?reason, "an invitation was refused"));
+        RedeemError::NotInvited
     }
 }
 
-/// Blocks. A peer without a valid invitation never takes the file's lock, so that it cannot delay changes of the roster.
+/// Blocks. A peer that was admitted since it was checked needs its invitation no more.
 fn redeem_in_file(
     file: &RosterFile,
     peer: EndpointId,
     secret: &Secret,
 ) -> Result<Result<Member, NotInvited>, RosterError> {
-    let redeem = |roster: &mut Roster| roster.redeem(peer, secret, Timestamp::now());
-    match redeem(&mut file.load()?) {
-        Ok(_) => file.update(redeem),
-        Err(reason) => Ok(Err(reason)),
-    }
+    file.update(|roster| match roster.peer(peer) {
+        Some(member) if !member.may_call().is_empty() => Ok(member.clone()),
+        _ => roster.redeem(peer, secret, Timestamp::now()),
+    })
 }

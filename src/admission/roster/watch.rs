@@ -1,205 +1,233 @@
-//! Watches the roster's file while a funnel runs.
+//! Watches the roster and its ledger while a funnel runs.
 
-use std::{
-    fs::{self, Metadata},
-    time::{Duration, SystemTime},
+mod findings;
+mod handle;
+mod look;
+#[cfg(all(test, unix))]
+mod tests;
+
+use std::{mem, time::Duration};
+
+use tokio::{
+    sync::{oneshot, watch},
+    time::{Instant, timeout},
 };
+use tracing::{error, info, warn};
 
-use tokio::{sync::watch, task::spawn_blocking, time::timeout};
-use tracing::{error, info};
-
-use super::{Roster, RosterError, RosterFile};
+pub(crate) use self::handle::WatchHandle;
+use self::{
+    findings::Findings,
+    look::{Look, Seen, Stamps, look},
+};
+use super::{FileThread, Roster, RosterError, RosterFile, ledger::Ledger};
 use crate::report::{OnChange, chain};
 
-/// The interval between two checks: an operator who removes a peer should not have to wait.
+/// The interval between two looks: an operator who removes a peer should not have to wait.
 const INTERVAL: Duration = Duration::from_millis(500);
-/// Two changes of a file further apart than this have different times on every file system; on most a far shorter time is
-/// enough.
-const TIME_RESOLUTION: Duration = Duration::from_secs(2);
+/// How long a look takes at most before other things are done meanwhile.
+const LOOK_WAIT: Duration = Duration::from_secs(1);
+/// After this time a look is reported as one that stands still.
+const LOOK_TIMEOUT: Duration = Duration::from_secs(5);
+/// The wait after a failed attempt to write the ledger.
+const RECORD_RETRY: Duration = Duration::from_secs(5);
 
-/// Makes a watcher read the file at once. Clones share the watcher.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct ReloadHandle {
-    requested: watch::Sender<u64>,
-    done: watch::Sender<u64>,
-}
-
-impl ReloadHandle {
-    /// Waits until the file's content as of this call, or a newer one, is in force. Waits indefinitely if there is no
-    /// watcher.
-    pub(crate) async fn reload(&self) {
-        let mut number = 0;
-        self.requested.send_modify(|requested| {
-            *requested += 1;
-            number = *requested;
-        });
-        // It cannot fail: self holds the sender.
-        let _ = self.done.subscribe().wait_for(|done| *done >= number).await;
-    }
-}
-
-/// Passes every new roster to `apply`, indefinitely. While the file cannot be used, the last valid roster stays in force.
-pub(crate) async fn watch(file: RosterFile, reload: ReloadHandle, mut apply: impl FnMut(Roster)) {
-    let mut watcher = Watcher { file, last: Stamp::Unknown, problem: OnChange::default() };
-    let mut requested = reload.requested.subscribe();
+/// Passes every roster to `apply` that is to replace `in_force`, indefinitely. While a file cannot be used, the last valid one
+/// stays in force, and the `handle` tells why.
+///
+/// Looks run on a thread of their own, one at a time: one that stands still (a disk that hangs) holds up the next ones, which
+/// follow as soon as it is done, and nothing else.
+pub(crate) async fn watch(file: RosterFile, in_force: Roster, handle: WatchHandle, mut apply: impl FnMut(Roster)) {
+    let mut requested = handle.requests();
+    let mut watcher = Watcher::new(file, in_force, handle.clone());
     loop {
-        // It cannot fail: `reload` holds the sender.
-        let _ = timeout(INTERVAL, requested.wait_for(|requested| *requested > *reload.done.borrow())).await;
         let number = *requested.borrow_and_update();
-        if let Some(roster) = watcher.check().await {
+        let done = watcher.look(number).await;
+        if let Some(roster) = watcher.changed() {
             apply(roster);
         }
-        reload.done.send_replace(number);
+        watcher.record();
+        if let Some(number) = done {
+            handle.set_done(number);
+        }
+        // It cannot fail: the handle holds the sender.
+        let _ = timeout(INTERVAL, requested.wait_for(|requested| handle.is_undone(*requested))).await;
     }
 }
 
 struct Watcher {
     file: RosterFile,
-    last: Stamp,
-    /// Why the file cannot be used.
-    problem: OnChange<String>,
+    handle: WatchHandle,
+    looks: FileThread,
+    /// The look under way.
+    looking: Option<Looking>,
+    stamps: Stamps,
+    /// The last valid roster, as it is in its file.
+    valid: Roster,
+    /// Whether the roster has changed since it was last put in force.
+    is_changed: bool,
+    /// The ledger as this process knows it, which may change without its file.
+    known: watch::Receiver<Ledger>,
+    /// The ledger as it is in its file.
+    recorded: Ledger,
+    recording: Recording,
+    findings: Findings,
+    record_problem: OnChange<String>,
+}
+
+/// A look under way.
+struct Looking {
+    /// The number of the last request when it began.
+    number: u64,
+    since: Instant,
+    result: oneshot::Receiver<Look>,
+}
+
+/// The state of writing what the ledger's file lacks.
+enum Recording {
+    Idle,
+    Running(oneshot::Receiver<Result<Ledger, RosterError>>),
+    Failed(Instant),
 }
 
 impl Watcher {
-    /// Returns the roster to put in force, if the file has changed to a valid one.
-    async fn check(&mut self) -> Option<Roster> {
-        let Check::Changed(stamp, read) = check(self.file.clone(), self.last).await else { return None };
-        // Some editors remove or empty a file before they write it again: an absence counts only when it is seen twice.
-        let is_first_absence = stamp == Stamp::Absent && self.last != Stamp::Absent;
-        self.last = stamp;
-        match read {
-            Ok(_) if is_first_absence => None,
-            Ok(roster) => {
-                if self.problem.clear().is_some() {
-                    info!(path = %self.file.path().display(), "the roster is in force again");
+    fn new(file: RosterFile, in_force: Roster, handle: WatchHandle) -> Self {
+        Self {
+            findings: Findings::new(file.path(), &in_force),
+            handle,
+            looks: FileThread::new("roster-watch"),
+            looking: None,
+            stamps: Stamps::default(),
+            valid: in_force,
+            is_changed: false,
+            known: file.known().subscribe(),
+            recorded: Ledger::default(),
+            recording: Recording::Idle,
+            record_problem: OnChange::default(),
+            file,
+        }
+    }
+
+    /// Looks at the files, and returns the number of the last request before the look if it is done.
+    async fn look(&mut self, number: u64) -> Option<u64> {
+        let mut looking = match self.looking.take() {
+            Some(looking) => looking,
+            None => self.begin(number)?,
+        };
+        match timeout(LOOK_WAIT, &mut looking.result).await {
+            Ok(Ok(look)) => self.take(look),
+            // The thread has ended by a panic, which is logged; it is started again.
+            Ok(Err(_)) => self.findings.no_look("the attempt failed unexpectedly"),
+            Err(_) => {
+                if looking.since.elapsed() >= LOOK_TIMEOUT {
+                    let waited = LOOK_TIMEOUT.as_secs();
+                    let reason = format!("there is no answer for {waited} s; its disk or file system may hang");
+                    self.findings.no_look(&reason);
                 }
-                Some(roster)
+                self.report();
+                self.looking = Some(looking);
+                return None;
             }
+        }
+        self.report();
+        Some(looking.number)
+    }
+
+    fn begin(&mut self, number: u64) -> Option<Looking> {
+        let (file, last) = (self.file.clone(), self.stamps);
+        match self.looks.run(move || look(&file, last)) {
+            Ok(result) => Some(Looking { number, since: Instant::now(), result }),
             Err(error) => {
-                self.problem.run(chain(&error), |problem| {
-                    error!("{problem}; the last valid roster stays in force until this is fixed");
-                });
+                self.findings.no_look(&format!("no thread can be started: {error}"));
+                self.report();
                 None
             }
         }
     }
-}
 
-/// What distinguishes a changed file from an unchanged one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stamp {
-    Unknown,
-    /// There is no file, or an empty one.
-    Absent,
-    /// Written so recently that it may change once more without a new time.
-    Fresh,
-    Settled {
-        modified: SystemTime,
-        changed: SystemTime,
-        len: u64,
-    },
-}
-
-enum Check {
-    Unchanged,
-    Changed(Stamp, Result<Roster, RosterError>),
-}
-
-async fn check(file: RosterFile, last: Stamp) -> Check {
-    let check = spawn_blocking(move || {
-        let stamp = fs::metadata(file.path()).map_or(Stamp::Absent, |metadata| Stamp::of(&metadata));
-        if stamp == last && matches!(stamp, Stamp::Settled { .. }) {
-            return Check::Unchanged;
+    /// Takes in what a look has found.
+    fn take(&mut self, look: Look) {
+        self.stamps = look.stamps;
+        self.findings.ledger(&look.ledger);
+        let is_unchanged = matches!((&look.ledger, &look.roster), (Seen::Unchanged, Seen::Unchanged));
+        match look.ledger {
+            Seen::Valid(ledger) => self.recorded = ledger,
+            Seen::Absent | Seen::Empty => self.recorded = Ledger::default(),
+            Seen::Unchanged | Seen::Failed(_) => {}
         }
-        match file.load_if_present() {
-            Ok(Some(roster)) => Check::Changed(stamp, Ok(roster)),
-            Ok(None) => Check::Changed(Stamp::Absent, Ok(Roster::default())),
-            Err(error) => Check::Changed(stamp, Err(error)),
+        self.findings.roster(&look.roster);
+        if let Seen::Valid(roster) = look.roster {
+            self.absorb(&roster);
+            self.valid = roster;
+            self.is_changed = true;
         }
-    });
-    check.await.unwrap_or(Check::Unchanged)
-}
-
-impl Stamp {
-    fn of(metadata: &Metadata) -> Self {
-        let Ok(modified) = metadata.modified() else { return Self::Fresh };
-        let changed = changed(metadata).unwrap_or(modified);
-        match changed.max(modified).elapsed() {
-            Ok(age) if age > TIME_RESOLUTION => Self::Settled { modified, changed, len: metadata.len() },
-            // Younger, or with a time in the future by a clock that is wrong.
-            _ => Self::Fresh,
-        }
-    }
-}
-
-/// Returns when the file last changed in any way; copying, moving and touching do not set this time back.
-#[cfg(unix)]
-fn changed(metadata: &Metadata) -> Option<SystemTime> {
-    use std::os::unix::fs::MetadataExt;
-    let since = Duration::new(metadata.ctime().try_into().ok()?, metadata.ctime_nsec().try_into().ok()?);
-    SystemTime::UNIX_EPOCH.checked_add(since)
-}
-
-#[cfg(not(unix))]
-fn changed(_: &Metadata) -> Option<SystemTime> {
-    None
-}
-
-#[cfg(all(test, unix))]
-mod tests {
-    use std::fs::File;
-
-    use iroh::SecretKey;
-
-    use super::*;
-
-    #[tokio::test]
-    async fn a_damaged_file_puts_nothing_in_force_until_it_is_mended() {
-        let folder = tempfile::tempdir().unwrap();
-        let (file, reload) = (RosterFile::new(folder.path().join("peers.toml")), ReloadHandle::default());
-        let (sender, mut in_force) = tokio::sync::mpsc::unbounded_channel();
-        let _watching = tokio_util::task::AbortOnDropHandle::new(tokio::spawn({
-            let (file, reload) = (file.clone(), reload.clone());
-            async move { watch(file, reload, |roster| sender.send(roster).unwrap()).await }
-        }));
-        let mut in_force_of = async |text: &str| {
-            fs::write(file.path(), text).unwrap();
-            reload.reload().await;
-            std::iter::from_fn(|| in_force.try_recv().ok()).last()
-        };
-        let [first, second] = [SecretKey::generate().public(), SecretKey::generate().public()];
-        let text = |peer| format!("[[peer]]\nid = \"{peer}\"\n");
-        assert!(in_force_of(&text(first)).await.unwrap().peer(first).is_some());
-        for damaged in ["[[peer", "[[peer]]\nid = 1", &text(second).repeat(2)] {
-            // The watcher may have read the file once more before it was damaged.
-            assert!(in_force_of(damaged).await.is_none_or(|roster| roster.peer(first).is_some()), "{damaged}");
-        }
-        assert!(in_force_of(&text(second)).await.unwrap().peer(second).is_some());
+        let overruled = || self.known.borrow().overruled(&self.valid);
+        self.findings.overruled((!is_unchanged).then(overruled));
     }
 
-    #[tokio::test]
-    async fn a_file_that_looks_as_old_and_as_long_as_before_is_read_again() {
-        let folder = tempfile::tempdir().unwrap();
-        let file = RosterFile::new(folder.path().join("peers.toml"));
-        let old = SystemTime::now() - Duration::from_secs(3600);
-        let write = || {
-            let peer = SecretKey::generate().public();
-            let other = RosterFile::new(folder.path().join("other.toml"));
-            other.update(|roster| roster.allow(peer, None, crate::protocol::Api::Fleet.into())).unwrap().unwrap();
-            File::options().write(true).open(other.path()).unwrap().set_modified(old).unwrap();
-            fs::rename(other.path(), file.path()).unwrap();
-            peer
-        };
-        write();
-        let settled = loop {
-            match check(file.clone(), Stamp::Unknown).await {
-                Check::Changed(stamp @ Stamp::Settled { .. }, _) => break stamp,
-                _ => tokio::task::yield_now().await,
+    /// Remembers the denials that somebody wrote into the roster by hand.
+    fn absorb(&self, roster: &Roster) {
+        self.file.known().send_if_modified(|known| {
+            let before = known.denied();
+            known.absorb(roster);
+            known.denied() > before
+        });
+    }
+
+    /// Reports what has changed in the findings.
+    fn report(&mut self) {
+        self.findings.report();
+        self.handle.set_problem(self.findings.problem());
+    }
+
+    /// Returns the roster to put in force, if it has changed.
+    fn changed(&mut self) -> Option<Roster> {
+        // It cannot fail: the file holds the sender.
+        let is_known_changed = self.known.has_changed().unwrap_or(false);
+        if !mem::take(&mut self.is_changed) && !is_known_changed {
+            return None;
+        }
+        let mut roster = self.valid.clone();
+        self.known.borrow_and_update().apply(&mut roster);
+        Some(roster)
+    }
+
+    /// Writes to the ledger what its file lacks. That waits for the lock of the roster, on a thread of its own.
+    fn record(&mut self) {
+        match &mut self.recording {
+            Recording::Running(result) => match result.try_recv() {
+                Ok(Ok(ledger)) => {
+                    info!(path = %self.file.ledger().path().display(), "the ledger has what it lacked");
+                    self.recorded = ledger;
+                    self.record_problem.clear();
+                    self.recording = Recording::Idle;
+                }
+                Ok(Err(error)) => {
+                    self.record_problem.run(chain(&error), |problem| {
+                        error!(
+                            "{problem}; what was taken away stays so while this funnel runs, and it is written as soon as \
+                             this is fixed"
+                        );
+                    });
+                    self.recording = Recording::Failed(Instant::now());
+                }
+                Err(oneshot::error::TryRecvError::Empty) => {}
+                Err(oneshot::error::TryRecvError::Closed) => self.recording = Recording::Failed(Instant::now()),
+            },
+            Recording::Failed(at) if at.elapsed() < RECORD_RETRY => {}
+            Recording::Failed(_) | Recording::Idle => {
+                if self.recorded.covers(&self.file.known_with(&Ledger::default())) {
+                    self.recording = Recording::Idle;
+                    return;
+                }
+                let file = self.file.clone();
+                self.recording = match self.handle.changes().run(move || file.record()) {
+                    Ok(result) => Recording::Running(result),
+                    Err(error) => {
+                        warn!(%error, "no thread to write the ledger");
+                        Recording::Failed(Instant::now())
+                    }
+                };
             }
-        };
-        assert!(matches!(check(file.clone(), settled).await, Check::Unchanged));
-        let peer = write();
-        let Check::Changed(_, Ok(roster)) = check(file, settled).await else { panic!("the change is not noticed") };
-        assert!(roster.peer(peer).is_some());
+        }
     }
 }

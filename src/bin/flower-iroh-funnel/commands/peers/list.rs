@@ -1,9 +1,11 @@
 //! Prints the roster with the status of each peer.
 
+use std::io::{self, Write};
+
 use flower_iroh_funnel::{
     PeerStatus, StatusFile, Timestamp,
     protocol::ApiSet,
-    roster::{Member, Pending, RosterFile},
+    roster::{Member, Pending, RosterFile, RosterHealth},
 };
 use serde::Serialize;
 
@@ -41,6 +43,12 @@ pub(super) fn list(file: &RosterFile, form: Form) -> Result<(), ExitError> {
     let seen = StatusFile::of_roster(file.path()).load();
     let peers = roster.peers().iter().map(|member| Row::of_peer(member, seen.peers.get(&member.id)));
     let rows: Vec<_> = peers.chain(roster.invitations().iter().map(Row::of_invitation)).collect();
+    if let Some(RosterHealth { since, problem: Some(problem), .. }) = &seen.roster {
+        let _ = writeln!(
+            io::stderr(),
+            "warning: the funnel has not followed this roster since {since}: {problem}; its last valid roster is in force"
+        );
+    }
     match form {
         Form::Json => print(serde_json::to_string_pretty(&rows).map_err(ExitError::of)?),
         Form::Table => print(table(&rows)),
