@@ -42,18 +42,27 @@ pub fn read_hello(status: StatusCode, body: &[u8]) -> Result<Hello, CallError> {
     Hello::parse(status, body)
 }
 
-/// Reads the small fields of a protobuf message that arrives in these pieces: numbers or bytes. `None` if it is malformed.
-pub fn read_fields<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Option<redelivery::Fields> {
-    redelivery::read_fields(pieces)
+/// Reads a message of redelivery; `None` if readers may differ about it. Also returns what was read, encoded again.
+pub fn read_message(kind: Kind, message: &[u8]) -> Option<(Values, Vec<u8>)> {
+    redelivery::read(kind, message)
+}
+
+/// Reads the node, the run, the object and the session of a `PushObjectRequest` whose body arrives in these pieces; `None` if
+/// it is incomplete, or if readers may differ about it.
+pub fn read_push<'a>(is_grpc: bool, pieces: impl IntoIterator<Item = &'a [u8]>) -> Option<(u64, u64, String, String)> {
+    redelivery::read_push(is_grpc, pieces)
 }
 
 /// Reads the objects that a `PushMessagesRequest` names, and turns `answer` into one that asks for all of them. Returns the
-/// objects, and the objects and the session of the new answer. `None` if the request or the answer is not valid.
+/// objects, and the objects and the session of the new answer. `None` if the request or the answer is ambiguous.
 pub fn ask_again(request: &[u8], answer: &[u8]) -> Option<(BTreeSet<String>, Option<(Vec<String>, String)>)> {
     redelivery::ask_again(request, answer)
 }
 
-pub use crate::node::fuzzing as node;
+pub use crate::{
+    call::redelivery::fuzzing::{Kind, Values},
+    node::fuzzing as node,
+};
 
 /// Translates calls of one method from one wire to the other.
 #[derive(Clone, Copy, Debug)]

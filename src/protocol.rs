@@ -20,8 +20,8 @@ pub use self::{
 pub(crate) use self::{
     flower_error::{FlowerError, MAX_ERROR_BODY},
     method::MethodKind,
-    translate::{Answer, GRPC_HEADER, GRPC_TIMEOUT, Translation},
-    wire::has_grpc_type,
+    translate::{Answer, GRPC_HEADER, GRPC_TIMEOUT, Translation, is_encoded},
+    wire::{has_grpc_type, has_ok_status},
 };
 
 /// An error of any type, as bodies and connectors have it.

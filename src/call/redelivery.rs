@@ -8,7 +8,9 @@
 //! PushMessages   asks for the objects of a reply, in a session, until the ServerApp has seen the reply    (from 1.33)
 //! PushObject     stores an object that a session waits for, and answers "not stored" to a repetition       (from 1.33)
 //! ```
-//! Each costs the node its round. The SuperLink is always asked first, so that it decides about every access. Then:
+//! Each costs the node its round. The SuperLink is always asked first, so that it decides about every access. It compares the
+//! node of the request with the key that has signed it. This funnel reads the same node, since it reads a message only if
+//! [every reader reads the same](strict); any other is forwarded without a record, an acknowledgement or a replay. Then:
 //!
 //! - The inbound end completes these calls even if the caller has disconnected, so that it receives the answer. It stores a
 //!   message that was handed out until the node has confirmed or answered it, and an answer that asked for objects until the
@@ -33,9 +35,12 @@ mod field_reader;
 #[cfg(feature = "fuzzing")]
 pub(crate) mod fuzzing;
 mod messages;
+mod peers;
 mod pushes;
 mod replay;
+mod shares;
 mod store;
+mod strict;
 mod turns;
 
 use std::{pin::Pin, sync::Arc};

@@ -22,6 +22,7 @@ pub(crate) use self::{
 use super::{
     Api, BoxError, CallError, Method, Status, Wire,
     flower_error::{FlowerError, MAX_ERROR_BODY},
+    wire::has_ok_status,
 };
 
 const PROTOBUF: HeaderValue = HeaderValue::from_static("application/protobuf");
@@ -167,7 +168,7 @@ impl Translation {
         let ended = messages.trailers().unwrap_or(&parts.headers);
         let headers = headers::to_http(&parts.headers).map_err(CallError::unavailable)?;
         let mut response = match first {
-            None if ended.get("grpc-status").is_none_or(|status| status != "0") => {
+            None if !has_ok_status(ended) => {
                 let (error, exact) = FlowerError::of_grpc(ended, self.method.api());
                 return Ok(self.error(&error, exact, || {
                     format!("gRPC status {}", ended.get("grpc-status").map_or("missing", |s| s.to_str().unwrap_or("?")))
@@ -231,8 +232,9 @@ where
     content
 }
 
-fn is_encoded(headers: &HeaderMap) -> bool {
-    headers.get(CONTENT_ENCODING).is_some_and(|encoding| encoding != "identity")
+/// Returns whether the body is encoded, so that its bytes are not the message.
+pub(crate) fn is_encoded(headers: &HeaderMap) -> bool {
+    headers.get_all(CONTENT_ENCODING).iter().any(|encoding| encoding != "identity")
 }
 
 /// Returns whether the content type is this one, with or without parameters.

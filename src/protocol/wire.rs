@@ -35,11 +35,34 @@ pub(crate) fn has_grpc_type(headers: &HeaderMap) -> bool {
     parameters.is_some_and(|rest| rest.is_empty() || rest[0] == b'+' || rest[0] == b';')
 }
 
+/// Returns whether gRPC's status is OK: in trailers, or in the head of a response without any. Of two statuses, readers may
+/// take either, so that they are not OK.
+pub(crate) fn has_ok_status(headers: &HeaderMap) -> bool {
+    headers.get_all("grpc-status").iter().eq(["0"])
+}
+
 impl fmt::Display for Wire {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Grpc => "grpc",
             Self::Http => "http",
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    #[test]
+    fn a_status_is_ok_only_if_it_is_the_only_one() {
+        let of = |statuses: &[&'static str]| {
+            let status = |status: &&'static str| ("grpc-status".parse().unwrap(), HeaderValue::from_static(status));
+            has_ok_status(&statuses.iter().map(status).collect())
+        };
+        assert!(of(&["0"]));
+        assert!(![&[][..], &["14"], &["00"], &["0", "14"], &["14", "0"], &["0", "0"]].into_iter().any(of));
     }
 }

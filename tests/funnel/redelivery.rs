@@ -14,7 +14,7 @@ use std::{
 use bytes::Bytes;
 use flower_iroh_funnel::{Api, EndpointAddr, Exposed, PeerConfig, SecretKey, protocol::Wire};
 use futures_util::future::join_all;
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header::CONTENT_ENCODING};
 use http_body_util::{BodyExt, StreamBody};
 use hyper::body::{Frame, Incoming};
 use tokio::{
@@ -41,8 +41,8 @@ const REPLY: &[u8] = &[
 /// `PushMessagesResponse` that asks for both in a session named `s`, and one that asks for nothing.
 const ASKED: &[u8] = &[0x1a, 1, b'r', 0x1a, 1, b'o', 0x22, 1, b's'];
 const NOT_ASKED: &[u8] = &[0x22, 1, b't'];
-/// The latter, with all that the reply holds and no session in the end.
-const ASKED_AGAIN: &[u8] = &[0x22, 1, b't', 0x1a, 1, b'o', 0x1a, 1, b'r', 0x22, 0];
+/// In place of the latter: all that the reply holds, in no session.
+const ASKED_AGAIN: &[u8] = &[0x1a, 1, b'o', 0x1a, 1, b'r'];
 /// A node that gets no answer when it pulls.
 const NEVER: u8 = 9;
 const BOTH: [Wire; 2] = [Wire::Grpc, Wire::Http];
@@ -437,6 +437,96 @@ async fn a_poll_that_is_never_answered_does_not_hold_up_the_others() {
             } => assert_eq!(message, MESSAGE),
         }
         ends.stop().await;
+    })
+    .await;
+}
+
+/// Requests of node 8 that some reader reads as those of node 7: this end's, or any other.
+fn as_either_node() -> impl Iterator<Item = Vec<u8>> {
+    let [either, other] = [8, 7].map(pull);
+    let node = |content: &[u8]| [&[0x0a, content.len() as u8], content].concat();
+    [
+        [&either[..], &other].concat(),
+        [&other[..], &either].concat(),
+        [&other[..], &[0x0a, 0]].concat(),
+        node(&[0x08, 8, 0x08, 7]),
+        node(&[0x08, 7, 0x0d, 8, 0, 0, 0]),
+        node(&[0x08, 0x87, 0]),
+        node(&[0x08, 0x87, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0]),
+        node(&[0x88, 0, 7]),
+        vec![0x8a, 0, 2, 0x08, 7],
+        vec![0x0a, 0x82, 0, 0x08, 7],
+        [&other[..], &[0x0b, 0x08, 8, 0x0c]].concat(),
+        [&other[..], &[0xfb, 0x07, 0xfc, 0x07]].concat(),
+        [&[0x08, 8][..], &other].concat(),
+    ]
+    .into_iter()
+}
+
+#[tokio::test]
+async fn a_request_that_could_be_of_two_nodes_gets_and_confirms_no_message_of_either() {
+    guarded(async {
+        for (broken, wire, spoken) in cases(&[Broken::Caller]) {
+            let (superlink, upstream) = SuperLink::start().await;
+            let mut ends = Ends::start(upstream.speaking(spoken)).await;
+            superlink.swallow(&mut ends, broken, wire, "pull-messages", pull(7)).await;
+            while ends.call(wire, "pull-messages", pull(7)).await != MESSAGE {}
+            let rest_of_confirmation = &confirm(7, b'm')[4..];
+            let rest_of_reply = &REPLY[4..];
+            for request in as_either_node() {
+                let answer = try_call(ends.dial(), wire, "pull-messages", request.clone()).await;
+                assert_ne!(answer.as_deref(), Some(MESSAGE), "{request:02x?} {wire} {spoken}");
+                for (method, rest) in
+                    [("confirm-message-received", rest_of_confirmation), ("push-messages", rest_of_reply)]
+                {
+                    try_call(ends.dial(), wire, method, [&request, rest].concat()).await;
+                }
+            }
+            let two_ids = [&confirm(7, b'x')[..], &[0x1a, 1, b'm']].concat();
+            ends.call(wire, "confirm-message-received", two_ids).await;
+            assert_eq!(ends.call(wire, "pull-messages", pull(7)).await, MESSAGE, "not confirmed: {wire} {spoken}");
+            ends.call(wire, "confirm-message-received", confirm(7, b'm')).await;
+            assert_eq!(ends.call(wire, "pull-messages", pull(7)).await, "", "{wire} {spoken}");
+            ends.stop().await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_body_that_could_hold_another_message_gets_and_confirms_none() {
+    guarded(async {
+        for spoken in BOTH {
+            let (superlink, upstream) = SuperLink::start().await;
+            let mut ends = Ends::start(upstream.speaking(spoken)).await;
+            superlink.swallow(&mut ends, Broken::Caller, Wire::Http, "pull-messages", pull(7)).await;
+            while ends.call(Wire::Http, "pull-messages", pull(7)).await != MESSAGE {}
+
+            let compressed = |message: &[u8]| [&[1], &framed(message)[1..]].concat();
+            let twice = |message: &[u8]| [framed(message), framed(&[])].concat();
+            for (name, message) in [("PullMessages", pull(7)), ("ConfirmMessageReceived", confirm(7, b'm'))] {
+                for body in [compressed(&message), twice(&message)] {
+                    let call = grpc_call(&format!("/flwr.proto.Fleet/{name}"), body);
+                    if let Ok(answer) = LocalClient::grpc(ends.dial()).send(call).await
+                        && let Ok(body) = answer.into_body().collect().await
+                    {
+                        assert_ne!(body.to_bytes(), framed(MESSAGE), "{spoken}");
+                    }
+                }
+            }
+            for (method, message) in [("pull-messages", pull(7)), ("confirm-message-received", confirm(7, b'm'))] {
+                for encodings in [&["gzip"][..], &["identity", "gzip"]] {
+                    let mut call = http_call(&format!("/v1/fleet/{method}"), message.clone());
+                    for encoding in encodings {
+                        call.headers_mut().append(CONTENT_ENCODING, HeaderValue::from_static(encoding));
+                    }
+                    let answer = LocalClient::http(ends.dial()).send(call).await.unwrap();
+                    assert_ne!(answer.into_body().collect().await.unwrap().to_bytes(), MESSAGE, "{spoken}");
+                }
+            }
+            assert_eq!(ends.call(Wire::Http, "pull-messages", pull(7)).await, MESSAGE, "not confirmed: {spoken}");
+            ends.stop().await;
+        }
     })
     .await;
 }

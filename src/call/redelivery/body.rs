@@ -15,7 +15,7 @@ use http_body_util::{BodyExt, BodyStream, StreamBody};
 use super::field_reader::FieldReader;
 use crate::{
     hop::{self, Body},
-    protocol::{BoxError, GRPC_HEADER, Wire},
+    protocol::{BoxError, GRPC_HEADER, Wire, has_ok_status, is_encoded},
 };
 
 /// The largest message that is read, in bytes. A larger answer is forwarded and not stored; so is a larger reply.
@@ -65,8 +65,11 @@ pub(super) fn whole(data: Bytes, trailers: Option<HeaderMap>) -> Body {
     }
 }
 
-/// Returns the only message of a body; `None` if there are several, or if it is compressed.
-pub(super) fn message_in(data: &Bytes, wire: Wire) -> Option<Bytes> {
+/// Returns the only message of a body with these headers; `None` if there are several, or if it is compressed.
+pub(super) fn message_in(headers: &HeaderMap, data: &Bytes, wire: Wire) -> Option<Bytes> {
+    if is_encoded(headers) {
+        return None;
+    }
     if wire == Wire::Http {
         return Some(data.clone());
     }
@@ -102,8 +105,8 @@ pub(super) async fn replace_message(
         ReadBody::Whole { data, trailers } => (data, trailers),
         ReadBody::Other(body) => return Response::from_parts(parts, body),
     };
-    let is_ok = wire == Wire::Http || trailers.as_ref().is_some_and(is_ok);
-    let message = message_in(&data, wire).filter(|_| is_ok);
+    let is_ok = wire == Wire::Http || trailers.as_ref().is_some_and(has_ok_status);
+    let message = message_in(&parts.headers, &data, wire).filter(|_| is_ok);
     let data = message.and_then(|message| replace(&message)).map_or(data, |message| framed(message, wire));
     if wire == Wire::Http {
         parts.headers.insert(CONTENT_LENGTH, HeaderValue::from(data.len()));
@@ -118,10 +121,6 @@ fn may_be_small(answer: &Response<Body>, wire: Wire) -> bool {
         Wire::Grpc => !answer.body().is_end_stream(),
         Wire::Http => length().is_some_and(|length| length <= MAX_MESSAGE),
     }
-}
-
-fn is_ok(trailers: &HeaderMap) -> bool {
-    trailers.get("grpc-status").is_some_and(|status| status == "0")
 }
 
 /// A request body whose fields are read while it is forwarded.
@@ -150,7 +149,8 @@ impl HttpBody for TappedBody {
             reader.feed(data);
         }
         // A reader need not poll for the end of a body that already reports it.
-        if frame.is_none() || self.body.is_end_stream() {
+        let has_failed = matches!(frame, Some(Err(_)));
+        if frame.is_none() || (!has_failed && self.body.is_end_stream()) {
             reader.end();
         }
         drop(reader);

@@ -8,20 +8,18 @@ use std::{
 
 use bytes::Bytes;
 use http::{Request, Response};
-use prost::Message;
 use tokio::time::sleep;
 
 use super::{
     Caller, End,
     background::RunToCompletion,
     body::{MAX_MESSAGE, ReadBody, TappedBody, message_in, replace_message, whole},
-    field_reader::FieldReader,
-    messages::{ConfirmMessageReceivedRequest, PullMessagesRequest, Reply},
+    messages::{ConfirmMessageReceivedRequest, ObjectPush, PullMessagesRequest, Reply, StrictMessage},
     replay::{PushedObject, PushedReply},
 };
 use crate::{
     hop::{self, Body},
-    protocol::{CallError, GRPC_TIMEOUT},
+    protocol::{CallError, GRPC_TIMEOUT, is_encoded},
 };
 
 /// The largest request that names a node and a message, in bytes. It usually takes a few dozen.
@@ -45,8 +43,8 @@ impl Caller {
             ReadBody::Whole { data, .. } => data,
             ReadBody::Other(_) => return Err(CallError::unavailable("the request is incomplete or too large")),
         };
-        let node = message_in(&data, self.wire)
-            .and_then(|message| PullMessagesRequest::decode(message).ok()?.node)
+        let node = message_in(request.headers(), &data, self.wire)
+            .and_then(|message| PullMessagesRequest::read(message)?.node)
             .map(|node| node.node_id);
         let turn = self.store.turn(self.peer).await;
         let call = send(without_deadline(request).map(|_| hop::full(data)));
@@ -64,15 +62,15 @@ impl Caller {
 
     pub(super) async fn confirm<F>(
         self,
-        mut request: Request<Body>,
+        request: Request<Body>,
         send: impl FnOnce(Request<Body>) -> F,
     ) -> Result<Response<Body>, CallError>
     where
         F: Future<Output = Result<Response<Body>, CallError>>,
     {
-        let (body, message) = self.read(std::mem::take(request.body_mut()), MAX_REQUEST).await;
-        let confirmed = message.and_then(|message| ConfirmMessageReceivedRequest::decode(message).ok());
-        let answer = send(request.map(|_| body)).await?;
+        let (request, message) = self.read(request, MAX_REQUEST).await;
+        let confirmed = message.and_then(ConfirmMessageReceivedRequest::read);
+        let answer = send(request).await?;
         let acknowledge = |_: &Bytes| {
             self.confirmed(&confirmed?);
             None
@@ -82,7 +80,7 @@ impl Caller {
 
     pub(super) async fn push_reply<F, T>(
         self,
-        mut request: Request<Body>,
+        request: Request<Body>,
         send: impl FnOnce(Request<Body>) -> F,
         permit: T,
     ) -> Result<Response<Body>, CallError>
@@ -90,8 +88,7 @@ impl Caller {
         F: Future<Output = Result<Response<Body>, CallError>> + Send + 'static,
         T: Send + 'static,
     {
-        let (body, message) = self.read(std::mem::take(request.body_mut()), MAX_MESSAGE).await;
-        let request = request.map(|_| body);
+        let (request, message) = self.read(request, MAX_MESSAGE).await;
         let Some(reply) = message.and_then(Reply::read) else { return send(request).await };
         let (end, wire) = (self.end, self.wire);
         let (turn, request) = match end {
@@ -122,7 +119,10 @@ impl Caller {
         F: Future<Output = Result<Response<Body>, CallError>> + Send + 'static,
         T: Send + 'static,
     {
-        let reader = Arc::new(Mutex::new(FieldReader::new(self.wire)));
+        if is_encoded(request.headers()) {
+            return send(request).await;
+        }
+        let reader = Arc::new(Mutex::new(ObjectPush::reader(self.wire)));
         let call = send(request.map(|body| hop::boxed(TappedBody::new(body, Arc::clone(&reader)))));
         let (end, wire) = (self.end, self.wire);
         let push = Arc::new(PushedObject::new(self, reader));
@@ -138,15 +138,16 @@ impl Caller {
         }
     }
 
-    /// Reads a body, and returns an equal one, with its message if it is within the limit.
-    async fn read(&self, body: Body, limit: usize) -> (Body, Option<Bytes>) {
-        match ReadBody::read(body, limit).await {
+    /// Reads the body of a request, and returns an equal request, with its message if it is within the limit.
+    async fn read(&self, mut request: Request<Body>, limit: usize) -> (Request<Body>, Option<Bytes>) {
+        let (body, message) = match ReadBody::read(std::mem::take(request.body_mut()), limit).await {
             ReadBody::Whole { data, trailers } => {
-                let message = message_in(&data, self.wire);
+                let message = message_in(request.headers(), &data, self.wire);
                 (whole(data, trailers), message)
             }
             ReadBody::Other(body) => (body, None),
-        }
+        };
+        (request.map(|_| body), message)
     }
 }
 
@@ -236,16 +237,33 @@ mod tests {
             assert_eq!(forward(end, peer, reply, None).await, None, "no answer, so that neither end has received one");
         }
         let answer = forward(&inbound, node, reply, Some(&[0x22, 1, b't', 0x98, 6, 1])).await.unwrap();
-        assert_eq!(
-            answer,
-            [0x22, 1, b't', 0x98, 6, 1, 0x1a, 1, b'o', 0x1a, 1, b'r', 0x22, 0][..],
-            "unknown fields are preserved"
-        );
+        assert_eq!(answer, [0x98, 6, 1, 0x1a, 1, b'o', 0x1a, 1, b'r'][..], "unknown fields are preserved");
         assert_eq!(forward(&outbound, superlink, reply, Some(&answer)).await.unwrap(), answer);
         let object = ("push-object", &[0x0a, 2, 0x08, 7, 0x10, 1, 0x1a, 1, b'o'][..]);
         for (end, peer) in [(&inbound, node), (&outbound, superlink)] {
             assert_eq!(forward(end, peer, object, Some(&[])).await.unwrap(), [0x08, 1][..]);
         }
         assert_eq!(forward(&inbound, superlink, object, Some(&[])).await.unwrap(), "", "of another peer");
+    }
+
+    #[tokio::test]
+    async fn an_ambiguous_answer_is_neither_recorded_nor_replaced() {
+        let (inbound, node) = (Redelivery::inbound(), SecretKey::generate().public());
+        let pull = ("pull-messages", &[0x0a, 2, 0x08, 7][..]);
+        let message = [0x12, 5, 0x0a, 3, 0x12, 1, b'm', 0x1a, 3, 0x0a, 1, b'm'];
+        let twice = [&message[..], &message[..7]].concat();
+        assert_eq!(forward(&inbound, node, pull, Some(&twice)).await.unwrap(), twice);
+        assert_eq!(forward(&inbound, node, pull, Some(&[])).await.unwrap(), "", "it was not recorded");
+        assert_eq!(forward(&inbound, node, pull, Some(&message)).await.unwrap(), message[..]);
+        let group = [0xfb, 0x07, 0xfc, 0x07];
+        assert_eq!(forward(&inbound, node, pull, Some(&group)).await.unwrap(), group[..], "it may hold a message");
+        assert_eq!(forward(&inbound, node, pull, Some(&[])).await.unwrap(), message[..]);
+
+        let object = ("push-object", &[0x0a, 2, 0x08, 7, 0x10, 1, 0x1a, 1, b'o'][..]);
+        assert_eq!(forward(&inbound, node, object, None).await, None);
+        for answer in [&[0x08, 0, 0x08, 0][..], &[0x08, 2], &[0x0d, 0, 0, 0, 0]] {
+            assert_eq!(forward(&inbound, node, object, Some(answer)).await.unwrap(), answer, "it may say stored");
+        }
+        assert_eq!(forward(&inbound, node, object, Some(&[0x08, 0])).await.unwrap(), [0x08, 1][..]);
     }
 }

@@ -1,31 +1,21 @@
 //! Reads the small fields of a protobuf message while its bytes are forwarded.
 
+use super::strict::{Ambiguous, Key, Schema, Varint, WireType, length};
 use crate::protocol::{GRPC_HEADER, Wire};
 
-/// The most fields of a message. One with more is treated as malformed.
-const MAX_FIELDS: usize = 16;
-/// The largest field that is stored, in bytes.
-const MAX_FIELD: usize = 256;
-/// The most bytes that are stored of all fields of one message.
+/// The largest field that is read, in bytes. A message in which one of them is larger is not read.
+const MAX_FIELD: u64 = 256;
+/// The most bytes that are stored of one message.
 const MAX_BYTES: usize = 1024;
 
-/// The value of a field.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Value {
-    Number(u64),
-    Bytes(Vec<u8>),
-    /// Bytes that were not stored, since there were too many.
-    Long,
-}
-
-/// Parses one message piece by piece. It stores ids and numbers, and skips an object's content.
+/// Parses one message piece by piece. It stores the fields of a schema, and skips all others, such as an object's content.
 #[derive(Debug)]
 pub(super) struct FieldReader {
+    schema: &'static Schema,
     frame: Frame,
     state: State,
-    fields: Vec<(u64, Value)>,
-    /// How many more bytes of fields may be stored.
-    left: usize,
+    /// A message of the fields that have been stored.
+    stored: Vec<u8>,
 }
 
 /// How the end of the message is known.
@@ -42,58 +32,38 @@ enum Frame {
 #[derive(Debug)]
 enum State {
     Key(Varint),
-    Number(u64, Varint),
-    Length(u64, Varint),
-    /// A field of which this many bytes are missing, and those received so far, unless it is too long.
-    Bytes(u64, u64, Option<Vec<u8>>),
-    /// A fixed-size number of which this many bytes are missing. None is needed.
-    Fixed(u64),
-    Malformed,
+    /// A number, which may have to be stored.
+    Number(bool, Varint),
+    Length(bool, Varint),
+    /// Content of which this many bytes are missing.
+    Content(bool, u64),
+    Ambiguous,
 }
 
-#[derive(Clone, Copy, Debug, Default)]
-struct Varint {
-    value: u64,
-    shift: u32,
-}
-
-impl Varint {
-    /// Adds a byte, and returns the number if it was the last one.
-    fn push(&mut self, byte: u8) -> Result<Option<u64>, Malformed> {
-        let bits = u64::from(byte & 0x7f);
-        if self.shift > 63 || (self.shift == 63 && bits > 1) {
-            return Err(Malformed);
-        }
-        self.value |= bits << self.shift;
-        self.shift += 7;
-        Ok((byte & 0x80 == 0).then_some(self.value))
-    }
-}
-
-/// The bytes are not one protobuf message.
-struct Malformed;
+const BETWEEN: State = State::Key(Varint::NONE);
 
 impl FieldReader {
-    /// Creates a reader for the message in a body of this wire.
-    pub(super) fn new(wire: Wire) -> Self {
+    /// Creates a reader for the message in a body of this wire, which stores the fields that the schema has.
+    pub(super) fn new(wire: Wire, schema: &'static Schema) -> Self {
         let frame = match wire {
             Wire::Grpc => Frame::Header([0; GRPC_HEADER], 0),
             Wire::Http => Frame::Http { has_ended: false },
         };
-        Self { frame, state: State::Key(Varint::default()), fields: Vec::new(), left: MAX_BYTES }
+        Self { schema, frame, state: BETWEEN, stored: Vec::new() }
     }
 
-    /// Returns the fields if the message is complete.
-    pub(super) fn fields(&self) -> Option<&[(u64, Value)]> {
-        let is_between_fields = matches!(self.state, State::Key(Varint { shift: 0, .. }));
+    /// Returns a message of the fields that are stored, in their order, if the message is complete. It is still to be
+    /// checked.
+    pub(super) fn message(&self) -> Option<&[u8]> {
+        let is_between_fields = matches!(&self.state, State::Key(varint) if varint.is_empty());
         let is_whole = matches!(self.frame, Frame::Http { has_ended: true } | Frame::Grpc(0));
-        (is_between_fields && is_whole).then_some(&self.fields)
+        (is_between_fields && is_whole).then_some(&self.stored)
     }
 
     /// Parses the next piece of the body.
     pub(super) fn feed(&mut self, bytes: &[u8]) {
         if self.unframe(bytes).and_then(|message| self.read(message)).is_err() {
-            self.state = State::Malformed;
+            self.state = State::Ambiguous;
         }
     }
 
@@ -106,7 +76,7 @@ impl FieldReader {
 
     /// Returns those of the bytes that belong to the message. A compressed message cannot be read. A second message is an
     /// error: a SuperLink ignores it.
-    fn unframe<'a>(&mut self, bytes: &'a [u8]) -> Result<&'a [u8], Malformed> {
+    fn unframe<'a>(&mut self, bytes: &'a [u8]) -> Result<&'a [u8], Ambiguous> {
         let mut bytes = bytes;
         if let Frame::Header(header, filled) = &mut self.frame {
             let (start, rest) = bytes.split_at(bytes.len().min(GRPC_HEADER - *filled));
@@ -117,98 +87,81 @@ impl FieldReader {
                 return Ok(&[]);
             }
             if flag != 0 {
-                return Err(Malformed);
+                return Err(Ambiguous);
             }
             self.frame = Frame::Grpc(u32::from_be_bytes(length).into());
         }
         if let Frame::Grpc(left) = &mut self.frame {
-            *left = left.checked_sub(bytes.len() as u64).ok_or(Malformed)?;
+            *left = left.checked_sub(bytes.len() as u64).ok_or(Ambiguous)?;
         }
         Ok(bytes)
     }
 
-    fn read(&mut self, mut bytes: &[u8]) -> Result<(), Malformed> {
-        while !bytes.is_empty() {
-            let consumed = self.step(bytes)?;
-            bytes = &bytes[consumed..];
+    fn read(&mut self, mut bytes: &[u8]) -> Result<(), Ambiguous> {
+        while let [first, rest @ ..] = bytes {
+            bytes = match &mut self.state {
+                State::Ambiguous => return Ok(()),
+                State::Content(is_stored, left) => {
+                    let consumed = usize::try_from(*left).unwrap_or(usize::MAX).min(bytes.len());
+                    let (content, rest) = bytes.split_at(consumed);
+                    if *is_stored {
+                        self.stored.extend_from_slice(content);
+                    }
+                    *left -= consumed as u64;
+                    if *left == 0 {
+                        self.state = BETWEEN;
+                    }
+                    rest
+                }
+                State::Key(varint) | State::Number(_, varint) | State::Length(_, varint) => {
+                    if let Some(number) = varint.push(*first)? {
+                        self.state = self.after(number)?;
+                    }
+                    rest
+                }
+            };
         }
         Ok(())
     }
 
-    /// Parses a part of the bytes, and returns its length.
-    fn step(&mut self, bytes: &[u8]) -> Result<usize, Malformed> {
-        match &mut self.state {
-            State::Key(varint) => {
-                let Some(key) = varint.push(bytes[0])? else { return Ok(1) };
-                if !(8..=u64::from(u32::MAX)).contains(&key) {
-                    return Err(Malformed);
+    /// Returns the state after this number, which may have to be stored.
+    fn after(&mut self, number: u64) -> Result<State, Ambiguous> {
+        match self.state {
+            State::Key(_) => {
+                let Key { number: field, wire_type } = Key::new(number)?;
+                let is_stored = self.schema.reads(field);
+                self.store_if(is_stored, number)?;
+                match wire_type {
+                    WireType::Varint => Ok(State::Number(is_stored, Varint::NONE)),
+                    WireType::Length => Ok(State::Length(is_stored, Varint::NONE)),
+                    // No field that is read has this type.
+                    WireType::Fixed(_) if is_stored => Err(Ambiguous),
+                    WireType::Fixed(length) => Ok(State::Content(false, length)),
                 }
-                self.state = match key & 7 {
-                    0 => State::Number(key >> 3, Varint::default()),
-                    1 => State::Fixed(8),
-                    2 => State::Length(key >> 3, Varint::default()),
-                    5 => State::Fixed(4),
-                    _ => return Err(Malformed),
-                };
-                Ok(1)
             }
-            State::Number(field, varint) => {
-                let Some(number) = varint.push(bytes[0])? else { return Ok(1) };
-                let field = *field;
-                self.store(field, Value::Number(number))?;
-                Ok(1)
+            State::Number(is_stored, _) => {
+                self.store_if(is_stored, number)?;
+                Ok(BETWEEN)
             }
-            State::Length(field, varint) => {
-                let Some(length) = varint.push(bytes[0])? else { return Ok(1) };
-                let field = *field;
-                if length == 0 {
-                    self.store(field, Value::Bytes(Vec::new()))?;
-                    return Ok(1);
+            State::Length(is_stored, _) => {
+                let length = length(number)?;
+                self.store_if(is_stored, length)?;
+                if is_stored && length > MAX_FIELD.min((MAX_BYTES - self.stored.len()) as u64) {
+                    return Err(Ambiguous);
                 }
-                let is_stored = length <= self.left.min(MAX_FIELD) as u64;
-                if is_stored {
-                    self.left -= length as usize;
-                }
-                self.state = State::Bytes(field, length, is_stored.then(Vec::new));
-                Ok(1)
+                Ok(if length == 0 { BETWEEN } else { State::Content(is_stored, length) })
             }
-            State::Bytes(field, left, stored) => {
-                let consumed = consume(left, bytes);
-                if let Some(stored) = stored {
-                    stored.extend_from_slice(&bytes[..consumed]);
-                }
-                if *left == 0 {
-                    let (field, stored) = (*field, stored.take());
-                    self.store(field, stored.map_or(Value::Long, Value::Bytes))?;
-                }
-                Ok(consumed)
-            }
-            State::Fixed(left) => {
-                let consumed = consume(left, bytes);
-                if *left == 0 {
-                    self.state = State::Key(Varint::default());
-                }
-                Ok(consumed)
-            }
-            State::Malformed => Ok(bytes.len()),
+            State::Content(..) | State::Ambiguous => Err(Ambiguous),
         }
     }
 
-    fn store(&mut self, field: u64, value: Value) -> Result<(), Malformed> {
-        if self.fields.len() == MAX_FIELDS {
-            return Err(Malformed);
+    /// Stores a number, which is written as it was read: it has no more bytes than it needs.
+    fn store_if(&mut self, is_stored: bool, number: u64) -> Result<(), Ambiguous> {
+        if is_stored {
+            prost::encoding::encode_varint(number, &mut self.stored);
         }
-        self.fields.push((field, value));
-        self.state = State::Key(Varint::default());
-        Ok(())
+        if self.stored.len() <= MAX_BYTES { Ok(()) } else { Err(Ambiguous) }
     }
-}
-
-/// Consumes at most the missing bytes, and returns how many.
-fn consume(missing: &mut u64, bytes: &[u8]) -> usize {
-    let consumed = usize::try_from(*missing).unwrap_or(usize::MAX).min(bytes.len());
-    *missing -= consumed as u64;
-    consumed
 }
 
 #[cfg(test)]
@@ -216,12 +169,24 @@ mod tests {
     use proptest::{collection::vec, prelude::*};
 
     use super::*;
+    use crate::call::redelivery::strict::{Field, Kind};
+
+    static NODE: Schema = Schema(&[]);
+    static SCHEMA: Schema = Schema(&[
+        Field::once(1, Kind::Message(&NODE)),
+        Field::once(2, Kind::Number),
+        Field::once(3, Kind::Text),
+        Field::once(5, Kind::Text),
+    ]);
+
+    const START: [u8; 11] = [0x0a, 3, 0x08, 0xac, 0x02, 0x10, 7, 0x1a, 2, b'a', b'b'];
+    const END: [u8; 3] = [0x2a, 1, b's'];
 
     /// `PushObjectRequest`: node 300, run 7, an object, its content, a session.
     fn push_object(content: &[u8]) -> Vec<u8> {
-        let mut message = vec![0x0a, 3, 0x08, 0xac, 0x02, 0x10, 7, 0x1a, 2, b'a', b'b', 0x22];
+        let mut message = [&START[..], &[0x22]].concat();
         prost::encode_length_delimiter(content.len(), &mut message).unwrap();
-        [&message, content, &[0x2a, 1, b's']].concat()
+        [&message, content, &END].concat()
     }
 
     /// The body of a gRPC request.
@@ -230,43 +195,47 @@ mod tests {
     }
 
     fn read<'a>(wire: Wire, pieces: impl IntoIterator<Item = &'a [u8]>) -> FieldReader {
-        let mut reader = FieldReader::new(wire);
+        let mut reader = FieldReader::new(wire, &SCHEMA);
         pieces.into_iter().for_each(|piece| reader.feed(piece));
         reader.end();
         reader
     }
 
     #[test]
-    fn short_fields_are_read_and_long_ones_are_skipped() {
+    fn fields_of_the_schema_are_stored_and_others_are_skipped() {
         let message = push_object(&[1; 100_000]);
-        let expected = [
-            (1, Value::Bytes(vec![0x08, 0xac, 0x02])),
-            (2, Value::Number(7)),
-            (3, Value::Bytes(b"ab".to_vec())),
-            (4, Value::Long),
-            (5, Value::Bytes(b"s".to_vec())),
-        ];
-        assert_eq!(read(Wire::Http, [&message[..]]).fields().unwrap(), expected);
-        assert_eq!(read(Wire::Grpc, [&framed(&message)[..]]).fields().unwrap(), expected);
+        let expected = [&START[..], &END].concat();
+        assert_eq!(read(Wire::Http, [&message[..]]).message().unwrap(), expected);
+        assert_eq!(read(Wire::Grpc, [&framed(&message)[..]]).message().unwrap(), expected);
     }
 
     #[test]
     fn a_message_is_complete_as_its_wire_defines() {
         let message = push_object(b"content");
-        let mut over_http = FieldReader::new(Wire::Http);
+        let mut over_http = FieldReader::new(Wire::Http, &SCHEMA);
         over_http.feed(&message);
-        assert_eq!(over_http.fields(), None, "a field may follow");
+        assert_eq!(over_http.message(), None, "a field may follow");
         over_http.end();
-        assert!(over_http.fields().is_some());
+        assert!(over_http.message().is_some());
 
-        let mut over_grpc = FieldReader::new(Wire::Grpc);
+        let mut over_grpc = FieldReader::new(Wire::Grpc, &SCHEMA);
         over_grpc.feed(&framed(&message));
-        assert!(over_grpc.fields().is_some());
+        assert!(over_grpc.message().is_some());
         over_grpc.feed(&framed(&[0x1a, 1, b'x']));
-        assert_eq!(over_grpc.fields(), None, "a second message, which a SuperLink ignores");
+        assert_eq!(over_grpc.message(), None, "a second message, which a SuperLink ignores");
         let mut compressed = framed(&message);
         compressed[0] = 1;
-        assert_eq!(read(Wire::Grpc, [&compressed[..]]).fields(), None);
+        assert_eq!(read(Wire::Grpc, [&compressed[..]]).message(), None);
+    }
+
+    #[test]
+    fn a_long_field_that_is_read_makes_the_message_unreadable() {
+        let with_id = |length: usize| {
+            [&[0x1a, 0x80 | (length as u8 & 0x7f), (length >> 7) as u8], &vec![b'a'; length][..]].concat()
+        };
+        assert!(read(Wire::Http, [&with_id(256)[..]]).message().is_some());
+        assert!(read(Wire::Http, [&with_id(257)[..]]).message().is_none());
+        assert!(read(Wire::Http, [&with_id(200).repeat(6)[..]]).message().is_none());
     }
 
     proptest! {
@@ -274,8 +243,8 @@ mod tests {
         fn the_fields_do_not_depend_on_the_pieces(content in vec(any::<u8>(), 0..600), cut in 1_usize..64) {
             let message = framed(&push_object(&content));
             let (whole, pieces) = (read(Wire::Grpc, [&message[..]]), read(Wire::Grpc, message.chunks(cut)));
-            prop_assert!(whole.fields().is_some());
-            prop_assert_eq!(whole.fields(), pieces.fields());
+            prop_assert!(whole.message().is_some());
+            prop_assert_eq!(whole.message(), pieces.message());
         }
 
         #[test]
@@ -285,15 +254,14 @@ mod tests {
                 let is_between = [0, 5, 7, 11, message.len() - 3].contains(&end);
                 let over_http = read(Wire::Http, [&message[..end]]);
                 let over_grpc = read(Wire::Grpc, [&framed(&message)[..5 + end]]);
-                prop_assert_eq!((over_http.fields().is_some(), over_grpc.fields()), (is_between, None), "{}", end);
+                prop_assert_eq!((over_http.message().is_some(), over_grpc.message()), (is_between, None), "{}", end);
             }
         }
 
         #[test]
         fn garbage_is_read_to_its_end_within_bounds(garbage in vec(any::<u8>(), 0..400)) {
             let reader = read(Wire::Http, [&garbage[..]]);
-            let kept = reader.fields.iter().map(|(_, value)| if let Value::Bytes(bytes) = value { bytes.len() } else { 0 });
-            prop_assert!(kept.sum::<usize>() <= MAX_BYTES && reader.fields.len() <= MAX_FIELDS);
+            prop_assert!(reader.stored.len() <= MAX_BYTES + 10);
         }
     }
 }

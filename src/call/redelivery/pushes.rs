@@ -9,8 +9,8 @@ use super::store::RETENTION;
 
 /// The most pushes of one peer, about 70 bytes each: all that 50 nodes push in a round.
 pub(super) const MAX_PUSHES: usize = 16_384;
-/// The most pushes of all peers, about 70 MiB.
-const MAX_PUSHES_OVERALL: usize = 1 << 20;
+/// The most pushes of all peers, about 70 MiB, of which each of the most peers always has 256.
+pub(super) const MAX_PUSHES_OVERALL: usize = 1 << 20;
 
 /// A push to a SuperLink, whatever its outcome, except [`Stored`](Self::Stored), which the SuperLink has confirmed.
 #[derive(Debug, PartialEq, Eq, Hash)]
@@ -47,11 +47,7 @@ pub(super) struct PushLog(VecDeque<(u64, Instant)>);
 
 /// The pushes of all peers.
 #[derive(Debug, Default)]
-pub(super) struct KnownPushes {
-    known: HashMap<u64, Known>,
-    /// The number of entries in all logs.
-    total: usize,
-}
+pub(super) struct KnownPushes(HashMap<u64, Known>);
 
 #[derive(Debug)]
 struct Known {
@@ -61,51 +57,43 @@ struct Known {
 
 impl KnownPushes {
     pub(super) fn contains(&self, push: u64) -> bool {
-        self.known.get(&push).is_some_and(|known| known.last.elapsed() <= RETENTION)
+        self.0.get(&push).is_some_and(|known| known.last.elapsed() <= RETENTION)
     }
 }
 
 impl PushLog {
-    /// Records a push. If there are too many, the oldest of the same peer are removed, never those of other peers.
-    pub(super) fn record(&mut self, push: u64, all: &mut KnownPushes) {
-        if all.total - self.0.len() >= MAX_PUSHES_OVERALL {
-            return;
-        }
-        while self.0.len() >= MAX_PUSHES || all.total >= MAX_PUSHES_OVERALL {
-            self.remove_oldest(all);
-        }
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Removes the oldest pushes if there are too many of one peer for another.
+    pub(super) fn make_room(&mut self, all: &mut KnownPushes) {
+        while self.len() >= MAX_PUSHES && self.remove_oldest(all) {}
+    }
+
+    pub(super) fn insert(&mut self, push: u64, all: &mut KnownPushes) {
         let last = Instant::now();
         self.0.push_back((push, last));
-        all.total += 1;
-        let known = all.known.entry(push).or_insert(Known { in_logs: 0, last });
+        let known = all.0.entry(push).or_insert(Known { in_logs: 0, last });
         *known = Known { in_logs: known.in_logs + 1, last };
+    }
+
+    /// Removes the oldest push, and returns whether there was one.
+    pub(super) fn remove_oldest(&mut self, all: &mut KnownPushes) -> bool {
+        let Some((push, _)) = self.0.pop_front() else { return false };
+        if let Entry::Occupied(mut known) = all.0.entry(push) {
+            known.get_mut().in_logs -= 1;
+            if known.get().in_logs == 0 {
+                known.remove();
+            }
+        }
+        true
     }
 
     /// Removes the pushes that are older than [`RETENTION`].
     pub(super) fn remove_expired(&mut self, all: &mut KnownPushes) {
         while self.0.front().is_some_and(|(_, at)| at.elapsed() > RETENTION) {
             self.remove_oldest(all);
-        }
-    }
-
-    pub(super) fn clear(&mut self, all: &mut KnownPushes) {
-        while !self.0.is_empty() {
-            self.remove_oldest(all);
-        }
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    fn remove_oldest(&mut self, all: &mut KnownPushes) {
-        let Some((push, _)) = self.0.pop_front() else { return };
-        all.total -= 1;
-        if let Entry::Occupied(mut known) = all.known.entry(push) {
-            known.get_mut().in_logs -= 1;
-            if known.get().in_logs == 0 {
-                known.remove();
-            }
         }
     }
 }
@@ -121,30 +109,24 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_push_is_known_while_it_is_in_the_log_of_any_peer() {
         let (mut one, mut other, mut all) = (PushLog::default(), PushLog::default(), KnownPushes::default());
-        one.record(7, &mut all);
-        other.record(7, &mut all);
-        one.clear(&mut all);
-        assert!(all.contains(7) && one.is_empty());
+        one.insert(7, &mut all);
+        other.insert(7, &mut all);
+        assert!(one.remove_oldest(&mut all) && !one.remove_oldest(&mut all));
+        assert!(all.contains(7) && one.len() == 0);
         advance(RETENTION + Duration::from_secs(1)).await;
         assert!(!all.contains(7), "it has expired, though it has not been removed yet");
         other.remove_expired(&mut all);
-        assert!(all.known.is_empty() && all.total == 0);
+        assert!(all.0.is_empty() && other.len() == 0);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_peer_with_many_pushes_loses_its_own_and_none_of_other_peers() {
-        let (mut one, mut many, mut all) = (PushLog::default(), PushLog::default(), KnownPushes::default());
-        one.record(u64::MAX, &mut all);
+    async fn a_peer_with_many_pushes_loses_its_oldest() {
+        let (mut many, mut all) = (PushLog::default(), KnownPushes::default());
         for push in 0..2 * MAX_PUSHES as u64 {
-            many.record(push, &mut all);
+            many.make_room(&mut all);
+            many.insert(push, &mut all);
         }
-        assert!(all.contains(u64::MAX) && all.contains(MAX_PUSHES as u64) && !all.contains(MAX_PUSHES as u64 - 1));
-        all.total = MAX_PUSHES_OVERALL;
-        let mut late = PushLog::default();
-        late.record(1 << 40, &mut all);
-        assert!(late.is_empty() && !all.contains(1 << 40));
-        many.record(1 << 41, &mut all);
-        assert!(all.contains(1 << 41) && !all.contains(MAX_PUSHES as u64), "it replaces the peer's own oldest");
-        assert_eq!(all.total, MAX_PUSHES_OVERALL);
+        assert!(all.contains(MAX_PUSHES as u64) && !all.contains(MAX_PUSHES as u64 - 1));
+        assert_eq!((many.len(), all.0.len()), (MAX_PUSHES, MAX_PUSHES));
     }
 }

@@ -6,15 +6,14 @@ use std::sync::{
 };
 
 use bytes::Bytes;
-use prost::Message;
 use tracing::info;
 
 use super::{
     Caller, End,
     field_reader::FieldReader,
     messages::{
-        ConfirmMessageReceivedRequest, ObjectPush, PullMessagesResponse, PushMessagesResponse, PushObjectResponse,
-        Reply, ask_for_all, stored,
+        ConfirmMessageReceivedRequest, ObjectPush, PullMessagesResponse, Pulled, PushMessagesResponse,
+        PushObjectResponse, Reply, StrictMessage, ask_for_all, stored,
     },
     pushes::Push,
 };
@@ -23,9 +22,13 @@ impl Caller {
     /// Records the message in an answer to a pull. If there is none, returns an answer with a message that the node has not
     /// acknowledged.
     pub(super) fn pulled(&self, node: u64, answer: &Bytes) -> Option<Bytes> {
-        if let Some(id) = PullMessagesResponse::decode(answer.clone()).ok()?.message_id() {
-            self.store.record_delivery(self.peer, node, id, answer.clone());
-            return None;
+        match PullMessagesResponse::read(answer.clone())?.pulled() {
+            Pulled::Message(id) => {
+                self.store.record_delivery(self.peer, node, id, answer.clone());
+                return None;
+            }
+            Pulled::Unconfirmed => return None,
+            Pulled::Nothing => {}
         }
         let again = self.store.redeliver(self.peer, node)?;
         info!(node, "a message that did not arrive is handed out again");
@@ -73,7 +76,7 @@ impl PushedReply {
         let Caller { end, store, peer, .. } = &self.caller;
         let Reply { node, run, id, to, .. } = &self.reply;
         store.acknowledge(*peer, *node, to);
-        let answer = PushMessagesResponse::decode(message.clone()).ok()?;
+        let answer = PushMessagesResponse::read(message.clone())?;
         let any_object = self.caller.objects(*node, *run);
         if !answer.objects_to_push.is_empty() {
             if answer.session_id.is_empty() && store.is_known(&self.push()) {
@@ -96,9 +99,9 @@ impl PushedReply {
             return None;
         }
         self.caller.record(&any_object);
-        let all = self.reply.objects()?;
+        let all = ask_for_all(message, self.reply.objects()?)?;
         store.log_limit.run(|| info!(node, "a reply was pushed again; asking for all its objects"));
-        Some(ask_for_all(message, all))
+        Some(all)
     }
 }
 
@@ -140,7 +143,7 @@ impl PushedObject {
         }
         // At the outbound end, each peer has its own SuperLink.
         let is_stored = Push::Stored { at: (*end == End::Outbound).then_some(*peer), run: *run, id };
-        if PushObjectResponse::decode(message.clone()).ok()?.stored {
+        if PushObjectResponse::read(message.clone())?.stored {
             store.record_push(*peer, &is_stored);
             self.is_stored.store(true, Relaxed);
             return None;
@@ -153,7 +156,7 @@ impl PushedObject {
         store.log_limit.run(|| {
             info!(node, "an object is stored, though the SuperLink answered otherwise when it was pushed again")
         });
-        Some(stored(message))
+        stored(message)
     }
 }
 

@@ -19,7 +19,7 @@ use bytes::{Buf, Bytes};
 use http::{HeaderMap, HeaderValue};
 use http_body::{Body, Frame, SizeHint};
 
-use super::super::{Api, BoxError, CallError, Status, flower_error::FlowerError};
+use super::super::{Api, BoxError, CallError, Status, flower_error::FlowerError, wire::has_ok_status};
 
 /// The longest message, in bytes: protobuf's own limit, and Flower's.
 const MAX_MESSAGE: u64 = i32::MAX as u64;
@@ -261,7 +261,7 @@ where
         }
         match &self.trailers {
             None => Err(self.broken(Status::MALFORMED, "ends without a status")),
-            Some(trailers) if trailers.get("grpc-status").is_some_and(|status| status == "0") => Ok(()),
+            Some(trailers) if has_ok_status(trailers) => Ok(()),
             Some(trailers) => {
                 let (error, _) = FlowerError::of_grpc(trailers, api);
                 Err(self.broken(Status::UNAVAILABLE, format_args!("ends with an error: {error}")))
