@@ -84,10 +84,48 @@ impl Admission {
         }
         info!("the roster has changed");
         self.access.list().trusting_apis().iter().filter(|api| !trusting.contains(*api)).for_each(warn_of_trust);
-        for (peer, code) in self.connections.enforce(&self.access) {
+        for (peer, code) in self.end_links() {
             info!(peer = %peer.fmt_short(), %code, "link ended: the roster has changed");
-            self.audit.record(peer, || self.access.name(peer), Event::Link, Outcome::Ended);
         }
+    }
+
+    /// Denies a peer above configuration and roster until [`undeny`](Self::undeny), and ends its links, which are returned. Waits
+    /// for nothing, so it does not log either.
+    pub(crate) fn deny(&self, peer: EndpointId) -> Vec<(EndpointId, Code)> {
+        self.access.deny(peer);
+        self.audit.record(peer, || self.access.name(peer), Event::Standing, Outcome::Denied);
+        self.end_links()
+    }
+
+    /// Lifts a denial by [`deny`](Self::deny).
+    pub(crate) fn undeny(&self, peer: EndpointId) {
+        self.access.undeny(peer);
+        self.audit.record(peer, || self.access.name(peer), Event::Standing, Outcome::Allowed);
+    }
+
+    /// Puts the roster as it is in the file in force. Waits until it is, without a deadline.
+    ///
+    /// # Errors
+    /// Why the roster cannot be used; the last valid one stays in force.
+    pub(crate) async fn reload_roster(&self) -> Result<(), String> {
+        match &self.enrolments {
+            Some(enrolments) => enrolments.reload_roster().await,
+            None => Ok(()),
+        }
+    }
+
+    /// Returns the peer with this endpoint id, on the roster or not, or with this name on the roster.
+    pub(crate) fn find(&self, peer: &str) -> Option<EndpointId> {
+        self.access.find(peer)
+    }
+
+    /// Ends the links of peers that lost access, and returns their peers.
+    fn end_links(&self) -> Vec<(EndpointId, Code)> {
+        let ended = self.connections.enforce(&self.access);
+        for (peer, _) in &ended {
+            self.audit.record(*peer, || self.access.name(*peer), Event::Link, Outcome::Ended);
+        }
+        ended
     }
 
     /// Closes the links of peers that dialled and have fallen silent, indefinitely.

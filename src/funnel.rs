@@ -1,5 +1,6 @@
 //! The funnel as a whole: its parts, and the order in which they start and stop.
 
+mod control;
 mod drain;
 mod endpoint;
 mod home_relay;
@@ -9,6 +10,7 @@ use std::{
     collections::HashMap,
     fmt,
     net::SocketAddr,
+    path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -17,7 +19,7 @@ use iroh::{Endpoint, EndpointAddr, EndpointId, RelayMode, TransportAddr, Watcher
 use iroh_tickets::endpoint::EndpointTicket;
 use tokio::{net::TcpListener, task::JoinSet, time::timeout};
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
-use tracing::warn;
+use tracing::{debug, warn};
 
 use self::loaded::Loaded;
 use crate::{
@@ -32,6 +34,7 @@ use crate::{
     },
     call::{inbound::Inbound, permit::Permits},
     config::{AuditLog, CallLimits, Exposed, FunnelConfig, PeerConfig},
+    descriptors,
     error::Error,
     grpc_server::{self, LocalProtocol},
     protocol::Api,
@@ -57,6 +60,7 @@ struct Inner {
     endpoint: Endpoint,
     admission: Admission,
     audit: Audit,
+    key_file: Option<PathBuf>,
     roster: Option<RosterFile>,
     connector: IrohConnector,
     lookup_log: LookupLog,
@@ -95,6 +99,8 @@ impl Funnel {
     /// If called outside a tokio runtime.
     pub async fn new(config: FunnelConfig) -> Result<Self, Error> {
         let loaded = Loaded::read(&config).map_err(Error::config)?;
+        descriptors::hold_file_reserve();
+        debug!(descriptors = descriptors::for_calls(), "calls may use so many file descriptors in all");
         let listeners = listen(&config, loaded.local_tls.as_ref()).await?;
         let exposed = config.exposed.clone().unwrap_or_default();
         let audit = open_audit(exposed.audit_log.as_ref())?;
@@ -115,6 +121,7 @@ impl Funnel {
             endpoint,
             admission,
             audit,
+            key_file: config.key_file,
             roster: exposed.roster,
             connector,
             lookup_log,
@@ -227,13 +234,19 @@ impl Funnel {
     pub async fn serve(&self) -> Result<(), Error> {
         let inner = &self.inner;
         let listeners = inner.listeners.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let serving = inner.start(listeners.ok_or_else(Error::serving)?);
+        let listeners = listeners.ok_or_else(Error::serving)?;
+        // Before the roster is read for the first time, so that no command finds neither this socket nor a reader.
+        let control = inner.open_control_socket().await;
+        let serving = inner.start(listeners);
         let _watching = inner.watch();
         let ended = tokio::select! {
             () = inner.stop.cancelled() => Ok(()),
             _ = inner.endpoint.closed() => Err(Error::endpoint_closed()),
         };
         inner.drain(serving).await;
+        if let Some(control) = control {
+            control.stop().await;
+        }
         ended
     }
 
@@ -321,7 +334,7 @@ impl Inner {
         if let Some(inbound) = self.inbound.clone() {
             let limits = self.incoming_limits.clone();
             let incoming = IrohIncoming::with_limits(self.endpoint.clone(), self.alpn.clone(), limits);
-            let permits = Permits::new(self.call_limits.clone(), usize::MAX);
+            let permits = Permits::new(self.call_limits.clone(), descriptors::for_calls());
             let serve = grpc_server::serve_sessions(incoming, inbound, permits, self.stop.clone());
             serving.spawn(async { Some(serve.await) });
         }

@@ -1,7 +1,6 @@
 //! Terminates HTTP: on the local port, which accepts both gRPC and Flower's HTTP API, and on the sessions that arrive
 //! through the tunnel.
 
-mod descriptor_reserve;
 mod local;
 mod sessions;
 

@@ -19,10 +19,11 @@
 //! | `config` | the configuration, as plain data |
 //! | `admission` | the peers that are admitted and what they may call: roster, invitations, audit log |
 //! | `address_lookup` | where a peer is: tickets, invitations, DNS, pkarr, mDNS |
+//! | `control` | the control socket of a running funnel, for commands on the same machine |
 //! | `hop` | one HTTP hop: headers, bodies, HTTP/2 settings |
 //! | `protocol` | what a call is: APIs, methods, the two wires, their errors and the translation between them |
 //! | `transport` | tonic over iroh: `IrohConnector`, `IrohStream`, `IrohIncoming` |
-//! | `tls`, `identity`, `atomic_file`, `report` | certificates, keys, files, logging |
+//! | `tls`, `identity`, `atomic_file`, `descriptors`, `report` | certificates, keys, files, file descriptors, logging |
 //! | `node`, `object`, `proto` | a Flower node in Rust, without a funnel |
 //! | `relay` | a relay of your own |
 //!
@@ -75,6 +76,8 @@ mod config;
 mod admission;
 #[cfg(feature = "funnel")]
 pub mod address_lookup;
+#[cfg(feature = "funnel")]
+pub mod control;
 
 // The ground.
 #[cfg(feature = "funnel")]
@@ -89,6 +92,8 @@ mod tls;
 pub mod identity;
 #[cfg(feature = "funnel")]
 mod atomic_file;
+#[cfg(feature = "funnel")]
+mod descriptors;
 #[cfg(feature = "funnel")]
 mod report;
 

@@ -4,6 +4,8 @@
 mod certificates;
 #[path = "command/clock.rs"]
 mod clock;
+#[path = "command/control.rs"]
+mod control;
 #[path = "command/descriptors.rs"]
 mod descriptors;
 #[path = "command/disk.rs"]

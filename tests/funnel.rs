@@ -7,6 +7,8 @@ mod access;
 mod calls;
 #[path = "support/certificates.rs"]
 mod certificates;
+#[path = "funnel/control.rs"]
+mod control;
 #[path = "funnel/faults.rs"]
 mod faults;
 #[path = "funnel/passthrough.rs"]

@@ -17,6 +17,8 @@ const ROWS: &[(&str, &[&str])] = &[
             "admission",
             "call",
             "config",
+            "control",
+            "descriptors",
             "error",
             "grpc_server",
             "identity",
@@ -28,21 +30,23 @@ const ROWS: &[(&str, &[&str])] = &[
             "upstream",
         ],
     ),
-    ("grpc_server", &["call", "hop", "protocol", "report", "tls", "transport", "tunnel"]),
+    ("grpc_server", &["call", "descriptors", "hop", "protocol", "report", "tls", "transport", "tunnel"]),
     ("call", &["admission", "config", "hop", "protocol", "report", "tls", "transport", "tunnel", "upstream"]),
     ("relay", &["admission", "config", "error", "protocol", "report", "tls", "transport"]),
     ("error", &["admission", "config", "protocol", "tunnel"]),
     ("tunnel", &["address_lookup", "admission", "hop", "protocol", "report", "transport"]),
     ("config", &["ALPN", "address_lookup", "admission", "atomic_file", "protocol", "tls", "transport", "upstream"]),
     ("upstream", &["admission", "hop", "protocol", "report", "tls"]),
-    ("admission", &["address_lookup", "atomic_file", "protocol", "report", "transport"]),
+    ("admission", &["address_lookup", "atomic_file", "descriptors", "protocol", "report", "transport"]),
     ("address_lookup", &["atomic_file", "protocol", "report", "transport"]),
+    ("control", &["atomic_file", "descriptors", "report"]),
     ("hop", &["protocol", "report", "transport"]),
     ("tls", &["atomic_file", "protocol"]),
     ("identity", &["atomic_file"]),
     ("node", &["object", "proto", "transport"]),
     ("object", &["proto"]),
     ("atomic_file", &[]),
+    ("descriptors", &[]),
     ("report", &[]),
     ("protocol", &[]),
     ("transport", &[]),
@@ -138,7 +142,7 @@ fn imports_of(module: &str) -> BTreeMap<String, PathBuf> {
 fn every_module_has_a_row() {
     let rows: BTreeSet<_> = ROWS.iter().map(|(module, _)| (*module).to_owned()).collect();
     assert_eq!(declared().into_iter().collect::<BTreeSet<_>>(), rows);
-    assert!(ROWS.len() <= 22, "a reason is needed for another module at the top");
+    assert!(ROWS.len() <= 23, "a reason is needed for another module at the top");
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! The access rules in force: those given at the start, and those of the current roster.
 
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc};
 
 use iroh::EndpointId;
 use tokio::sync::watch;
@@ -19,12 +19,14 @@ pub(crate) struct Access {
 #[derive(Clone, Debug)]
 struct InForce {
     roster: Arc<Roster>,
+    /// Peers that a command has denied in this process, whatever the roster is.
+    denied: HashSet<EndpointId>,
     list: Arc<AccessList>,
 }
 
 impl Access {
     pub(crate) fn new(configured: AccessList, roster: Roster) -> Self {
-        let in_force = watch::Sender::new(InForce::of(&configured, roster));
+        let in_force = watch::Sender::new(InForce::of(&configured, Arc::new(roster), HashSet::new()));
         Self { configured: Arc::new(configured), in_force }
     }
 
@@ -33,7 +35,7 @@ impl Access {
         let changed = self.in_force.send_if_modified(|in_force| {
             let differs = *in_force.roster != roster;
             if differs {
-                *in_force = InForce::of(&self.configured, roster);
+                *in_force = InForce::of(&self.configured, Arc::new(roster), std::mem::take(&mut in_force.denied));
             }
             differs
         });
@@ -43,6 +45,27 @@ impl Access {
     /// Returns the roster in force at this moment.
     pub(crate) fn roster(&self) -> Arc<Roster> {
         Arc::clone(&self.in_force.borrow().roster)
+    }
+
+    /// Denies a peer above configuration and every roster, until [`undeny`](Self::undeny).
+    pub(crate) fn deny(&self, peer: EndpointId) {
+        self.change_denied(|denied| denied.insert(peer));
+    }
+
+    /// Lifts a denial by [`deny`](Self::deny), not one of the roster.
+    pub(crate) fn undeny(&self, peer: EndpointId) {
+        self.change_denied(|denied| denied.remove(&peer));
+    }
+
+    fn change_denied(&self, change: impl FnOnce(&mut HashSet<EndpointId>) -> bool) {
+        self.in_force.send_if_modified(|in_force| {
+            let changed = change(&mut in_force.denied);
+            if changed {
+                let (roster, denied) = (Arc::clone(&in_force.roster), std::mem::take(&mut in_force.denied));
+                *in_force = InForce::of(&self.configured, roster, denied);
+            }
+            changed
+        });
     }
 
     /// Returns the list in force at this moment.
@@ -69,6 +92,11 @@ impl Access {
         self.in_force.borrow().roster.peer(peer).is_some()
     }
 
+    /// Returns the peer with this endpoint id, on the roster or not, or with this name on the roster.
+    pub(crate) fn find(&self, peer: &str) -> Option<EndpointId> {
+        peer.parse().ok().or_else(|| Some(self.in_force.borrow().roster.find(peer)?.id))
+    }
+
     /// Returns the name that the operator gave this peer.
     pub(crate) fn name(&self, peer: EndpointId) -> Option<String> {
         self.in_force.borrow().roster.peer(peer)?.name.as_ref().map(ToString::to_string)
@@ -84,8 +112,8 @@ pub(crate) enum Change {
 }
 
 impl InForce {
-    fn of(configured: &AccessList, roster: Roster) -> Self {
-        Self { list: Arc::new(configured.with(&roster)), roster: Arc::new(roster) }
+    fn of(configured: &AccessList, roster: Arc<Roster>, denied: HashSet<EndpointId>) -> Self {
+        Self { list: Arc::new(configured.with(&roster).without(&denied)), roster, denied }
     }
 }
 
@@ -113,5 +141,31 @@ mod tests {
         assert!(access.apis(configured).is_empty() && access.apis(member).is_empty());
         assert_eq!(access.set_roster(Roster::default()), Change::Some);
         assert_eq!(access.apis(configured), Api::Fleet.into());
+    }
+
+    #[test]
+    fn a_denial_by_a_command_is_above_every_roster_until_it_is_lifted() {
+        let [configured, member] = [(); 2].map(|()| SecretKey::generate().public());
+        let mut list = AccessList::default();
+        list.allow(configured, Api::Fleet);
+        let access = Access::new(list, Roster::default());
+        let mut roster = Roster::default();
+        roster.allow(member, "st. mary".parse().ok(), Api::Fleet.into()).unwrap();
+        assert_eq!(access.set_roster(roster.clone()), Change::Some);
+        assert_eq!(access.find("st. mary"), Some(member));
+        assert_eq!(access.find(&configured.to_string()), Some(configured));
+        assert_eq!(access.find("nobody"), None);
+        for peer in [configured, member] {
+            access.deny(peer);
+            access.deny(peer);
+        }
+        for roster in [Roster::default(), roster] {
+            assert_eq!(access.set_roster(roster), Change::Some);
+            assert!(access.apis(configured).is_empty() && access.apis(member).is_empty());
+            assert!(access.list().denies(member));
+        }
+        access.undeny(member);
+        assert_eq!(access.apis(member), Api::Fleet.into());
+        assert!(access.apis(configured).is_empty());
     }
 }

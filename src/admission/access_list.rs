@@ -57,9 +57,20 @@ impl AccessList {
         list
     }
 
+    /// Returns this list without these peers, which are denied whatever admits them.
+    pub(super) fn without(mut self, denied: &HashSet<EndpointId>) -> Self {
+        self.denied.extend(denied);
+        self
+    }
+
+    /// Returns whether `peer` is denied, rather than unknown.
+    pub(super) fn denies(&self, peer: EndpointId) -> bool {
+        self.denied.contains(&peer)
+    }
+
     /// Returns the APIs that `peer` may call.
     pub(crate) fn apis(&self, peer: EndpointId) -> ApiSet {
-        if self.denied.contains(&peer) {
+        if self.denies(peer) {
             return ApiSet::EMPTY;
         }
         self.peers.get(&peer).copied().unwrap_or_default().union(self.any_peer)

@@ -53,6 +53,11 @@ impl Admission {
         if self.access.list().admits(peer) == Verdict::Allowed {
             return reject(Code::RECONNECT, "it is already admitted");
         }
+        if self.access.list().denies(peer) {
+            // What is denied here may not be denied in the file, where it would use the invitation.
+            self.audit.record(peer, || self.access.name(peer), Event::Enrol, Outcome::Denied);
+            return reject(Code::REFUSED, NOT_INVITED);
+        }
         let (outcome, answer) = match server.redeem(connection, || self.access.roster()).await {
             Ok(()) => (Outcome::Allowed, reject(Code::RECONNECT, "enrolled")),
             Err(RedeemError::NotInvited) => (Outcome::Denied, reject(Code::REFUSED, NOT_INVITED)),

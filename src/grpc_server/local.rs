@@ -2,6 +2,7 @@
 
 use std::{convert::Infallible, fmt, io::ErrorKind, net::SocketAddr, sync::Arc, time::Duration};
 
+use futures_util::FutureExt;
 use hyper::service::service_fn;
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
@@ -21,9 +22,10 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
-use super::{FirstCall, descriptor_reserve::DescriptorReserve, finish};
+use super::{FirstCall, finish};
 use crate::{
     call::{outbound, passthrough, redelivery::Redelivery},
+    descriptors::Reserve,
     hop::settings,
     report::chain,
     tls::LocalTls,
@@ -79,7 +81,7 @@ pub(crate) async fn serve_local(
     let free = Arc::new(Semaphore::new(MAX_LOCAL_CONNECTIONS));
     let mut connections = JoinSet::new();
     let (crowded, starved) = (RateLimit::every(WARNING_INTERVAL), RateLimit::default());
-    let mut reserve = DescriptorReserve::new();
+    let mut reserve = Reserve::new(1);
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -102,7 +104,7 @@ pub(crate) async fn serve_local(
             // The client has disconnected already.
             Err(error) if error.kind() == ErrorKind::ConnectionAborted => {}
             Err(error) => {
-                let closed = reserve.close_waiting(&listener);
+                let closed = close_waiting(&listener, &mut reserve);
                 starved.run(|| warn!(%error, closed, "cannot accept local connections"));
                 sleep(ACCEPT_PAUSE).await;
             }
@@ -110,6 +112,17 @@ pub(crate) async fn serve_local(
     }
     drop(listener);
     finish(graceful, connections).await;
+}
+
+/// Accepts and closes the waiting connections with a descriptor of the reserve, and returns their number. A connection that is
+/// never accepted stays silent, and makes a SuperNode hang.
+fn close_waiting(listener: &TcpListener, reserve: &mut Reserve) -> usize {
+    reserve.release_all();
+    // tokio's cooperative budget for a task bounds the number.
+    let waiting = || matches!(listener.accept().now_or_never(), Some(Ok(_)));
+    let closed = std::iter::repeat_with(waiting).take_while(|accepted| *accepted).count();
+    reserve.refill();
+    closed
 }
 
 /// What the connections of one local port share.

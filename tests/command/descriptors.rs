@@ -1,7 +1,7 @@
 //! A funnel that runs out of file descriptors.
 #![cfg(target_os = "linux")]
 
-use std::{fs, process::Command, sync::Arc};
+use std::{fs, process::Command, sync::Arc, time::Duration};
 
 use tokio::{
     io::AsyncWriteExt,
@@ -10,8 +10,9 @@ use tokio::{
 };
 
 use crate::{
+    control::{Office, cut},
     funnel_process::FunnelProcess,
-    sides::{Sides, begin_call, guarded, http_server, read_head, response_head, status},
+    sides::{Sides, begin_call, guarded, http_server, read_head, response_head, status, words},
 };
 
 /// More connections than the limit leaves room for.
@@ -58,6 +59,56 @@ async fn without_descriptors_connections_are_closed_at_once_calls_go_on_and_with
         for call in &mut held {
             assert_eq!(status(&read_head(call).await.expect("what was under way goes on")), "200");
         }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_denial_is_in_force_and_the_roster_is_read_while_calls_have_taken_every_descriptor() {
+    guarded(async {
+        let (office, [greedy, neighbour]) = Office::with_sites(["greedy", "neighbour"]).await;
+        let under_way = neighbour.stall().await;
+        assert_eq!(greedy.call().await, "200");
+        limit(&office.inbound, open(&office.inbound) + 8);
+        let mut held = Vec::new();
+        let refused = loop {
+            assert!(held.len() < CONNECTIONS, "{CONNECTIONS} calls at a limit of fewer descriptors");
+            let mut call = greedy.stall().await;
+            tokio::select! {
+                head = read_head(&mut call) => break head.expect("it is answered"),
+                () = tokio::time::sleep(Duration::from_millis(500)) => held.push(call),
+            }
+        };
+        assert_eq!(status(&refused), "503");
+
+        let said = office.type_in(&["peers", "deny", "neighbour"]).await;
+        assert!(said.contains(&office.in_force()), "{said}");
+        cut(under_way).await;
+        for command in [&["peers", "allow", "neighbour"][..], &["peers", "rename", "greedy", "still greedy"]] {
+            let said = office.type_in(command).await;
+            assert!(said.contains(&office.in_force()), "{said}");
+        }
+        assert!(!held.is_empty());
+        office.type_in(&["peers", "deny", "still greedy"]).await;
+        for call in held {
+            cut(call).await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_soft_limit_of_open_files_is_raised_to_the_hard_one() {
+    guarded(async {
+        let folder = tempfile::tempdir().unwrap();
+        let mut launcher = tokio::process::Command::new("prlimit");
+        launcher.arg("--nofile=300:2000");
+        let key = folder.path().join("secret.key").into_os_string();
+        let expose = words(&["expose", "--superlink", "http://127.0.0.1:9"], &[("--key-file", &key)]);
+        let funnel = FunnelProcess::start_by(launcher, expose).await.unwrap();
+        let limits = fs::read_to_string(format!("/proc/{}/limits", funnel.id().unwrap())).unwrap();
+        let line = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();
+        assert_eq!(line.split_whitespace().skip(3).take(2).collect::<Vec<_>>(), ["2000", "2000"], "{line}");
     })
     .await;
 }

@@ -91,7 +91,7 @@ async fn an_operator_invites_lists_shuts_out_lets_in_and_removes_without_a_resta
         // The first dial, before the invitation is presented, has logged the second line.
         let count = |process: &FunnelProcess, text| process.stderr().matches(text).count();
         let counts =
-            || (count(&inbound, "link ended: the roster has changed"), count(&site, "closed by the peer: refused"));
+            || (count(&inbound, "link ended: the peer is denied"), count(&site, "closed by the peer: refused"));
         let (ended, refused) = counts();
         office.type_in(&["peers", "deny", "st. mary"]).await;
         while counts().0 == ended || counts().1 == refused {

@@ -23,6 +23,8 @@ pub(crate) enum Event {
     Call { api: &'static str, method: &'static str },
     /// Pass-through of bytes.
     Passthrough,
+    /// A command that denied the peer, or lifted that denial.
+    Standing,
     /// A request that is not a Flower call. Its path is not logged, since the peer chose it.
     Request,
 }

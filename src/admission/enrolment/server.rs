@@ -68,6 +68,15 @@ impl EnrolmentServer {
         roster::watch(self.roster.clone(), in_force, self.watch.clone(), apply).await;
     }
 
+    /// Reads the roster, and waits until it is in force.
+    ///
+    /// # Errors
+    /// Why it cannot be used.
+    pub(in crate::admission) async fn reload_roster(&self) -> Result<(), String> {
+        self.watch.reload().await;
+        self.roster_health().problem.map_or(Ok(()), Err)
+    }
+
     /// Returns whether the roster can be followed.
     pub(in crate::admission) fn roster_health(&self) -> RosterHealth {
         self.watch.health()

@@ -8,6 +8,8 @@ use std::{
 
 use tokio::sync::oneshot;
 
+use crate::descriptors;
+
 type Job = Box<dyn FnOnce() + Send>;
 
 /// A thread that works on files, one job at a time: on a disk that hangs, one thread hangs and no more. It is started with
@@ -37,7 +39,7 @@ impl FileThread {
         let job: Job = Box::new(move || {
             if !sender.is_closed() {
                 // It fails if nobody waits for the result any more.
-                let _ = sender.send(work());
+                let _ = sender.send(descriptors::with_file_reserve(work));
             }
         });
         let mut jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);

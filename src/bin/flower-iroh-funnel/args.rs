@@ -71,6 +71,16 @@ pub(crate) enum Command {
     Relay(Relay),
 }
 
+impl Command {
+    /// Returns whether it runs until it is stopped.
+    pub(crate) fn serves(&self) -> bool {
+        match self {
+            Self::Expose(_) | Self::Join(_) | Self::Run(_) | Self::Relay(_) => true,
+            Self::Id(_) | Self::Invite(_) | Self::Peers(_) => false,
+        }
+    }
+}
+
 #[derive(Debug, clap::Args)]
 pub(crate) struct Id {
     #[command(flatten)]

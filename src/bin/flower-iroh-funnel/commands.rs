@@ -8,6 +8,7 @@ mod join;
 mod peers;
 mod relay;
 mod run;
+mod running_funnel;
 
 use std::{
     fmt, fs,

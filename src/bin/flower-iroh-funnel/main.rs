@@ -3,6 +3,7 @@
 
 mod args;
 mod commands;
+mod descriptors;
 mod signals;
 mod telemetry;
 
@@ -42,6 +43,9 @@ fn main() -> ExitCode {
 }
 
 fn run(args: Args) -> Result<(), ExitError> {
+    if args.command.serves() {
+        descriptors::raise_limit();
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(ExitError::of)?;
     let result = runtime.block_on(async {
         match args.command {
@@ -49,8 +53,8 @@ fn run(args: Args) -> Result<(), ExitError> {
             Command::Expose(expose) => commands::expose(&args.common, expose).await,
             Command::Join(join) => commands::join(&args.common, join).await,
             Command::Run(run) => commands::run(&args.common, run).await,
-            Command::Invite(invite) => commands::invite(&args.common, invite),
-            Command::Peers(peers) => commands::peers(&args.common, peers),
+            Command::Invite(invite) => commands::invite(&args.common, invite).await,
+            Command::Peers(peers) => commands::peers(&args.common, peers).await,
             Command::Relay(relay) => commands::relay(&args.common, relay).await,
         }
     });

@@ -35,6 +35,17 @@ impl ExitError {
         Self { message, status: 1 }
     }
 
+    /// Reports a change that the running funnel does not follow.
+    pub(crate) fn not_in_force(reason: impl fmt::Display) -> Self {
+        Self { message: format!("NOT in force: {reason}"), status: 1 }
+    }
+
+    /// Adds a line to the message.
+    pub(crate) fn with_note(mut self, note: impl fmt::Display) -> Self {
+        self.message.push_str(&format!("\n{note}"));
+        self
+    }
+
     pub(crate) fn or_usage(self, mistake: bool) -> Self {
         Self { status: if mistake { USAGE } else { self.status }, ..self }
     }

@@ -8,12 +8,12 @@ use std::{
 use flower_iroh_funnel::{EndpointAddr, EndpointId, Invitation, StatusFile, Timestamp, roster::Name};
 use iroh_tickets::endpoint::EndpointTicket;
 
-use super::{ExitError, id::own_id, managed_config, parse_apis, print, roster};
+use super::{ExitError, id::own_id, managed_config, parse_apis, print, roster, running_funnel::RunningFunnel};
 use crate::args::{self, Common};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
-pub(crate) fn invite(common: &Common, args: args::Invite) -> Result<(), ExitError> {
+pub(crate) async fn invite(common: &Common, args: args::Invite) -> Result<(), ExitError> {
     let name: Name = args.name.parse().map_err(|error| ExitError::usage(format_args!("{:?}: {error}", args.name)))?;
     let apis = parse_apis(args.apis.iter().map(String::as_str)).map_err(ExitError::usage)?;
     let config = managed_config(common, &args.configuration)?;
@@ -31,7 +31,7 @@ pub(crate) fn invite(common: &Common, args: args::Invite) -> Result<(), ExitErro
         args.uses
     ));
     print(format_args!("on the other side, run: flower-iroh-funnel join {invitation}"));
-    Ok(())
+    RunningFunnel::of(&config, &file)?.reload().await.print()
 }
 
 /// Returns the last known address of the funnel with this key, which it saved beside its roster.

@@ -8,37 +8,89 @@ use flower_iroh_funnel::{
 };
 
 use self::list::list;
-use super::{ExitError, managed_config, parse_apis, print, roster};
+use super::{
+    ExitError, managed_config, parse_apis, print, roster,
+    running_funnel::{Effect, RunningFunnel},
+};
 use crate::args::{self, Common, PeersAction};
 
-pub(crate) fn peers(common: &Common, args: args::Peers) -> Result<(), ExitError> {
-    let file = roster(&managed_config(common, &args.configuration)?, &args.roster)?;
-    match args.action.unwrap_or(PeersAction::List { json: false }) {
-        PeersAction::List { json } => list(&file, json.into()),
-        PeersAction::Allow { peer, name, apis } => allow(&file, &peer, name.as_deref(), &apis),
-        PeersAction::Deny { peer } => deny(&file, &peer),
-        PeersAction::Rename { peer, name } => rename(&file, &peer, &name),
-        PeersAction::Remove { peer } => remove(&file, &peer),
-    }
+pub(crate) async fn peers(common: &Common, args: args::Peers) -> Result<(), ExitError> {
+    let config = managed_config(common, &args.configuration)?;
+    let file = roster(&config, &args.roster)?;
+    let funnel = RunningFunnel::of(&config, &file)?;
+    let effect = match args.action.unwrap_or(PeersAction::List { json: false }) {
+        PeersAction::List { json } => return list(&file, json.into()),
+        PeersAction::Deny { peer } => return deny(&file, &funnel, &peer).await,
+        PeersAction::Allow { peer, name, apis } => funnel.undeny(allow(&file, &peer, name.as_deref(), &apis)?).await,
+        PeersAction::Rename { peer, name } => {
+            rename(&file, &peer, &name)?;
+            funnel.reload().await
+        }
+        PeersAction::Remove { peer } => match remove(&file, &peer)? {
+            Some(id) => funnel.undeny(id).await,
+            None => funnel.reload().await,
+        },
+    };
+    effect.print()
 }
 
-fn allow(file: &RosterFile, peer: &str, name: Option<&str>, apis: &[String]) -> Result<(), ExitError> {
+/// Returns the id of the peer that is allowed.
+fn allow(file: &RosterFile, peer: &str, name: Option<&str>, apis: &[String]) -> Result<EndpointId, ExitError> {
     let apis = parse_apis(apis.iter().map(String::as_str)).map_err(ExitError::usage)?.into_iter().collect();
     let name = name.map(parse_name).transpose()?;
-    change(file, |roster| roster.allow(id(roster, peer)?, name, apis).map_err(ExitError::usage))?;
+    let id = change(file, |roster| {
+        let id = id(roster, peer)?;
+        roster.allow(id, name, apis).map_err(ExitError::usage)?;
+        Ok(id)
+    })?;
     print(format_args!("{peer} may call: {apis}"));
-    Ok(())
+    Ok(id)
 }
 
-/// Also revokes what is left of the peer's invitation: it would admit the same person under another key.
-fn deny(file: &RosterFile, peer: &str) -> Result<(), ExitError> {
-    let revoked = change(file, |roster| {
+/// Asks the running funnel first: a roster that cannot be read or written delays no denial.
+async fn deny(file: &RosterFile, funnel: &RunningFunnel, peer: &str) -> Result<(), ExitError> {
+    let mut effect = funnel.deny(peer).await;
+    if let Effect::InForce { .. } = effect {
+        effect.print()?;
+    }
+    let denied = match &effect {
+        Effect::InForce { peer: Some(id), .. } => deny_on_roster(file, &id.to_string()),
+        _ => deny_on_roster(file, peer),
+    };
+    let (id, revoked) = match denied {
+        Ok(denied) => denied,
+        Err(error) => return Err(error.with_note(unless_written(&effect))),
+    };
+    print(format_args!("{peer} is denied{revoked}"));
+    match effect {
+        Effect::InForce { .. } => return Ok(()),
+        // The name is new, and the funnel has not read it yet.
+        Effect::UnknownPeer => effect = funnel.deny(&id.to_string()).await,
+        Effect::NothingRuns(_) | Effect::NotInForce(_) => {}
+    }
+    effect.print()
+}
+
+/// Also revokes what is left of the peer's invitation: it would admit the same person under another key. Returns the peer's id and
+/// what to print about the invitation.
+fn deny_on_roster(file: &RosterFile, peer: &str) -> Result<(EndpointId, &'static str), ExitError> {
+    change(file, |roster| {
         let id = id(roster, peer)?;
         roster.deny(id);
-        Ok(revoke_invitation_of(roster, id))
-    })?;
-    print(format_args!("{peer} is denied; a running funnel closes its links within a second{revoked}"));
-    Ok(())
+        Ok((id, revoke_invitation_of(roster, id)))
+    })
+}
+
+/// Returns what a denial that is not on the roster is worth.
+fn unless_written(effect: &Effect) -> String {
+    match effect {
+        Effect::InForce { pid, .. } => format!(
+            "the denial is in force in the running funnel (pid {pid}) until it ends, but it is NOT on the roster: run this \
+             command again once the roster can be written"
+        ),
+        Effect::NotInForce(reason) => format!("NOT in force: {reason}"),
+        Effect::NothingRuns(_) | Effect::UnknownPeer => "nothing has changed".to_owned(),
+    }
 }
 
 fn rename(file: &RosterFile, peer: &str, name: &str) -> Result<(), ExitError> {
@@ -51,19 +103,19 @@ fn rename(file: &RosterFile, peer: &str, name: &str) -> Result<(), ExitError> {
     Ok(())
 }
 
-fn remove(file: &RosterFile, peer: &str) -> Result<(), ExitError> {
-    let what = change(file, |roster| match roster.find(peer).map(|member| member.id) {
+/// Returns the id of the peer that is removed; `None` if it was an invitation.
+fn remove(file: &RosterFile, peer: &str) -> Result<Option<EndpointId>, ExitError> {
+    let (id, what) = change(file, |roster| match roster.find(peer).map(|member| member.id) {
         Some(id) => {
             let revoked = revoke_invitation_of(roster, id);
             roster.remove(id);
-            let what = "removed; a running funnel closes its links within a second, unless --allow names it";
-            Ok(format!("{what}{revoked}"))
+            Ok((Some(id), format!("removed, and no longer admitted unless --allow names it{revoked}")))
         }
-        None if roster.withdraw(peer) => Ok("the invitation is revoked".to_owned()),
+        None if roster.withdraw(peer) => Ok((None, "the invitation is revoked".to_owned())),
         None => Err(unknown(roster, peer)),
     })?;
     print(format_args!("{peer}: {what}"));
-    Ok(())
+    Ok(id)
 }
 
 /// Revokes what is left of a peer's invitation, and returns what to print about it.
