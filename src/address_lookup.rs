@@ -4,6 +4,7 @@ pub(crate) mod invitation;
 mod lookup;
 mod lookup_log;
 mod peer;
+mod peer_relays;
 mod pkarr;
 mod publication;
 mod publisher;
@@ -14,6 +15,7 @@ pub(crate) use self::{
     invitation::{Digest, Invitation, Secret},
     lookup_log::LookupLog,
     peer::shown,
+    peer_relays::{PeerRelays, shown_relay},
     services::attach,
     ticket::StrictTicket,
 };

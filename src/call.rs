@@ -12,5 +12,7 @@ mod queued;
 pub(crate) mod redelivery;
 mod request_body;
 mod translated;
+mod web_pages;
 
 pub use self::flower_http::{FlowerHttp, FlowerHttpCall, FlowerHttpLayer};
+pub(crate) use self::web_pages::LocalNames;

@@ -31,7 +31,7 @@ pub use self::{
 };
 use crate::{
     ALPN,
-    address_lookup::{Lookup, Publication},
+    address_lookup::{Lookup, PeerRelays, Publication, shown},
     admission::enrolment::ALPN_SUFFIX,
     transport::{CongestionControl, IncomingLimits},
 };
@@ -44,6 +44,8 @@ pub const DEFAULT_FLOWER_GRPC_ADDR: &str = "127.0.0.1:9092";
 /// The default of [`FunnelConfig::drain_timeout`]: longer than a heartbeat may take (5 s), shorter than the time that service
 /// managers allow for a stop.
 pub const DEFAULT_DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
+/// The longest name of a host, in characters.
+const MAX_LISTEN_NAME: usize = 253;
 /// The longest ALPN, in bytes: TLS encodes the length in one byte, and the ALPN of enrolments adds a suffix.
 const MAX_ALPN: usize = 255 - ALPN_SUFFIX.len();
 
@@ -60,6 +62,9 @@ pub struct FunnelConfig {
     pub alpn: Vec<u8>,
     /// The relays for peers without a direct path. Default: n0's public relays, which are meant for evaluation.
     pub relay_mode: RelayMode,
+    /// Whether a peer's relay may be dialled without TLS, although it is not one of [`relay_mode`](Self::relay_mode): a ticket
+    /// could then have this machine send a request to any host and port. Default: false.
+    pub allow_http_relay: bool,
     /// The address lookup services for peers. Default: n0's if the relays are n0's, otherwise none; a peer then needs an
     /// address, as in a ticket.
     pub lookups: Vec<Lookup>,
@@ -75,6 +80,9 @@ pub struct FunnelConfig {
     pub bind_addr: SocketAddr,
     /// The TCP address on which local Flower clients reach the peer, gRPC and HTTP alike. Default `127.0.0.1:9092`.
     pub flower_grpc_addr: SocketAddr,
+    /// The names by which local Flower clients dial this funnel, in addition to IP addresses, `localhost` and names without a
+    /// dot. Other names are refused, since a web page could have made them lead here. Default: none.
+    pub listen_names: Vec<String>,
     /// The secret key, unless a key file is set. Default: a new one for each funnel.
     pub secret_key: Option<SecretKey>,
     /// The file with the secret key. [`Funnel::new`](crate::Funnel::new) reads it, and creates it if it is absent.
@@ -113,12 +121,14 @@ impl FunnelConfig {
         Self {
             alpn: ALPN.to_vec(),
             relay_mode: RelayMode::Default,
+            allow_http_relay: false,
             lookups: Vec::new(),
             publications: Vec::new(),
             relay_ca_files: Vec::new(),
             congestion_control: CongestionControl::default(),
             bind_addr: parse(DEFAULT_BIND_ADDR),
             flower_grpc_addr: parse(DEFAULT_FLOWER_GRPC_ADDR),
+            listen_names: Vec::new(),
             secret_key: None,
             key_file: None,
             incoming_limits: default_limits(),
@@ -147,6 +157,8 @@ impl FunnelConfig {
                 ));
             }
         }
+        mistakes.extend(self.refused_relays());
+        mistakes.extend(self.invalid_listen_names());
         mistakes.extend(self.secret_key.iter().flat_map(|key| self.peers_with_key(key)));
         if self.local_tls && self.key_file.is_none() {
             mistakes.push("local_tls: no key file is named, beside which its certificate is kept".to_owned());
@@ -167,6 +179,31 @@ impl FunnelConfig {
         mistakes.extend(self.empty_publications());
         mistakes.extend(self.own_upstreams());
         mistakes
+    }
+
+    /// Decides which relays of peers may be dialled.
+    pub(crate) fn peer_relays(&self) -> PeerRelays {
+        PeerRelays::new(&self.relay_mode, self.allow_http_relay)
+    }
+
+    /// Returns a mistake for each peer whose relay may not be dialled.
+    fn refused_relays(&self) -> impl Iterator<Item = String> {
+        let relays = self.peer_relays();
+        self.peers.iter().filter_map(move |peer| {
+            let refused = relays.check(&peer.addr).err()?;
+            Some(format!("peer {}: {refused}", peer.label()))
+        })
+    }
+
+    fn invalid_listen_names(&self) -> impl Iterator<Item = String> {
+        let is_name = |name: &str| {
+            let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+            (1..=MAX_LISTEN_NAME).contains(&name.len()) && name.bytes().all(is_plain)
+        };
+        self.listen_names
+            .iter()
+            .filter(move |name| !is_name(name))
+            .map(|name| format!("listen name {:?}: it must be a host name, without scheme and port", shown(name)))
     }
 
     /// Returns a mistake for each peer that is this funnel itself.
@@ -207,10 +244,12 @@ impl fmt::Debug for FunnelConfig {
         f.debug_struct("FunnelConfig")
             .field("alpn", &self.alpn)
             .field("relays", &self.relay_mode.relay_map().urls::<Vec<_>>())
+            .field("allow_http_relay", &self.allow_http_relay)
             .field("lookups", &self.lookups)
             .field("publications", &self.publications)
             .field("bind_addr", &self.bind_addr)
             .field("flower_grpc_addr", &self.flower_grpc_addr)
+            .field("listen_names", &self.listen_names)
             .field("exposed", &self.exposed)
             .field("peers", &self.peers)
             .finish_non_exhaustive()

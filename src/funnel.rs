@@ -19,11 +19,11 @@ use iroh::{Endpoint, EndpointAddr, EndpointId, RelayMode, TransportAddr, Watcher
 use iroh_tickets::endpoint::EndpointTicket;
 use tokio::{net::TcpListener, task::JoinSet, time::timeout};
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
-use tracing::{debug, warn};
+use tracing::{debug, info, warn};
 
 use self::loaded::Loaded;
 use crate::{
-    address_lookup::LookupLog,
+    address_lookup::{LookupLog, PeerRelays, shown_relay},
     admission::{
         Access, AccessList, Admission, StatusFile,
         audit::Audit,
@@ -32,8 +32,8 @@ use crate::{
         roster::RosterFile,
         warn_of_trust,
     },
-    call::{inbound::Inbound, permit::Permits},
-    config::{AuditLog, CallLimits, Exposed, FunnelConfig, PeerConfig},
+    call::{LocalNames, inbound::Inbound, permit::Permits},
+    config::{AuditLog, CallLimits, ConfigError, Exposed, FunnelConfig, PeerConfig},
     descriptors,
     error::Error,
     grpc_server::{self, LocalProtocol},
@@ -63,6 +63,7 @@ struct Inner {
     key_file: Option<PathBuf>,
     roster: Option<RosterFile>,
     connector: IrohConnector,
+    peer_relays: PeerRelays,
     lookup_log: LookupLog,
     /// The enrolments with peers that invited this funnel, until the tunnel to each is opened.
     enrolments: Mutex<HashMap<EndpointId, Enrolment>>,
@@ -73,6 +74,7 @@ struct Inner {
     drain_timeout: Duration,
     tunnels: Mutex<HashMap<EndpointId, Tunnel>>,
     local_addrs: Vec<SocketAddr>,
+    local_names: LocalNames,
     local_tls: Option<LocalTls>,
     inbound: Option<Inbound>,
     /// `None` once `serve` has taken them.
@@ -107,6 +109,7 @@ impl Funnel {
         let access = Access::new(exposed.access.clone(), loaded.roster.clone());
         let admission = admission(&config, &exposed, &access, &audit);
         warn_of_exposure(&config, &access.list());
+        show_relays(&config);
         let (endpoint, lookup_log) = endpoint::bind_endpoint(&config, &loaded, admission.clone()).await?;
         let connector = IrohConnector::new(endpoint.clone(), config.alpn.clone());
         for peer in config.peers.iter().filter(|peer| !peer.addr.is_empty()) {
@@ -116,6 +119,7 @@ impl Funnel {
             let max_calls = config.call_limits.max_calls_at_upstreams;
             Inbound::new(access, audit.clone(), exposed.upstreams, max_calls, &loaded.trust, exposed.passthrough)
         });
+        let peer_relays = config.peer_relays();
         let inner = Inner {
             enrolments: Mutex::new(enrolments(&config, &endpoint)),
             endpoint,
@@ -124,6 +128,7 @@ impl Funnel {
             key_file: config.key_file,
             roster: exposed.roster,
             connector,
+            peer_relays,
             lookup_log,
             alpn: config.alpn,
             relay_mode: config.relay_mode,
@@ -132,6 +137,7 @@ impl Funnel {
             drain_timeout: config.drain_timeout,
             tunnels: Mutex::default(),
             local_addrs: listeners.iter().map(|listener| listener.local_addr).collect(),
+            local_names: LocalNames::new(config.listen_names),
             local_tls: loaded.local_tls,
             inbound,
             listeners: Mutex::new(Some(listeners)),
@@ -201,12 +207,16 @@ impl Funnel {
     /// The tunnel stays open, and is restored after a loss, for the lifetime of the funnel.
     ///
     /// # Errors
-    /// If the peer was not reached or does not admit this funnel. The tunnel keeps trying.
+    /// If the peer was not reached or does not admit this funnel: the tunnel keeps trying. If its relay may not be dialled
+    /// ([`FunnelConfig::allow_http_relay`]): there is no tunnel.
     ///
     /// # Cancel safety
     /// Dropping the future does not close the tunnel.
     pub async fn connect_to_peer(&self, peer: impl Into<EndpointAddr>) -> Result<PeerConn, Error> {
         let peer = peer.into();
+        let refused = self.inner.peer_relays.check(&peer).err();
+        let mistakes = refused.into_iter().map(|refused| format!("peer {}: {refused}", peer.id.fmt_short()));
+        ConfigError::check(mistakes.collect()).map_err(Error::config)?;
         if !peer.is_empty() {
             self.inner.connector.add_peer(peer.clone());
         }
@@ -324,8 +334,8 @@ impl Inner {
         let mut serving = JoinSet::new();
         for listener in listeners {
             let tunnel = self.tunnel(listener.peer);
-            let (max_pause, stop) = (self.call_limits.max_pause, self.stop.clone());
-            let serve = grpc_server::serve_local(listener.socket, listener.protocol, tunnel, max_pause, stop);
+            let (names, max_pause, stop) = (self.local_names.clone(), self.call_limits.max_pause, self.stop.clone());
+            let serve = grpc_server::serve_local(listener.socket, listener.protocol, names, tunnel, max_pause, stop);
             serving.spawn(async {
                 serve.await;
                 None
@@ -389,12 +399,36 @@ fn warn_of_exposure(config: &FunnelConfig, access: &AccessList) {
         }
         access.trusting_apis().iter().for_each(warn_of_trust);
     }
+    for peer in &config.peers {
+        let listen = config.listen_addr(peer);
+        if !listen.ip().to_canonical().is_loopback() {
+            warn!(
+                peer = %peer.id().fmt_short(),
+                %listen,
+                "the local port is open to the network: whoever reaches it calls as this site, with or without --tls, which \
+                 checks no client; listen on 127.0.0.1, or let a firewall admit only the machines of your Flower clients"
+            );
+        }
+    }
     for peer in config.peers.iter().filter(|peer| peer.is_passthrough()) {
         warn!(
             peer = %peer.id().fmt_short(),
             "pass-through: whoever reaches the local port can call everything that the other side serves there; the \
              funnel sees no calls"
         );
+    }
+}
+
+/// Logs the relays of peers before they are dialled: whoever wrote a ticket chose them.
+fn show_relays(config: &FunnelConfig) {
+    if config.relay_mode == RelayMode::Disabled {
+        return;
+    }
+    for peer in &config.peers {
+        let source = if peer.invitation.is_some() { "invitation" } else { "ticket" };
+        for relay in peer.addr.relay_urls() {
+            info!(peer = %peer.id().fmt_short(), "the peer's relay, from its {source}: {}", shown_relay(relay));
+        }
     }
 }
 

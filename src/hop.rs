@@ -1,16 +1,18 @@
 //! One HTTP hop: prepares requests and responses that are forwarded from one connection to the next.
 //!
 //! Bodies are forwarded frame by frame, at the pace of the slower side's flow control, so that a call's memory does not grow
-//! with its messages. Headers and trailers are forwarded unchanged, except those that belong to one connection.
+//! with its messages. Headers and trailers are forwarded unchanged, except those that belong to one connection. A request also
+//! loses what a proxy would report, and its trailers, which Flower's clients do not send.
 
 mod body;
+mod forwarding;
 mod headers;
 pub(crate) mod settings;
 
 use bytes::Bytes;
 use http::{
     HeaderName, Request, Response, Uri,
-    header::HOST,
+    header::{HOST, TRAILER},
     uri::{Authority, PathAndQuery, Scheme},
 };
 use http_body::Body as HttpBody;
@@ -43,19 +45,24 @@ pub(crate) fn full(bytes: Bytes) -> Body {
     boxed(Full::new(bytes))
 }
 
-/// Wraps the body of a request that was received over HTTP.
+/// Wraps the body of a request that was received over HTTP. Its trailers are dropped: a header could be smuggled in them.
 pub(crate) fn received(request: Request<Incoming>) -> Request<Body> {
     let version = request.version();
-    request.map(|body| boxed(ReceivedBody::new(body, version)))
+    request.map(|body| boxed(ReceivedBody::of_request(body, version)))
 }
 
-/// Makes the request for the next connection: its URI is absolute, and the headers of the last connection are removed.
+/// Makes the request for the next connection: its URI is absolute, and the headers of the last connection are removed, as are
+/// those of proxies. Both ends do so: the inbound one since it trusts no peer, the outbound one since these headers would show a
+/// site's inner addresses to the other side.
 pub(crate) fn onward_request(request: Request<Body>, scheme: Scheme, authority: &Authority) -> Request<Body> {
     let (mut parts, body) = request.into_parts();
     let path = parts.uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
     headers::strip(&mut parts.headers);
+    forwarding::strip(&mut parts.headers);
     headers::detach(&mut parts.headers);
-    parts.headers.remove(HOST);
+    for name in [HOST, TRAILER] {
+        parts.headers.remove(name);
+    }
     let mut uri = http::uri::Parts::default();
     (uri.scheme, uri.authority, uri.path_and_query) = (Some(scheme), Some(authority.clone()), Some(path));
     let mut request = Request::new(body);
@@ -72,7 +79,7 @@ impl Relayed<ReceivedBody> {
     /// Takes a response that was received over HTTP, and removes the headers of its connection.
     pub(crate) fn received(response: Response<Incoming>) -> Self {
         let (parts, body) = response.into_parts();
-        let mut received = Response::new(ReceivedBody::new(body, parts.version));
+        let mut received = Response::new(ReceivedBody::of_response(body, parts.version));
         *received.status_mut() = parts.status;
         *received.headers_mut() = parts.headers;
         headers::strip(received.headers_mut());

@@ -14,10 +14,14 @@ mod disk;
 mod drain;
 #[path = "command/files.rs"]
 mod files;
+#[path = "command/foreign_relays.rs"]
+mod foreign_relays;
 #[path = "support/funnel_process.rs"]
 mod funnel_process;
 #[path = "command/links.rs"]
 mod links;
+#[path = "command/local_port.rs"]
+mod local_port;
 #[path = "command/logs.rs"]
 mod logs;
 #[path = "command/memory.rs"]

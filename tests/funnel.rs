@@ -11,6 +11,10 @@ mod certificates;
 mod control;
 #[path = "funnel/faults.rs"]
 mod faults;
+#[path = "funnel/foreign_relays.rs"]
+mod foreign_relays;
+#[path = "funnel/forwarding.rs"]
+mod forwarding;
 #[path = "funnel/passthrough.rs"]
 mod passthrough;
 #[path = "funnel/paths.rs"]
@@ -35,5 +39,7 @@ mod support;
 mod tls;
 #[path = "funnel/translation.rs"]
 mod translation;
+#[path = "funnel/web_pages.rs"]
+mod web_pages;
 #[path = "funnel/wires.rs"]
 mod wires;

@@ -7,9 +7,11 @@ use std::{
     time::Duration,
 };
 
-use iroh::{EndpointId, TransportAddr};
+use iroh::{EndpointId, RelayUrl, TransportAddr};
 use tokio::time::Instant;
+use tracing::info;
 
+use super::peer_relays::shown_relay;
 use crate::transport::ConnectError;
 
 /// The most addresses of one lookup that are tried for one peer at a time, so that a false answer sends packets to a bounded
@@ -44,15 +46,34 @@ pub(super) enum LookupResult {
     NotFound(String),
 }
 
+impl LookupResult {
+    fn relays(&self) -> impl Iterator<Item = &RelayUrl> {
+        let addrs = match self {
+            Self::Found(addrs) => addrs.as_slice(),
+            Self::NotFound(_) => &[],
+        };
+        addrs.iter().filter_map(|addr| match addr {
+            TransportAddr::Relay(relay) => Some(relay),
+            _ => None,
+        })
+    }
+}
+
 impl LookupLog {
     /// Creates the log of this number of lookups.
     pub(super) fn of(lookups: usize) -> Self {
         Self { has_lookups: lookups > 0, ..Self::default() }
     }
 
-    /// Records the last result of a lookup.
+    /// Records the last result of a lookup, and logs the relays in it that the one before did not have: they are dialled next.
     pub(super) fn record(&self, peer: EndpointId, lookup: &Arc<str>, result: LookupResult) {
-        self.with_state(peer, lookup, |state| state.last = Some(result));
+        self.with_state(peer, lookup, |state| {
+            let known: Vec<_> = state.last.iter().flat_map(LookupResult::relays).collect();
+            for relay in result.relays().filter(|relay| !known.contains(relay)) {
+                info!(peer = %peer.fmt_short(), "the peer's relay, from {lookup}: {}", shown_relay(relay));
+            }
+            state.last = Some(result);
+        });
     }
 
     /// Returns those of the addresses that may be tried: a lookup that gives other addresses each time does not make this endpoint

@@ -6,8 +6,7 @@ use futures_util::{StreamExt, future::ready, stream, stream::BoxStream};
 use iroh::{
     Endpoint, EndpointId,
     address_lookup::{
-        self, AddressLookup, AddressLookupServices, EndpointData, EndpointInfo, Item, N0_DNS_ENDPOINT_ORIGIN_PROD,
-        N0_DNS_PKARR_RELAY_PROD,
+        self, AddressLookup, EndpointData, EndpointInfo, Item, N0_DNS_ENDPOINT_ORIGIN_PROD, N0_DNS_PKARR_RELAY_PROD,
     },
     dns::{DnsError, DnsResolver, LookupError, NameserverConfig, StaggeredError},
 };
@@ -17,8 +16,9 @@ use tracing::info;
 use url::Url;
 
 use super::{
-    Lookup, LookupLog, Publication,
+    Lookup, LookupLog, PeerRelays, Publication,
     lookup_log::LookupResult,
+    peer_relays::RefusedRelay,
     pkarr::{PkarrError, PkarrServer},
     publication::PublishTarget,
     publisher::Publisher,
@@ -35,17 +35,19 @@ const DNS: &str = "dns";
 const PKARR: &str = "pkarr";
 const MDNS: &str = "mdns";
 
-/// Adds lookups and publications to the endpoint. The log that it returns has the results of the lookups.
+/// Adds lookups and publications to the endpoint. The log that it returns has the results of the lookups; of the relays in
+/// them, only those that `relays` takes are dialled.
 pub(crate) fn attach(
     endpoint: &Endpoint,
     lookups: &[Lookup],
     publications: &[Publication],
+    relays: &PeerRelays,
 ) -> Result<LookupLog, BoxError> {
     let log = LookupLog::of(lookups.len());
     let services = endpoint.address_lookup()?;
     for lookup in lookups {
         for (label, source) in Source::of(lookup, endpoint)? {
-            services.add(SourceLookup { label: label.into(), source, log: log.clone() });
+            services.add(SourceLookup { label: label.into(), source, relays: relays.clone(), log: log.clone() });
         }
     }
     for publication in publications {
@@ -53,33 +55,11 @@ pub(crate) fn attach(
             services.add(Publisher::start(endpoint, publication, PkarrServer::new(url, endpoint)));
         }
     }
-    attach_mdns(endpoint, services, lookups, publications, &log)?;
+    let service = MdnsLookup::start(endpoint, lookups, publications, relays, &log)?;
+    if let Some(service) = service {
+        services.add(service);
+    }
     Ok(log)
-}
-
-/// Adds the mDNS service, which both looks up and publishes.
-fn attach_mdns(
-    endpoint: &Endpoint,
-    services: &AddressLookupServices,
-    lookups: &[Lookup],
-    publications: &[Publication],
-    log: &LookupLog,
-) -> Result<(), BoxError> {
-    let looks_up = lookups.contains(&Lookup::Mdns);
-    let publishes = publications.iter().any(|publication| *publication.target() == PublishTarget::Mdns);
-    if !looks_up && !publishes {
-        return Ok(());
-    }
-    let service = MdnsAddressLookup::builder()
-        .advertise(publishes)
-        .build(endpoint.id())
-        .map_err(|error| format!("mdns cannot be used on this network: {error:#}"))?;
-    if publishes {
-        info!(at = MDNS, "announcing this funnel's addresses on the local network");
-    }
-    let log = looks_up.then(|| log.clone());
-    services.add(MdnsLookup { service, label: MDNS.into(), log });
-    Ok(())
 }
 
 impl Publication {
@@ -193,6 +173,10 @@ enum Unanswered {
     NoAddress,
     #[error("heard nothing of it in {} s", TIMEOUT.as_secs())]
     NotOnNetwork,
+    #[error("gives other addresses each time; no more of them are tried for a minute")]
+    OthersEachTime,
+    #[error("says that {0}")]
+    Relay(RefusedRelay),
     #[error(transparent)]
     Pkarr(#[from] PkarrError),
     #[error("{}", dns_problem(.0))]
@@ -225,14 +209,16 @@ type Items = BoxStream<'static, Result<Item, address_lookup::Error>>;
 struct SourceLookup {
     label: Arc<str>,
     source: Source,
+    relays: PeerRelays,
     log: LookupLog,
 }
 
 impl AddressLookup for SourceLookup {
     fn resolve(&self, peer: EndpointId) -> Option<Items> {
-        let (label, source, log) = (Arc::clone(&self.label), self.source.clone(), self.log.clone());
+        let (label, source) = (Arc::clone(&self.label), self.source.clone());
+        let (relays, log) = (self.relays.clone(), self.log.clone());
         let look_up = async move {
-            let answer = source.look_up(peer).await.map(|info| limited(&info, &log, &label));
+            let answer = source.look_up(peer).await.and_then(|info| limited(&info, &relays, &log, &label));
             log.record(peer, &label, answer.as_ref().map_or_else(LookupResult::from, LookupResult::from));
             match answer {
                 Ok(info) => Ok(Item::new(info, source.name(), None)),
@@ -248,8 +234,35 @@ impl AddressLookup for SourceLookup {
 struct MdnsLookup {
     service: MdnsAddressLookup,
     label: Arc<str>,
+    relays: PeerRelays,
     /// `None` if this endpoint publishes and does not look up.
     log: Option<LookupLog>,
+}
+
+impl MdnsLookup {
+    /// Starts the service, which both looks up and publishes, if either is configured.
+    fn start(
+        endpoint: &Endpoint,
+        lookups: &[Lookup],
+        publications: &[Publication],
+        relays: &PeerRelays,
+        log: &LookupLog,
+    ) -> Result<Option<Self>, BoxError> {
+        let looks_up = lookups.contains(&Lookup::Mdns);
+        let publishes = publications.iter().any(|publication| *publication.target() == PublishTarget::Mdns);
+        if !looks_up && !publishes {
+            return Ok(None);
+        }
+        let service = MdnsAddressLookup::builder()
+            .advertise(publishes)
+            .build(endpoint.id())
+            .map_err(|error| format!("mdns cannot be used on this network: {error:#}"))?;
+        if publishes {
+            info!(at = MDNS, "announcing this funnel's addresses on the local network");
+        }
+        let log = looks_up.then(|| log.clone());
+        Ok(Some(Self { service, label: MDNS.into(), relays: relays.clone(), log }))
+    }
 }
 
 impl AddressLookup for MdnsLookup {
@@ -258,21 +271,21 @@ impl AddressLookup for MdnsLookup {
     }
 
     fn resolve(&self, peer: EndpointId) -> Option<Items> {
-        let (label, log) = (Arc::clone(&self.label), self.log.clone()?);
+        let (label, relays, log) = (Arc::clone(&self.label), self.relays.clone(), self.log.clone()?);
         let answers = self.service.resolve(peer)?.take_until(sleep(TIMEOUT));
         let answers = answers.filter_map(|item| ready(item.ok())).map(|item| Some(item.endpoint_info().clone()));
         let recorded = answers.chain(stream::once(ready(None))).scan(false, move |is_answered, answer| {
             let item = match answer {
                 Some(info) => {
                     *is_answered = true;
-                    let info = limited(&info, &log, &label);
-                    log.record(peer, &label, LookupResult::from(&info));
-                    Some(Ok(Item::new(info, MDNS, None)))
+                    let answer = limited(&info, &relays, &log, &label);
+                    log.record(peer, &label, answer.as_ref().map_or_else(LookupResult::from, LookupResult::from));
+                    Some(answer.map(|info| Item::new(info, MDNS, None)).map_err(mdns_error))
                 }
                 None if *is_answered => None,
                 None => {
                     log.record(peer, &label, LookupResult::from(&Unanswered::NotOnNetwork));
-                    Some(Err(address_lookup::Error::from_err_box(MDNS, Unanswered::NotOnNetwork.into())))
+                    Some(Err(mdns_error(Unanswered::NotOnNetwork)))
                 }
             };
             ready(item)
@@ -281,21 +294,30 @@ impl AddressLookup for MdnsLookup {
     }
 }
 
+fn mdns_error(error: Unanswered) -> address_lookup::Error {
+    address_lookup::Error::from_err_box(MDNS, error.into())
+}
+
 /// Returns the answer with only those addresses that may be tried.
-fn limited(info: &EndpointInfo, log: &LookupLog, label: &Arc<str>) -> EndpointInfo {
-    let addrs = log.limit_addrs(info.endpoint_id, label, info.addrs().cloned());
-    EndpointInfo::from_parts(info.endpoint_id, addrs.into_iter().collect())
+fn limited(
+    info: &EndpointInfo,
+    relays: &PeerRelays,
+    log: &LookupLog,
+    label: &Arc<str>,
+) -> Result<EndpointInfo, Unanswered> {
+    let mut refused = None;
+    let allowed = info.addrs().filter(|addr| relays.check_one(addr).map_err(|error| refused = Some(error)).is_ok());
+    let addrs = log.limit_addrs(info.endpoint_id, label, allowed.cloned());
+    match (addrs.is_empty(), refused) {
+        (false, _) => Ok(EndpointInfo::from_parts(info.endpoint_id, addrs.into_iter().collect())),
+        (true, Some(refused)) => Err(Unanswered::Relay(refused)),
+        (true, None) => Err(Unanswered::OthersEachTime),
+    }
 }
 
 impl From<&EndpointInfo> for LookupResult {
-    /// Of an answer that was [`limited`].
     fn from(info: &EndpointInfo) -> Self {
-        match info.data.has_addrs() {
-            true => Self::Found(info.addrs().cloned().collect()),
-            false => {
-                Self::NotFound("gives other addresses each time; no more of them are tried for a minute".to_owned())
-            }
-        }
+        Self::Found(info.addrs().cloned().collect())
     }
 }
 

@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use http::{Request, Response, header::ORIGIN};
+use http::{Request, Response};
 use hyper::body::Incoming;
 use tracing::{Instrument, debug, info_span};
 
 use super::{
+    LocalNames,
     redelivery::Redelivery,
     request_body::{self, BodyFailure},
 };
@@ -18,12 +19,13 @@ use crate::{
 
 /// Handles one request of a local Flower client, and returns the response.
 ///
-/// A request whose sender pauses for longer than `max_pause` fails. Calls are forwarded unchanged; the inbound end decides whether they are allowed. Only requests that no funnel forwards
-/// are refused here.
+/// Calls are forwarded unchanged; the inbound end decides whether they are allowed. Only requests that no funnel forwards,
+/// those that a web page may have sent, and those whose sender pauses for longer than `max_pause` are refused here.
 pub(crate) async fn handle(
     tunnel: Tunnel,
     redelivery: Redelivery,
     max_pause: Duration,
+    names: &LocalNames,
     request: Request<Incoming>,
 ) -> Response<Body> {
     if request.headers().contains_key(hop::PASSED) {
@@ -33,10 +35,7 @@ pub(crate) async fn handle(
         return error.response(Wire::Http).map(hop::full);
     }
     let wire = Wire::of_request(&request);
-    let route = match Route::of(&request) {
-        _ if request.headers().contains_key(ORIGIN) => Err(CallError::refused("this port is not for web pages")),
-        route => route.map_err(CallError::refused),
-    };
+    let route = names.check(&request).and_then(|()| Route::of(&request).map_err(CallError::refused));
     let peer = tunnel.peer().fmt_short();
     let span = match &route {
         Ok(route) => info_span!("outbound", %peer, api = route.api_name(), method = route.method_name()),

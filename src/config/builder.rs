@@ -54,6 +54,12 @@ impl FunnelConfigBuilder {
         }
     }
 
+    /// Sets [`FunnelConfig::allow_http_relay`].
+    pub fn allow_http_relay(mut self) -> Self {
+        self.config.allow_http_relay = true;
+        self
+    }
+
     /// Adds to [`FunnelConfig::relay_ca_files`].
     pub fn relay_ca_file(mut self, relay_ca_file: impl Into<PathBuf>) -> Self {
         self.config.relay_ca_files.push(relay_ca_file.into());
@@ -75,6 +81,12 @@ impl FunnelConfigBuilder {
     /// Sets [`FunnelConfig::flower_grpc_addr`].
     pub fn flower_grpc_addr(mut self, flower_grpc_addr: SocketAddr) -> Self {
         self.config.flower_grpc_addr = flower_grpc_addr;
+        self
+    }
+
+    /// Adds to [`FunnelConfig::listen_names`].
+    pub fn listen_name(mut self, listen_name: impl Into<String>) -> Self {
+        self.config.listen_names.push(listen_name.into());
         self
     }
 

@@ -41,6 +41,9 @@ fn root(mut fields: Fields<'_>) -> FunnelConfigBuilder {
     if fields.has("relay_mode") {
         builder = builder.relays(fields.strings("relay_mode"), "relay_mode:");
     }
+    if fields.flag("allow_http_relay") {
+        builder = builder.allow_http_relay();
+    }
     if fields.has("lookup") {
         builder = builder.lookup_texts(fields.strings("lookup"), "lookup:");
     }
@@ -58,6 +61,9 @@ fn root(mut fields: Fields<'_>) -> FunnelConfigBuilder {
     }
     if let Some(addr) = fields.parse("flower_grpc_addr") {
         builder = builder.flower_grpc_addr(addr);
+    }
+    for listen_name in fields.strings("listen_names") {
+        builder = builder.listen_name(listen_name);
     }
     if let Some(seconds) = fields.seconds("drain_timeout_s") {
         builder = builder.drain_timeout(seconds);
@@ -498,6 +504,39 @@ mod tests {
     fn an_api_that_trusts_its_callers_is_never_open_to_anybody() {
         let error = FunnelConfig::from_toml("[expose]\nallow_any = [\"runtime\"]").build().unwrap_err().to_string();
         assert!(error.contains("must be named for each peer"), "{error}");
+    }
+
+    #[test]
+    fn a_peers_relay_without_tls_is_refused_unless_it_is_an_own_one_or_allowed() {
+        let relay = "http://10.0.0.1:3340";
+        let addr = iroh::EndpointAddr::from(SecretKey::generate().public()).with_relay_url(relay.parse().unwrap());
+        let invitation = crate::address_lookup::Invitation::new(addr.clone()).to_string();
+        let ticket = iroh_tickets::endpoint::EndpointTicket::new(addr).to_string();
+        for peer in [ticket, invitation] {
+            let peer = format!("[[peer]]\nname = \"north\"\npeer = \"{peer}\"");
+            for more in ["", "relay_mode = \"https://relay.example.org\""] {
+                let error = FunnelConfig::from_toml(&format!("{more}\n{peer}")).build().unwrap_err().to_string();
+                for part in ["peer north: its relay is http://10.0.0.1:3340", "--relay", "allow_http_relay in the file"]
+                {
+                    assert!(error.contains(part), "{part} is not in {error}");
+                }
+            }
+            let own = format!("relay_mode = [\"https://relay.example.org\", \"{relay}/\"]");
+            for more in ["allow_http_relay = true", "relay_mode = \"off\"", &own] {
+                FunnelConfig::from_toml(&format!("{more}\n{peer}")).build().unwrap();
+            }
+        }
+    }
+
+    #[test]
+    fn listen_names_are_host_names() {
+        let names = FunnelConfig::from_toml("listen_names = [\"funnel.example.org\", \"a_b\"]").build().unwrap();
+        assert_eq!(names.listen_names, ["funnel.example.org", "a_b"]);
+        for name in ["", "https://funnel.example.org", "funnel.example.org:9092", "*.example.org", "a b"] {
+            let text = format!("listen_names = {name:?}");
+            let error = FunnelConfig::from_toml(&text).build().unwrap_err().to_string();
+            assert!(error.contains("it must be a host name"), "{error}");
+        }
     }
 
     #[test]

@@ -54,7 +54,7 @@ pub(super) async fn bind_endpoint(
     }
     builder = builder.bind_addr(config.bind_addr).map_err(|error| failed(error.into()))?;
     let endpoint = builder.bind().await.map_err(|error| failed(error.into()))?;
-    match address_lookup::attach(&endpoint, &config.lookups, &config.publications) {
+    match address_lookup::attach(&endpoint, &config.lookups, &config.publications, &config.peer_relays()) {
         Ok(lookup_log) => Ok((endpoint, lookup_log)),
         Err(error) => {
             close_endpoint(&endpoint).await;

@@ -24,7 +24,7 @@ use tracing::{debug, warn};
 
 use super::{FirstCall, finish};
 use crate::{
-    call::{outbound, passthrough, redelivery::Redelivery},
+    call::{LocalNames, outbound, passthrough, redelivery::Redelivery},
     descriptors::Reserve,
     hop::settings,
     report::chain,
@@ -64,6 +64,7 @@ pub(crate) enum LocalProtocol {
 pub(crate) async fn serve_local(
     listener: TcpListener,
     protocol: LocalProtocol,
+    names: LocalNames,
     tunnel: Tunnel,
     max_pause: Duration,
     stop: CancellationToken,
@@ -74,6 +75,7 @@ pub(crate) async fn serve_local(
         redelivery: Redelivery::outbound(),
         protocol,
         max_pause,
+        names,
         stop: stop.clone(),
         warnings: Arc::new(RateLimit::every(WARNING_INTERVAL)),
     };
@@ -133,6 +135,7 @@ struct LocalPort {
     redelivery: Redelivery,
     protocol: LocalProtocol,
     max_pause: Duration,
+    names: LocalNames,
     stop: CancellationToken,
     warnings: Arc<RateLimit>,
 }
@@ -169,11 +172,11 @@ impl LocalPort {
     {
         let first_call = FirstCall::default();
         let missed = first_call.clone().missed(self.stop);
-        let (tunnel, redelivery, max_pause) = (self.tunnel, self.redelivery, self.max_pause);
+        let (tunnel, redelivery, names, max_pause) = (self.tunnel, self.redelivery, self.names, self.max_pause);
         let service = service_fn(move |request| {
             first_call.record();
-            let (tunnel, redelivery) = (tunnel.clone(), redelivery.clone());
-            async move { Ok::<_, Infallible>(outbound::handle(tunnel, redelivery, max_pause, request).await) }
+            let (tunnel, redelivery, names) = (tunnel.clone(), redelivery.clone(), names.clone());
+            async move { Ok::<_, Infallible>(outbound::handle(tunnel, redelivery, max_pause, &names, request).await) }
         });
         let connection = self.server.serve_connection(TokioIo::new(stream), service).into_owned();
         tokio::select! {

@@ -27,12 +27,19 @@ pin_project! {
         #[pin]
         inner: Incoming,
         version: Version,
+        keeps_trailers: bool,
     }
 }
 
 impl ReceivedBody {
-    pub(super) fn new(inner: Incoming, version: Version) -> Self {
-        Self { inner, version }
+    /// Wraps the body of a request, without its trailers.
+    pub(super) fn of_request(inner: Incoming, version: Version) -> Self {
+        Self { inner, version, keeps_trailers: false }
+    }
+
+    /// Wraps the body of a response.
+    pub(super) fn of_response(inner: Incoming, version: Version) -> Self {
+        Self { inner, version, keeps_trailers: true }
     }
 }
 
@@ -42,7 +49,10 @@ impl HttpBody for ReceivedBody {
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let mut this = self.project();
-        let frame = ready!(this.inner.as_mut().poll_frame(cx));
+        let mut frame = ready!(this.inner.as_mut().poll_frame(cx));
+        while !*this.keeps_trailers && matches!(&frame, Some(Ok(frame)) if frame.is_trailers()) {
+            frame = ready!(this.inner.as_mut().poll_frame(cx));
+        }
         if frame.is_none() && *this.version == Version::HTTP_2 && !this.inner.is_end_stream() {
             return Poll::Ready(Some(Err("the stream was reset before its end".into())));
         }

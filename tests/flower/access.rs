@@ -20,6 +20,10 @@ use crate::versions::{V1_42, venvs};
 /// Every path of Flower 1.20 to 1.42, taken from its packages.
 const PATHS: &str = include_str!("../data/flower_methods.tsv");
 
+/// Addresses for documentation (RFC 5737), which nobody has.
+const CHOSEN: &str = "203.0.113.9";
+const BELIEVED: &str = "203.0.113.8";
+
 /// Between two looks at a log.
 const LOOK: Duration = Duration::from_millis(20);
 
@@ -44,6 +48,47 @@ async fn a_site_with_fleet_alone_never_reaches_control_or_runtime_of_a_real_supe
         superlink.stop().await
     })
     .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_real_superlink_logs_no_client_address_that_a_site_has_chosen() -> Result<(), Error> {
+    in_turn(async {
+        let Some([venv]) = venvs([V1_42]).await? else { return Ok(()) };
+        let superlink = SuperLink::start(&venv).await?;
+        let checked = chooses_an_address(&superlink).await;
+        checked.map_err(|error| superlink.explain(error))?;
+        superlink.stop().await
+    })
+    .await
+}
+
+async fn chooses_an_address(superlink: &SuperLink) -> Result<(), Error> {
+    let dir = tempfile::tempdir().context(|| "no temporary directory".into())?;
+    let (site, ticket) = (SecretKey::generate(), dir.path().join("ticket"));
+    let inbound = expose(superlink, &site, dir.path(), &ticket).await?;
+    let text = std::fs::read_to_string(&ticket).context(|| "no ticket".into())?;
+    let ticket: EndpointTicket = text.trim().parse().context(|| "no ticket".into())?;
+    let hostile = RawPeer::new(site, ticket.into(), ALPN).await;
+    let path = "/v1/fleet/pull-messages";
+    let request = Request::post(path).header(CONTENT_TYPE, "application/protobuf").header("x-forwarded-for", CHOSEN);
+    let request = request.body(Full::<Bytes>::default()).context(|| "no request".into())?;
+    hostile.send(request).await.context(|| format!("{path} is not answered"))?;
+    hostile.endpoint.close().await;
+    inbound.stop().await.map_err(Error::new)?;
+
+    // Without a funnel the SuperLink believes it.
+    let client = Client::builder(TokioExecutor::new()).build_http::<Full<Bytes>>();
+    let request = Request::get(format!("http://{}{path}", superlink.fleet().addr)).header("x-forwarded-for", BELIEVED);
+    let request = request.body(Full::default()).context(|| "no request".into())?;
+    client.request(request).await.context(|| "the SuperLink does not answer".into())?;
+    while !superlink.logged()?.contains(BELIEVED) {
+        sleep(LOOK).await;
+    }
+    let log = superlink.logged()?;
+    match log.lines().find(|line| line.contains("POST") && line.contains(path)) {
+        Some(line) if !log.contains(CHOSEN) && line.contains("127.0.0.1") => Ok(()),
+        line => Err(Error::new(format!("the call is logged as {line:?}"))),
+    }
 }
 
 async fn check(superlink: &SuperLink) -> Result<(), Error> {

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use tokio::{io::AsyncWriteExt, net::UdpSocket};
 
 use crate::{
+    funnel_process::FunnelProcess,
     parties::{Parties, direct_addr, reaches, stop},
     server::{NameServer, dns_lookup, pkarr},
     sides::guarded,
@@ -118,6 +119,41 @@ async fn whoever_is_named_in_the_place_of_a_peer_is_not_taken_for_it() {
         let lie = liar(nowhere).await;
         let outbound = parties.join(&id, &format!("--lookup {lie}"));
         outbound.logged(&format!("answering during the handshake ({lie} says it is at {nowhere})")).await.unwrap();
+        stop([outbound]).await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_relay_without_tls_in_a_record_gets_no_request_unless_it_is_allowed() {
+    guarded(async {
+        let (seen, mut requests) = tokio::sync::mpsc::unbounded_channel();
+        let service = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let addr = service.local_addr().unwrap();
+        tokio::spawn(async move {
+            while let Ok((mut socket, _)) = service.accept().await {
+                // The test may have ended.
+                let _ = seen.send(crate::sides::read_head(&mut socket).await);
+            }
+        });
+        let parties = Parties::new();
+        let id = parties.id("expose.key").await;
+        let join = async |record: String, options: &str| {
+            let lie = dns_lookup(nameserver(move |question| txt(question, &record)).await);
+            let line = format!("join {id} --listen 127.0.0.1:0 --lookup {lie} {options}");
+            // At an own relay nobody answers; without any, iroh dials none.
+            let common = ["--bind", "127.0.0.1:0", "--relay", "https://127.0.0.1:1"];
+            (FunnelProcess::spawn(parties.words_with(&line, "join.key", &common)).unwrap(), lie)
+        };
+        let (outbound, lie) = join(format!("relay=http://{addr}/"), "").await;
+        outbound.logged(&format!("{lie} says that its relay is http://{addr}, which is not https")).await.unwrap();
+        assert!(!outbound.stderr().contains("the peer's relay"), "{}", outbound.stderr());
+        stop([outbound]).await;
+        assert!(requests.try_recv().is_err());
+
+        let (outbound, lie) = join(format!("relay=http://{addr}/"), "--allow-http-relay").await;
+        requests.recv().await.unwrap();
+        outbound.logged(&format!("the peer's relay, from {lie}: http://{addr}")).await.unwrap();
         stop([outbound]).await;
     })
     .await;

@@ -29,6 +29,10 @@ pub(crate) struct Common {
     /// repeated [default: default]
     #[arg(long, global = true, value_name = "default|off|URL[,@FILE|,TOKEN]")]
     pub(crate) relay: Vec<String>,
+    /// Also dial peers' relays without TLS: a ticket could then send a request to any host and port [default: only https
+    /// relays, and those in --relay]
+    #[arg(long, global = true)]
+    pub(crate) allow_http_relay: bool,
     /// Address lookup services; may be repeated [default: n0 with n0's relays, otherwise off]
     #[arg(long, global = true, value_name = "off|n0|mdns|dns:ORIGIN[@NAMESERVER]|pkarr:URL")]
     pub(crate) lookup: Vec<String>,
@@ -213,6 +217,10 @@ pub(crate) struct Join {
     /// TCP address for local Flower clients
     #[arg(long, value_name = "ADDR", default_value = flower_iroh_funnel::DEFAULT_FLOWER_GRPC_ADDR)]
     pub(crate) listen: String,
+    /// Name by which Flower clients dial this funnel, besides IP addresses, localhost and names without a dot; may be
+    /// repeated
+    #[arg(long, value_name = "NAME")]
+    pub(crate) listen_name: Vec<String>,
     /// Serve TLS to local Flower clients, with a certificate created beside the key file
     #[arg(long)]
     pub(crate) tls: bool,

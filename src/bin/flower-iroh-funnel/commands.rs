@@ -54,6 +54,9 @@ fn with_options(mut builder: FunnelConfigBuilder, common: &Common) -> FunnelConf
     if !common.relay.is_empty() {
         builder = builder.relays(&common.relay, "--relay");
     }
+    if common.allow_http_relay {
+        builder = builder.allow_http_relay();
+    }
     if !common.lookup.is_empty() {
         builder = builder.lookup_texts(&common.lookup, "--lookup");
     }

@@ -4,7 +4,7 @@ use std::{fs, net::SocketAddr, path::PathBuf, pin::pin};
 
 use directories::ProjectDirs;
 use flower_iroh_funnel::{
-    Funnel, FunnelConfig, Hello, PeerConfig, PeerConn,
+    Funnel, FunnelConfig, FunnelConfigBuilder, Hello, PeerConfig, PeerConn,
     address_lookup::parse_peer,
     roster::{RosterFile, names},
 };
@@ -28,6 +28,7 @@ pub(crate) async fn join(common: &Common, args: args::Join) -> Result<(), ExitEr
             builder = builder.mistake(format_args!("--listen {}: {error}; expected ADDRESS:PORT", args.listen))
         }
     }
+    builder = args.listen_name.iter().fold(builder, FunnelConfigBuilder::listen_name);
     if args.tls {
         builder = builder.local_tls();
     }
