@@ -4,6 +4,7 @@ mod connections;
 
 use std::{io, path::Path, process, sync::Arc, thread, time::Duration};
 
+use futures_util::FutureExt;
 use tokio::{
     io::{AsyncRead, AsyncWrite, AsyncWriteExt},
     runtime,
@@ -100,7 +101,7 @@ async fn serve(listener: &platform::Listener, handler: Arc<impl Handler>, stop: 
                 reserve.refill();
                 continue;
             }
-            accepted = listener.accept() => accepted,
+            accepted = accept(listener, &mut reserve) => accepted,
         };
         match accepted {
             Ok(stream) => {
@@ -109,13 +110,28 @@ async fn serve(listener: &platform::Listener, handler: Arc<impl Handler>, stop: 
                 let (progress, handler) = (Progress::default(), Arc::clone(&handler));
                 connections.add(progress.clone(), async move { answer(stream, &progress, &*handler).await });
             }
-            // It is accepted with that descriptor.
-            Err(error) if descriptors::is_exhausted(&error) && reserve.release() => {}
             Err(error) => {
                 problem.run(error.kind(), |_| warn!(%error, "the control socket cannot accept connections"));
                 connections.close_idle();
                 sleep(ACCEPT_PAUSE).await;
             }
+        }
+    }
+}
+
+/// Accepts a connection, if need be with a descriptor of the reserve.
+async fn accept(listener: &platform::Listener, reserve: &mut Reserve) -> io::Result<platform::Stream> {
+    loop {
+        match listener.accept().await {
+            Err(error) if descriptors::is_exhausted(&error) && reserve.release() => {
+                let accepted = listener.accept().now_or_never();
+                // At once, before a call takes it: accepting fails without a descriptor even if no connection is waiting.
+                reserve.refill();
+                if let Some(Ok(stream)) = accepted {
+                    return Ok(stream);
+                }
+            }
+            accepted => return accepted,
         }
     }
 }

@@ -22,6 +22,9 @@ use tokio::{
 use super::address::Address;
 use crate::atomic_file;
 
+/// A connection of a command.
+pub(super) type Stream = UnixStream;
+
 const ROOT: u32 = 0;
 /// The name of the socket in the folder in which it is made.
 const DRAFT: &str = "s";
@@ -58,7 +61,7 @@ impl Listener {
     ///
     /// # Cancel safety
     /// Dropping the future loses no connection.
-    pub(super) async fn accept(&self) -> io::Result<UnixStream> {
+    pub(super) async fn accept(&self) -> io::Result<Stream> {
         loop {
             let (stream, _) = self.socket.accept().await?;
             if self.users.contains(&stream.peer_cred()?.uid()) {

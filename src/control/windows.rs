@@ -21,6 +21,9 @@ use tokio::{
 };
 use widestring::U16CString;
 
+/// A connection of a command.
+pub(super) type Stream = DuplexPipeStream<pipe_mode::Bytes>;
+
 /// All access for the owner of the pipe, and none for anybody else.
 const OWNER_ONLY: &str = "D:P(A;;GA;;;OW)";
 /// `ERROR_PIPE_BUSY`: the funnel has not yet made an instance for the next client.
@@ -60,7 +63,7 @@ impl Listener {
     }
 
     /// Accepts a connection.
-    pub(super) async fn accept(&self) -> io::Result<DuplexPipeStream<pipe_mode::Bytes>> {
+    pub(super) async fn accept(&self) -> io::Result<Stream> {
         self.pipe.accept().await
     }
 

@@ -7,6 +7,7 @@ use std::{
     os::unix::fs::{FileTypeExt, PermissionsExt},
     path::{Path, PathBuf},
     process::Command,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -15,6 +16,7 @@ use tempfile::TempDir;
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
     net::{TcpStream, UnixStream},
+    sync::Notify,
 };
 
 use crate::{
@@ -31,6 +33,8 @@ pub(crate) struct Office {
     folder: TempDir,
     state: PathBuf,
     pub(crate) inbound: FunnelProcess,
+    /// Of each call that is not answered.
+    pub(crate) arrived: Arc<Notify>,
 }
 
 /// A site whose peer the office is.
@@ -49,11 +53,17 @@ impl Office {
     async fn in_folder<const N: usize>(below: &str, names: [&str; N]) -> (Self, [Site; N]) {
         let folder = tempfile::tempdir().unwrap();
         let state = folder.path().join(below);
-        let superlink = http_server(|mut socket, head| async move {
-            if head.contains(STALLED) {
-                let _ = socket.read(&mut [0]).await;
+        let arrived = Arc::new(Notify::new());
+        let arriving = Arc::clone(&arrived);
+        let superlink = http_server(move |mut socket, head| {
+            let arriving = Arc::clone(&arriving);
+            async move {
+                if head.contains(STALLED) {
+                    arriving.notify_one();
+                    let _ = socket.read(&mut [0]).await;
+                }
+                let _ = socket.write_all(response_head(0).as_bytes()).await;
             }
-            let _ = socket.write_all(response_head(0).as_bytes()).await;
         })
         .await;
         let ticket = folder.path().join("ticket").into_os_string();
@@ -81,7 +91,7 @@ impl Office {
             let join = words(&["join", &at_ticket, "--listen", "127.0.0.1:0"], &[("--key-file", &key)]);
             sites.push(Site { id, funnel: FunnelProcess::start(join).await.unwrap(), _folder: folder });
         }
-        (Self { folder, state, inbound }, sites.try_into().unwrap_or_else(|_| unreachable!()))
+        (Self { folder, state, inbound, arrived }, sites.try_into().unwrap_or_else(|_| unreachable!()))
     }
 
     fn file(&self, name: &str) -> PathBuf {
@@ -253,7 +263,7 @@ async fn a_change_that_is_not_in_force_says_so_and_why() {
 async fn a_socket_that_a_killed_funnel_left_is_replaced_even_if_its_path_is_longer_than_an_address() {
     guarded(async {
         let (office, []) = Office::in_folder(&"long/".repeat(40), []).await;
-        let Office { folder, state, inbound } = office;
+        let Office { folder, state, inbound, arrived } = office;
         let is_socket = |path: &Path| fs::symlink_metadata(path).unwrap().file_type().is_socket();
         inbound.kill().await.unwrap();
         let key = state.join("secret.key").into_os_string();
@@ -264,7 +274,7 @@ async fn a_socket_that_a_killed_funnel_left_is_replaced_even_if_its_path_is_long
         assert!(status.success() && stdout.contains("no funnel with this key is running"), "{stdout}{stderr}");
 
         let expose = words(&["expose", "--superlink", "http://127.0.0.1:9"], &[("--key-file", &key)]);
-        let office = Office { folder, state, inbound: FunnelProcess::start(expose).await.unwrap() };
+        let office = Office { folder, state, inbound: FunnelProcess::start(expose).await.unwrap(), arrived };
         let (status, stdout, stderr) = run_for_output(deny()).await.unwrap();
         assert!(status.success() && stdout.contains(&office.in_force()), "{stdout}{stderr}");
         let mode = fs::symlink_metadata(office.socket()).unwrap().permissions().mode();
