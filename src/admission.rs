@@ -143,6 +143,11 @@ impl Admission {
         self.connections.reports()
     }
 
+    /// Returns whether the peer may have a link.
+    pub(crate) fn admits(&self, peer: EndpointId) -> bool {
+        self.access.list().admits(peer) == Verdict::Allowed
+    }
+
     pub(crate) fn is_on_roster(&self, peer: EndpointId) -> bool {
         self.access.is_on_roster(peer)
     }

@@ -343,7 +343,9 @@ impl Inner {
         }
         if let Some(inbound) = self.inbound.clone() {
             let limits = self.incoming_limits.clone();
-            let incoming = IrohIncoming::with_limits(self.endpoint.clone(), self.alpn.clone(), limits);
+            let (endpoint, admission) = (self.endpoint.clone(), self.admission.clone());
+            let is_known = move |peer| admission.admits(peer);
+            let incoming = IrohIncoming::with_known_peers(endpoint, self.alpn.clone(), limits, is_known);
             let permits = Permits::new(self.call_limits.clone(), descriptors::for_calls());
             let serve = grpc_server::serve_sessions(incoming, inbound, permits, self.stop.clone());
             serving.spawn(async { Some(serve.await) });

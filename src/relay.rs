@@ -4,8 +4,12 @@
 
 mod access;
 mod arrivals;
+mod client_address;
 mod config;
+mod forwarded;
 mod gate;
+mod proxies;
+mod proxy_protocol;
 mod tls;
 
 use std::{
@@ -36,8 +40,13 @@ use tokio_util::task::AbortOnDropHandle;
 pub use self::{
     access::RelayAccess,
     config::{DEFAULT_MAX_CLIENTS, DEFAULT_QUIC_PORT, RelayServerConfig, RelayServerConfigBuilder, RelayTls},
+    proxies::{InvalidTrustedProxies, TrustedProxies},
 };
-use self::{arrivals::Arrivals, gate::RelayGate, tls::Certificate};
+use self::{
+    arrivals::{Arrivals, Proxies},
+    gate::RelayGate,
+    tls::Certificate,
+};
 use crate::{
     admission::roster::{self, Roster, RosterFile, WatchHandle},
     error::Error,
@@ -94,7 +103,8 @@ impl RelayServer {
             Some(Certificate { server_config, ca_file }) => (Some(TlsAcceptor::from(Arc::new(server_config))), ca_file),
             None => (None, None),
         };
-        let arrivals = Arrivals { tls, service: service.clone(), gate };
+        let (proxy_protocol, forwarded) = (config.proxy_protocol, config.trust_forwarded);
+        let arrivals = Arrivals::new(tls, service.clone(), gate, Proxies { proxy_protocol, forwarded });
         Ok(Self {
             url,
             ca_file,
@@ -240,7 +250,7 @@ mod tests {
         let service = service(&config, Arc::new(Fickle(Arc::clone(&gate))), &RelayMetrics::default());
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url: RelayUrl = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
-        let _accepting = spawn(Arrivals { tls: None, service, gate }.accept(listener));
+        let _accepting = spawn(Arrivals::new(None, service, gate, Proxies::default()).accept(listener));
         let client = Endpoint::builder(presets::Minimal).relay_mode(RelayMode::custom([url])).bind().await.unwrap();
         let mut statuses = client.home_relay_status();
         let refused = async {

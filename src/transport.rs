@@ -33,6 +33,7 @@
 //! # Ok(()) }
 //! ```
 
+mod arrivals;
 mod backoff;
 mod codes;
 mod congestion;
@@ -52,7 +53,17 @@ mod silence;
 mod stream;
 mod target;
 
+#[cfg(feature = "relay")]
+pub(crate) use self::arrivals::{ArrivalRate, ArrivalSlot};
 pub(crate) use self::backoff::Backoff;
+#[cfg(feature = "funnel")]
+pub(crate) use self::{
+    arrivals::{ArrivalSlots, Source},
+    quic::{raise_receive_window, untrusted_peer_config},
+    rate_limit::RateLimit,
+    session_end::SessionEnd,
+    silence::SilenceTimer,
+};
 pub use self::{
     codes::Code,
     connecting::Connecting,
@@ -65,11 +76,4 @@ pub use self::{
     quic::{CongestionControl, IDLE_TIMEOUT, InvalidCongestionControl, quic_config, quic_config_with},
     stream::IrohStream,
     target::{InvalidTarget, peer_id},
-};
-#[cfg(feature = "funnel")]
-pub(crate) use self::{
-    quic::{raise_receive_window, untrusted_peer_config},
-    rate_limit::RateLimit,
-    session_end::SessionEnd,
-    silence::SilenceTimer,
 };

@@ -38,10 +38,16 @@ mod ports;
 mod relay;
 #[path = "command/relay/access.rs"]
 mod relay_access;
+#[path = "command/relay/arrivals.rs"]
+mod relay_arrivals;
+#[path = "command/relay/crowd.rs"]
+mod relay_crowd;
 #[path = "command/relay/lab.rs"]
 mod relay_lab;
 #[path = "command/relay/limits.rs"]
 mod relay_limits;
+#[path = "command/relay/nginx.rs"]
+mod relay_nginx;
 #[path = "command/relay/secrets.rs"]
 mod relay_secrets;
 #[cfg(unix)]

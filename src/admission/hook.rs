@@ -4,7 +4,7 @@ use iroh::endpoint::{AfterHandshakeOutcome, Connection, EndpointHooks, Side};
 use tracing::warn;
 
 use super::{
-    Admission, Verdict,
+    Admission,
     audit::{Event, Outcome},
     enrolment::{EnrolmentServer, RedeemError},
     not_admitted,
@@ -35,7 +35,7 @@ impl Admission {
         let name = || self.access.name(peer);
         // It is added before the decision, so that a change of the roster applies either to the decision or to the link.
         self.connections.add_incoming(connection, self.access.apis(peer));
-        if self.access.list().admits(peer) == Verdict::Allowed {
+        if self.admits(peer) {
             self.audit.record(peer, name, Event::Link, Outcome::Allowed);
             transport::raise_receive_window(connection);
             return AfterHandshakeOutcome::Accept;
@@ -50,7 +50,7 @@ impl Admission {
     /// Redeems an invitation. It rejects the link in any case: the close code is the answer.
     async fn enrol(&self, server: &EnrolmentServer, connection: &Connection) -> AfterHandshakeOutcome {
         let peer = connection.remote_id();
-        if self.access.list().admits(peer) == Verdict::Allowed {
+        if self.admits(peer) {
             return reject(Code::RECONNECT, "it is already admitted");
         }
         if self.access.list().denies(peer) {

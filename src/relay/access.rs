@@ -79,11 +79,13 @@ impl RelayAccess {
             Some(Standing::Allowed) => true,
             None => false,
         };
-        let has_token = match (&self.token, presented) {
-            (Some(token), Some(presented)) => token.matches(presented) == Match::Same,
-            (None, _) | (_, None) => false,
-        };
+        let has_token = presented.is_some_and(|presented| self.has_token(presented));
         Verdict::from(self.everybody || has_token || is_member || self.peers.contains(&peer))
+    }
+
+    /// Returns whether `presented` is the token.
+    pub(super) fn has_token(&self, presented: &str) -> bool {
+        self.token.as_ref().is_some_and(|token| token.matches(presented) == Match::Same)
     }
 
     /// The reason that a denied client receives. A client that the roster denies learns nothing about the token.

@@ -9,7 +9,7 @@ use std::{
 
 use iroh::RelayUrl;
 
-use super::{access::RelayAccess, tls};
+use super::{access::RelayAccess, proxies::TrustedProxies, tls};
 use crate::config::ConfigError;
 
 /// The UDP port where funnels expect QUIC address discovery: iroh's default.
@@ -57,12 +57,18 @@ pub struct RelayServerConfig {
     /// The peers that may use it. Default: none.
     pub access: RelayAccess,
     /// The most connections of clients at once. Default 1024. Those that are not authenticated yet have a limit of their own,
-    /// 128, and 10 s.
+    /// 128, and 10 s; past it, the one that has been idle longest of the address with the most gives way.
     pub max_clients: NonZeroUsize,
     /// How many bytes per second one client may send. Default: unlimited.
     pub client_rate: Option<NonZeroU32>,
     /// The address where metrics for Prometheus are served, without access control. Default: none.
     pub metrics: Option<SocketAddr>,
+    /// The proxies whose connections begin with a header of the PROXY protocol, version 1 or 2, which gives the address of the
+    /// client. Default: none; such a header of anybody else is not read.
+    pub proxy_protocol: TrustedProxies,
+    /// The HTTP proxies whose `X-Forwarded-For` gives the address of the client. Default: none; that of anybody else is
+    /// ignored.
+    pub trust_forwarded: TrustedProxies,
 }
 
 impl RelayTls {
@@ -91,6 +97,8 @@ impl RelayServerConfig {
                 max_clients: DEFAULT_MAX_CLIENTS,
                 client_rate: None,
                 metrics: None,
+                proxy_protocol: TrustedProxies::default(),
+                trust_forwarded: TrustedProxies::default(),
             },
             mistakes: Vec::new(),
         }
@@ -173,6 +181,18 @@ impl RelayServerConfigBuilder {
     /// Sets [`RelayServerConfig::metrics`].
     pub fn metrics(mut self, metrics: SocketAddr) -> Self {
         self.config.metrics = Some(metrics);
+        self
+    }
+
+    /// Adds to [`RelayServerConfig::proxy_protocol`].
+    pub fn proxy_protocol(mut self, proxies: TrustedProxies) -> Self {
+        self.config.proxy_protocol = self.config.proxy_protocol.and(proxies);
+        self
+    }
+
+    /// Adds to [`RelayServerConfig::trust_forwarded`].
+    pub fn trust_forwarded(mut self, proxies: TrustedProxies) -> Self {
+        self.config.trust_forwarded = self.config.trust_forwarded.and(proxies);
         self
     }
 

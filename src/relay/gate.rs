@@ -6,16 +6,17 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
+use http::{HeaderMap, header::AUTHORIZATION};
 use iroh::EndpointId;
 use iroh_relay::server::{Access, AccessControl, ClientRequest, ConnectionId, clients::Clients};
 use tracing::{debug, info, warn};
 
-use super::access::RelayAccess;
+use super::{access::RelayAccess, client_address};
 use crate::{
     admission::{Verdict, roster::Roster},
     config::RelayToken,
     report::OncePerPeer,
-    transport::RateLimit,
+    transport::{ArrivalRate, RateLimit},
 };
 
 /// The most connections of one client. It needs one; those of its earlier starts count until they are known to be lost.
@@ -27,6 +28,7 @@ pub(super) struct RelayGate {
     access: RelayAccess,
     max_clients: NonZeroUsize,
     state: Mutex<State>,
+    rate: ArrivalRate,
     strangers: OncePerPeer,
     full: RateLimit,
 }
@@ -50,7 +52,25 @@ struct Client {
 impl RelayGate {
     pub(super) fn new(access: RelayAccess, roster: Roster, max_clients: NonZeroUsize) -> Self {
         let state = Mutex::new(State { roster, ..State::default() });
-        Self { access, max_clients, state, strangers: OncePerPeer::default(), full: RateLimit::default() }
+        Self {
+            access,
+            max_clients,
+            state,
+            rate: ArrivalRate::default(),
+            strangers: OncePerPeer::default(),
+            full: RateLimit::default(),
+        }
+    }
+
+    /// Returns the rate of handshakes of clients that are not admitted.
+    pub(super) fn rate(&self) -> &ArrivalRate {
+        &self.rate
+    }
+
+    /// Returns whether a request presents the token, where funnels do.
+    pub(super) fn has_token(&self, headers: &HeaderMap) -> bool {
+        let presented = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok()?.strip_prefix("Bearer "));
+        presented.is_some_and(|presented| self.access.has_token(presented))
     }
 
     /// Replaces the roster. Connected clients that it denies are to be [disconnected](Self::disconnect_denied).
@@ -113,10 +133,12 @@ enum Admission {
 
 impl AccessControl for RelayGate {
     async fn on_connect(&self, request: &ClientRequest) -> Access {
-        let peer = request.endpoint_id();
+        let (peer, client) = (request.endpoint_id(), client_address::get(request.headers()));
+        let address = client.map(tracing::field::display);
         let reason = match self.admit(request.connection_id(), peer, request.auth_token()) {
             Admission::Admitted => {
-                debug!(%peer, "client admitted");
+                debug!(%peer, address, "client admitted");
+                client.inspect(|client| self.rate.succeeded(&(*client).into()));
                 return Access::Allow;
             }
             Admission::Full => {
@@ -130,7 +152,7 @@ impl AccessControl for RelayGate {
             }
             Admission::Refused(reason) => {
                 let remedy = || self.access.remedy(peer);
-                self.strangers.run(peer, || warn!(%peer, reason, "refused; to admit it, {}", remedy()));
+                self.strangers.run(peer, || warn!(%peer, address, reason, "refused; to admit it, {}", remedy()));
                 reason
             }
         };

@@ -1,6 +1,7 @@
 //! The server side: from an endpoint to a stream of sessions.
 
 mod handler;
+mod handshakes;
 mod limits;
 mod peer_limits;
 
@@ -12,20 +13,19 @@ use std::{
 };
 
 use futures_util::Stream;
-use iroh::{
-    Endpoint, EndpointId,
-    endpoint::{Connection, Incoming},
-};
+use iroh::{Endpoint, EndpointId, endpoint::Connection};
 use tokio::{
     sync::{Semaphore, mpsc},
     task::JoinSet,
-    time::timeout,
 };
 use tokio_util::task::AbortOnDropHandle;
 use tracing::{Instrument, debug, debug_span, warn};
 
-use self::peer_limits::{LinkPermit, PeerLimits};
 pub use self::{handler::IrohHandler, limits::IncomingLimits};
+use self::{
+    handshakes::Handshakes,
+    peer_limits::{LinkPermit, PeerLimits},
+};
 use super::{Code, IrohStream, Link, rate_limit::RateLimit};
 
 /// Accepted sessions that may wait for the server. Few, since QUIC's flow control holds back the rest.
@@ -61,9 +61,21 @@ impl IrohIncoming {
     /// # Panics
     /// If called outside a tokio runtime.
     pub fn with_limits(endpoint: Endpoint, alpn: impl Into<Vec<u8>>, limits: IncomingLimits) -> Self {
+        Self::with_known_peers(endpoint, alpn, limits, |_| false)
+    }
+
+    /// As [`with_limits`](Self::with_limits). Handshakes of a peer that is known are not limited by those of the strangers
+    /// behind the same relay.
+    pub(crate) fn with_known_peers(
+        endpoint: Endpoint,
+        alpn: impl Into<Vec<u8>>,
+        limits: IncomingLimits,
+        is_known: impl Fn(EndpointId) -> bool + Send + Sync + 'static,
+    ) -> Self {
         let (sender, sessions) = mpsc::channel(READY_SESSIONS);
+        let handshakes = Handshakes::new(&limits, alpn.into(), is_known);
         let acceptor = Acceptor::new(sender, limits);
-        let accepting = tokio::spawn(accept_links(endpoint, alpn.into(), acceptor));
+        let accepting = tokio::spawn(accept_links(endpoint, handshakes, acceptor));
         Self { sessions, _accepting: Some(AbortOnDropHandle::new(accepting)) }
     }
 
@@ -82,9 +94,8 @@ impl Stream for IrohIncoming {
     }
 }
 
-async fn accept_links(endpoint: Endpoint, alpn: Vec<u8>, acceptor: Acceptor) {
-    let alpn: Arc<[u8]> = alpn.into();
-    let handshakes = limits::semaphore(acceptor.limits.max_handshakes);
+async fn accept_links(endpoint: Endpoint, handshakes: Handshakes, acceptor: Acceptor) {
+    let handshakes = Arc::new(handshakes);
     let mut links = JoinSet::new();
     loop {
         let incoming = tokio::select! {
@@ -92,21 +103,10 @@ async fn accept_links(endpoint: Endpoint, alpn: Vec<u8>, acceptor: Acceptor) {
             Some(_) = links.join_next() => continue,
         };
         let Some(incoming) = incoming else { break };
-        let is_crowded = handshakes.available_permits() <= acceptor.limits.max_handshakes / 2;
-        if is_crowded && !incoming.remote_addr_validated() {
-            // Fails only for an address that has been validated.
-            let _ = incoming.retry();
-            continue;
-        }
-        let Ok(permit) = Arc::clone(&handshakes).try_acquire_owned() else {
-            incoming.refuse();
-            continue;
-        };
-        let (acceptor, alpn) = (acceptor.clone(), Arc::clone(&alpn));
+        let Some(arrival) = handshakes.admit(incoming) else { continue };
+        let (acceptor, handshakes) = (acceptor.clone(), Arc::clone(&handshakes));
         links.spawn(async move {
-            let connection = acceptor.handshake(incoming, &alpn).await;
-            drop(permit);
-            if let Some(connection) = connection {
+            if let Some(connection) = handshakes.complete(arrival).await {
                 acceptor.serve(connection).await;
             }
         });
@@ -135,26 +135,6 @@ impl Acceptor {
             sessions,
             limits,
         }
-    }
-
-    async fn handshake(&self, incoming: Incoming, alpn: &[u8]) -> Option<Connection> {
-        let from = incoming.remote_addr();
-        let connection = match timeout(self.limits.handshake_timeout, incoming).await {
-            Ok(Ok(connection)) => connection,
-            Ok(Err(error)) => {
-                debug!(?from, error = format!("{error:#}"), "handshake failed");
-                return None;
-            }
-            Err(_) => {
-                debug!(?from, "handshake timed out");
-                return None;
-            }
-        };
-        if connection.alpn() == alpn {
-            return Some(connection);
-        }
-        connection.close(Code::WRONG_ALPN.into(), b"this ALPN is not served here");
-        None
     }
 
     /// Accepts the sessions of one link until it ends.

@@ -107,11 +107,14 @@ async fn every_mistake_in_a_relays_options_is_reported_at_once() {
         fs::write(&public, TOKEN).unwrap();
         let public = public.display();
         let line = format!("relay --tls-cert {public} --tls-key /nonexistent/key --listen here --metrics there");
+        let line = format!("{line} --proxy-protocol 10.0.0.5,nginx --trust-forwarded 0.0.0.0/0");
         let (status, stderr) = run(lab.words(&line, "relay.key")).await.unwrap();
         assert_eq!(status.code(), Some(64), "{stderr}");
         let parts = [
             "--listen here",
             "--metrics there",
+            "--proxy-protocol: \"nginx\" is not an IP address",
+            "--trust-forwarded: \"0.0.0.0/0\" is every address",
             "does not contain a certificate",
             "/nonexistent/key",
             "no peer may use this relay",

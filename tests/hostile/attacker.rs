@@ -3,6 +3,8 @@
 // The Flower tests include this module by path, and use a part of it.
 #![allow(dead_code)]
 
+use std::net::Ipv4Addr;
+
 use flower_iroh_funnel::{ALPN, EndpointAddr, SecretKey, transport::Code};
 use iroh::{
     Endpoint,
@@ -15,7 +17,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::{
     frames::{Frame, GOAWAY, PREFACE, SETTINGS, frame},
-    raw_peer::on_loopback,
+    raw_peer::at,
 };
 
 pub(crate) struct Attacker {
@@ -44,9 +46,14 @@ pub(crate) enum End {
 
 impl Attacker {
     pub(crate) async fn new(key: SecretKey, target: EndpointAddr) -> Self {
+        Self::at(Ipv4Addr::LOCALHOST, key, target).await
+    }
+
+    /// From another address.
+    pub(crate) async fn at(source: Ipv4Addr, key: SecretKey, target: EndpointAddr) -> Self {
         // A small window: what it leaves unread fills the other side soon.
         let config = QuicTransportConfig::builder().stream_receive_window(16_384u32.into()).build();
-        let endpoint = on_loopback(key).transport_config(config).bind().await.unwrap();
+        let endpoint = at(source, key).transport_config(config).bind().await.unwrap();
         Self { endpoint, target }
     }
 

@@ -1,7 +1,7 @@
 //! Whom the attackers attack, and an honest peer beside them.
 
 use std::{
-    net::SocketAddr,
+    net::{Ipv4Addr, SocketAddr},
     num::NonZeroU32,
     sync::{
         Arc,
@@ -77,11 +77,21 @@ impl Scene {
         Attacker::new(SecretKey::generate(), self.peer.clone()).await
     }
 
+    /// The same from another address.
+    pub(crate) async fn stranger_at(&self, source: Ipv4Addr) -> Attacker {
+        Attacker::at(source, SecretKey::generate(), self.peer.clone()).await
+    }
+
     /// One that has an invitation, and is let in by it.
     pub(crate) async fn invited(&self) -> Running {
+        self.invited_as("site").await
+    }
+
+    /// The same, by a name.
+    pub(crate) async fn invited_as(&self, name: &str) -> Running {
         let invitation = Invitation::new(self.peer.clone());
         let expires = Timestamp::now().plus(Duration::from_secs(3600));
-        let name = "site".parse().unwrap();
+        let name = name.parse().unwrap();
         let invite =
             |roster: &mut Roster| roster.invite(&invitation, name, Api::Fleet.into(), NonZeroU32::MIN, expires);
         self.roster.update(invite).unwrap().unwrap();

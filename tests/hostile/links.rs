@@ -1,9 +1,15 @@
 //! Links without end, strangers, and what QUIC offers besides bi-streams.
 
+use std::{
+    net::{Ipv4Addr, UdpSocket},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
 use flower_iroh_funnel::{ALPN, transport::Code};
 use futures_util::{StreamExt, future::join_all, poll, stream::FuturesUnordered};
 use iroh::endpoint::Connection;
-use tokio::sync::watch;
+use tokio::{sync::watch, task::JoinSet};
 
 use crate::{attacker::code, honest::Scene, support::guarded};
 
@@ -104,6 +110,49 @@ async fn strangers_at_the_door_of_enrolments_keep_nobody_out_who_is_invited() {
             _ = silent => unreachable!("they never tire"),
             site = enrolled => site.stop().await,
         }
+        scene.end().await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_thousand_silent_enrolments_from_one_address_do_not_delay_an_invited_peer_from_another() {
+    const CROWD: usize = 1000;
+    let elsewhere = Ipv4Addr::new(127, 0, 0, 2);
+    if UdpSocket::bind((elsewhere, 0)).is_err() {
+        eprintln!("skipped: this machine has no {elsewhere}, a second address to come from");
+        return;
+    }
+    guarded(async {
+        let scene = Scene::start().await;
+        let began = Instant::now();
+        scene.invited_as("first").await.stop().await;
+        let alone = began.elapsed();
+        let strangers = join_all((0..4).map(|_| scene.stranger_at(elsewhere))).await;
+        let strangers: Vec<_> = strangers.into_iter().map(Arc::new).collect();
+        let mut crowd = JoinSet::new();
+        for stranger in strangers.iter().cycle().take(CROWD) {
+            let stranger = Arc::clone(stranger);
+            crowd.spawn(async move {
+                // Most give way in their handshake.
+                if let Ok(link) = stranger.link_for(&[ALPN, b"/enrol"].concat()).await {
+                    link.closed().await;
+                }
+            });
+        }
+        // There are no slots for so many: from here on, each newcomer takes one of another.
+        for _ in 0..CROWD / 4 {
+            crowd.join_next().await.unwrap().unwrap();
+        }
+        let began = Instant::now();
+        let site = scene.invited_as("second").await;
+        let beside = began.elapsed();
+        while crowd.try_join_next().is_some() {}
+        let left = crowd.len();
+        eprintln!("an invited peer is in after {alone:?} alone, {beside:?} beside a crowd of which {left} are left");
+        assert!(beside < Duration::from_secs(30) && left > 0, "{beside:?}, {left} left");
+        site.stop().await;
+        crowd.shutdown().await;
         scene.end().await;
     })
     .await;

@@ -3,7 +3,7 @@
 // Several test files include this module by path, and each uses a part of it.
 #![allow(dead_code)]
 
-use std::error::Error;
+use std::{error::Error, net::Ipv4Addr};
 
 use flower_iroh_funnel::{EndpointAddr, RelayMode, SecretKey, transport::IrohConnector};
 use http::{Request, Response};
@@ -16,8 +16,13 @@ use iroh::{
 
 /// An endpoint that stays on loopback.
 pub(crate) fn on_loopback(key: SecretKey) -> Builder {
+    at(Ipv4Addr::LOCALHOST, key)
+}
+
+/// An endpoint with one address, on any port.
+pub(crate) fn at(source: Ipv4Addr, key: SecretKey) -> Builder {
     let builder = Endpoint::builder(presets::Minimal).relay_mode(RelayMode::Disabled).secret_key(key);
-    builder.clear_ip_transports().bind_addr("127.0.0.1:0").unwrap()
+    builder.clear_ip_transports().bind_addr((source, 0)).unwrap()
 }
 
 /// A peer without a funnel, who can send an inbound funnel whatever he likes.

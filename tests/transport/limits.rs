@@ -1,12 +1,20 @@
 //! Overload, and peers that behave badly: each costs itself and nobody else.
 
-use std::{net::UdpSocket, time::Duration};
+use std::{
+    net::{Ipv4Addr, SocketAddr, UdpSocket},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+    time::{Duration, Instant},
+};
 
 use flower_iroh_funnel::transport::{IncomingLimits, IrohIncoming};
 use futures_util::StreamExt;
 use iroh::EndpointAddr;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
+    sync::watch,
     task::JoinSet,
 };
 
@@ -185,6 +193,111 @@ fn one_way_to(server: std::net::SocketAddr) -> std::net::SocketAddr {
         }
     });
     addr
+}
+
+#[test]
+fn handshakes_that_one_address_never_finishes_keep_no_other_address_out() {
+    let elsewhere = Ipv4Addr::new(127, 0, 0, 2);
+    if UdpSocket::bind((elsewhere, 0)).is_err() {
+        eprintln!("skipped: this machine has no {elsewhere}, a second address to come from");
+        return;
+    }
+    run(async move {
+        let server = TestServer::with(loopback(), limits(|limits| limits.max_handshakes = 8)).await;
+        let (unanswered, mut stuck) = watch::channel(0);
+        let mut crowd = JoinSet::new();
+        for _ in 0..16 {
+            let client = TestClient::new().await;
+            let addr = server.addr().ip_addrs().next().copied().unwrap();
+            let addr = until_its_address_is_proven(elsewhere, addr, unanswered.clone());
+            client.connector.add_peer(EndpointAddr::new(server.id()).with_ip_addr(addr));
+            let peer = server.id();
+            crowd.spawn(async move { client.connector.link(peer).await });
+        }
+        stuck.wait_for(|stuck| *stuck >= 8).await.unwrap();
+        for _ in 0..20 {
+            let honest = TestClient::knowing(&server).await;
+            honest.connector.link(server.id()).await.expect("it takes a place of the address with the most");
+            honest.endpoint.close().await;
+        }
+        drop(crowd);
+        server.close().await;
+    });
+}
+
+/// A socket that passes packets on to `server` from `source`, and back only what proves that address: Retry. Counts the
+/// clients for which more would have come back.
+fn until_its_address_is_proven(source: Ipv4Addr, server: SocketAddr, unanswered: watch::Sender<u32>) -> SocketAddr {
+    const RETRY: u8 = 0xf0;
+    let socket = |ip| {
+        let socket = UdpSocket::bind((ip, 0)).unwrap();
+        socket.set_nonblocking(true).unwrap();
+        tokio::net::UdpSocket::from_std(socket).unwrap()
+    };
+    let (inner, outer) = (socket(Ipv4Addr::LOCALHOST), socket(source));
+    let addr = inner.local_addr().unwrap();
+    tokio::spawn(async move {
+        let (mut out, mut back) = ([0; 2048], [0; 2048]);
+        let (mut client, mut is_stuck) = (None, false);
+        loop {
+            tokio::select! {
+                Ok((len, from)) = inner.recv_from(&mut out) => {
+                    client = Some(from);
+                    let _ = outer.send_to(&out[..len], server).await;
+                }
+                Ok((len, _)) = outer.recv_from(&mut back) => match client {
+                    Some(client) if back[0] & 0xf0 == RETRY => {
+                        let _ = inner.send_to(&back[..len], client).await;
+                    }
+                    _ if !is_stuck => {
+                        is_stuck = true;
+                        unanswered.send_modify(|count| *count += 1);
+                    }
+                    _ => {}
+                },
+            }
+        }
+    });
+    addr
+}
+
+/// What is refused after its handshake costs attempts of its address, and those of another are not touched.
+#[test]
+fn handshakes_of_one_address_that_are_refused_in_a_loop_are_slowed_down_and_those_of_another_are_not() {
+    let elsewhere = Ipv4Addr::new(127, 0, 0, 2);
+    if UdpSocket::bind((elsewhere, 0)).is_err() {
+        eprintln!("skipped: this machine has no {elsewhere}, a second address to come from");
+        return;
+    }
+    run(async move {
+        let server = TestServer::start().await;
+        let (began, refused) = (Instant::now(), Arc::new(AtomicUsize::new(0)));
+        let mut loops = JoinSet::new();
+        for _ in 0..4 {
+            let (addr, refused) = (server.addr(), Arc::clone(&refused));
+            let client = loopback().clear_ip_transports().bind_addr((elsewhere, 0)).unwrap().bind().await.unwrap();
+            loops.spawn(async move {
+                loop {
+                    if let Ok(link) = client.connect(addr.clone(), b"another protocol").await {
+                        link.closed().await;
+                    }
+                    refused.fetch_add(1, Relaxed);
+                }
+            });
+        }
+        while refused.load(Relaxed) < 100 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        let (count, took) = (refused.load(Relaxed) as f64, began.elapsed().as_secs_f64());
+        assert!(count <= 64.0 + 21.0 * took + 4.0, "{count} in {took} s");
+        for _ in 0..5 {
+            let honest = TestClient::knowing(&server).await;
+            honest.connector.link(server.id()).await.unwrap();
+            honest.endpoint.close().await;
+        }
+        loops.shutdown().await;
+        server.close().await;
+    });
 }
 
 #[test]

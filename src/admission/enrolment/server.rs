@@ -17,7 +17,7 @@ use super::{
 use crate::{
     address_lookup::Secret,
     report::{OncePerPeer, chain},
-    transport::RateLimit,
+    transport::{RateLimit, Source},
 };
 
 /// The time for all that is done with the files: less than the peer waits for its answer.
@@ -89,7 +89,7 @@ impl EnrolmentServer {
         connection: &Connection,
         in_force: impl Fn() -> Arc<Roster>,
     ) -> Result<(), RedeemError> {
-        let secret = self.pending.wait_for(read_secret(connection)).await;
+        let secret = self.pending.wait_for(Source::of(connection), read_secret(connection)).await;
         let secret = secret.flatten().ok_or(RedeemError::NotNow("no invitation was presented"))?;
         let peer = connection.remote_id();
         match timeout(DEADLINE, self.redeem_secret(peer, secret, in_force)).await {

@@ -286,6 +286,13 @@ pub(crate) struct Relay {
     /// Maximum send rate of one client, in MiB/s [default: unlimited]
     #[arg(long, value_name = "MIB")]
     pub(crate) client_rate: Option<f64>,
+    /// Proxies in front of this relay whose connections begin with a PROXY protocol header (v1 or v2): limits then
+    /// apply to the client's address; may be repeated
+    #[arg(long, value_name = "ADDR|NET[,..]")]
+    pub(crate) proxy_protocol: Vec<String>,
+    /// HTTP proxies in front of this relay whose X-Forwarded-For gives the client's address; may be repeated
+    #[arg(long, value_name = "ADDR|NET[,..]")]
+    pub(crate) trust_forwarded: Vec<String>,
     /// Serve Prometheus metrics on this address, or on this port of 127.0.0.1
     #[arg(long, value_name = "[ADDR:]PORT")]
     pub(crate) metrics: Option<String>,

@@ -7,8 +7,8 @@ use tokio::sync::Semaphore;
 /// The limits of an [`IrohIncoming`](super::IrohIncoming).
 ///
 /// Past a limit, a new link or session is refused with [`Code::OVERLOADED`](super::Code::OVERLOADED) and the open ones go
-/// on. The exception is `max_links_per_peer`: there, the peer's oldest link is closed in favour of the new one. The
-/// bi-streams of one link are limited by QUIC itself (`max_concurrent_bidi_streams`, 100 by default): a peer at that limit
+/// on. The exceptions are `max_links_per_peer`, where the peer's oldest link is closed in favour of the new one, and
+/// `max_handshakes`. The bi-streams of one link are limited by QUIC itself (`max_concurrent_bidi_streams`, 100 by default): a peer at that limit
 /// waits.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -19,9 +19,13 @@ pub struct IncomingLimits {
     /// those from before a restart count until they are known to be lost (6 to 11 s). Past the limit the oldest is closed,
     /// since the newest may be the only one in use.
     pub max_links_per_peer: usize,
-    /// Handshakes in progress. Default 128. Past the limit, a new one is refused before any cryptography. While at least half
-    /// of them are in progress, a new client must first prove its address, which costs it a round trip: forged addresses
-    /// cannot use up the limit.
+    /// Handshakes in progress. Default 128. Past the limit, a new one takes the place of another: of the oldest of the
+    /// address with the most (an IPv4 address, an IPv6 network of 64 bits, or a relay), so that a crowd from one address
+    /// displaces only itself. While at least half of them are in progress, a new client must first prove its address, which
+    /// costs it a round trip: forged addresses cannot use up the limit.
+    ///
+    /// Handshakes of one address that fail, or whose peer is not admitted, are limited to 20 per second after the first 64;
+    /// further ones wait, before any cryptography.
     pub max_handshakes: usize,
     /// The time that a handshake may take. Default 10 s; a relayed handshake takes about four round trips.
     pub handshake_timeout: Duration,

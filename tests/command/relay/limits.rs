@@ -10,6 +10,7 @@ use tokio::{
 use crate::{
     funnel_process::FunnelProcess,
     ports::free_addr,
+    relay_crowd::{Begin, addr},
     relay_lab::{Lab, superlink, url},
     sides::{begin_call, guarded, http_server, read_head, response_head, status},
 };
@@ -109,7 +110,7 @@ async fn connections_that_never_authenticate_are_closed() {
 #[cfg(target_os = "linux")]
 #[tokio::test]
 async fn many_connections_that_never_authenticate_use_few_descriptors_and_do_not_keep_a_funnel_out() {
-    /// Two descriptors for each of the 128 permits, and those that a relay has open besides.
+    /// Two descriptors for each of the 128 slots, and those that a relay has open besides.
     const BOUND: usize = 2 * 128 + 40;
     guarded(async {
         let lab = Lab::new();
@@ -162,34 +163,6 @@ async fn a_relay_with_an_ipv6_address_is_used_under_it() {
         relay.stop().await.unwrap();
     })
     .await;
-}
-
-/// What a client sends before it stops.
-#[derive(Clone, Copy, Debug)]
-enum Begin {
-    Nothing,
-    HalfARequest,
-    AnUpgrade,
-}
-
-impl Begin {
-    async fn connect(self, relay: SocketAddr) -> TcpStream {
-        let mut socket = TcpStream::connect(relay).await.unwrap();
-        let sent = match self {
-            Self::Nothing => "",
-            Self::HalfARequest => "GET /relay HTTP/1.1\r\nhost: x\r\n",
-            Self::AnUpgrade => {
-                "GET /relay HTTP/1.1\r\nhost: x\r\nupgrade: websocket\r\nconnection: upgrade\r\nsec-websocket-key: \
-                 dGhlIHNhbXBsZSBub25jZQ==\r\nsec-websocket-version: 13\r\nsec-websocket-protocol: iroh-relay-v1\r\n\r\n"
-            }
-        };
-        socket.write_all(sent.as_bytes()).await.unwrap();
-        socket
-    }
-}
-
-fn addr(relay: &FunnelProcess) -> SocketAddr {
-    url(relay).split_once("://").unwrap().1.parse().unwrap()
 }
 
 async fn get(server: SocketAddr, path: &str) -> String {

@@ -78,7 +78,23 @@ fn config(common: &Common, args: &args::Relay) -> Result<RelayServerConfig, Exit
             Err(mistake) => builder.mistake(format_args!("--metrics {metrics}: {mistake}")),
         };
     }
-    Ok(with_access(builder, args).build()?)
+    Ok(with_access(with_proxies(builder, args), args).build()?)
+}
+
+fn with_proxies(mut builder: RelayServerConfigBuilder, args: &args::Relay) -> RelayServerConfigBuilder {
+    for text in &args.proxy_protocol {
+        builder = match text.parse() {
+            Ok(proxies) => builder.proxy_protocol(proxies),
+            Err(error) => builder.mistake(format_args!("--proxy-protocol: {error}")),
+        };
+    }
+    for text in &args.trust_forwarded {
+        builder = match text.parse() {
+            Ok(proxies) => builder.trust_forwarded(proxies),
+            Err(error) => builder.mistake(format_args!("--trust-forwarded: {error}")),
+        };
+    }
+    builder
 }
 
 /// Returns the common part of the local CA's file names: `relay`, in the folder of the key file.
