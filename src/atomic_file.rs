@@ -26,7 +26,7 @@ use self::platform::Place;
 #[cfg(unix)]
 use self::unix as platform;
 pub(crate) use self::{
-    lock::lock,
+    lock::{lock, open_lock},
     platform::readers,
     private_file::{FileError, PrivateFile},
 };

@@ -4,7 +4,7 @@ use std::{io, net::SocketAddr, path::PathBuf};
 
 #[cfg(feature = "relay")]
 use crate::admission::roster::RosterError;
-use crate::{config::ConfigError, protocol::BoxError, tunnel::PeerDown};
+use crate::{config::ConfigError, identity::KeyInUse, protocol::BoxError, tunnel::PeerDown};
 
 /// A funnel that cannot start, or a peer that cannot be reached.
 #[derive(Debug, thiserror::Error)]
@@ -21,6 +21,8 @@ enum Kind {
     Listen { addr: SocketAddr, source: io::Error },
     #[error(transparent)]
     Config(ConfigError),
+    #[error(transparent)]
+    KeyInUse(KeyInUse),
     #[cfg(feature = "relay")]
     #[error(transparent)]
     Roster(RosterError),
@@ -64,6 +66,10 @@ impl Error {
 
     pub(crate) fn config(error: ConfigError) -> Self {
         Self(Kind::Config(error))
+    }
+
+    pub(crate) fn key_in_use(error: KeyInUse) -> Self {
+        Self(Kind::KeyInUse(error))
     }
 
     pub(crate) fn audit_log(path: PathBuf, source: io::Error) -> Self {

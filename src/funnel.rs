@@ -37,6 +37,7 @@ use crate::{
     descriptors,
     error::Error,
     grpc_server::{self, LocalProtocol},
+    identity::KeyLock,
     protocol::Api,
     tls::LocalTls,
     transport::{IncomingLimits, IrohConnector, IrohIncoming},
@@ -79,6 +80,8 @@ struct Inner {
     inbound: Option<Inbound>,
     /// `None` once `serve` has taken them.
     listeners: Mutex<Option<Vec<Listener>>>,
+    /// `None` without a key file, and once the funnel has closed.
+    key_lock: Mutex<Option<Arc<KeyLock>>>,
     stop: CancellationToken,
 }
 
@@ -94,13 +97,16 @@ impl Funnel {
     /// Binds the endpoint and the local ports, and reads the files that the configuration names: key, certificates and
     /// roster. From here on the funnel can dial; it accepts with [`serve`](Self::serve).
     ///
+    /// The key file is locked until the funnel has closed or is dropped, so that no other funnel of this machine runs with it.
+    ///
     /// # Errors
-    /// If files cannot be used, all of them in one error, or if an address cannot be bound.
+    /// If another funnel runs with the key file, if files cannot be used, all of them in one error, or if an address cannot be
+    /// bound.
     ///
     /// # Panics
     /// If called outside a tokio runtime.
     pub async fn new(config: FunnelConfig) -> Result<Self, Error> {
-        let loaded = Loaded::read(&config).map_err(Error::config)?;
+        let loaded = Loaded::read(&config)?;
         descriptors::hold_file_reserve();
         debug!(descriptors = descriptors::for_calls(), "calls may use so many file descriptors in all");
         let listeners = listen(&config, loaded.local_tls.as_ref()).await?;
@@ -141,6 +147,7 @@ impl Funnel {
             local_tls: loaded.local_tls,
             inbound,
             listeners: Mutex::new(Some(listeners)),
+            key_lock: Mutex::new(loaded.key_lock.map(Arc::new)),
             stop: CancellationToken::new(),
         };
         Ok(Self { inner: Arc::new(inner) })
@@ -248,7 +255,9 @@ impl Funnel {
         // Before the roster is read for the first time, so that no command finds neither this socket nor a reader.
         let control = inner.open_control_socket().await;
         let serving = inner.start(listeners);
-        let _watching = inner.watch();
+        // Held until the tasks have ended that write files beside the key file, even if the funnel is closed meanwhile.
+        let _key_lock = inner.key_lock().clone();
+        let watching = inner.watch();
         let ended = tokio::select! {
             () = inner.stop.cancelled() => Ok(()),
             _ = inner.endpoint.closed() => Err(Error::endpoint_closed()),
@@ -257,6 +266,8 @@ impl Funnel {
         if let Some(control) = control {
             control.stop().await;
         }
+        drop(watching);
+        inner.release_key();
         ended
     }
 
@@ -272,6 +283,7 @@ impl Funnel {
         self.inner.close_links();
         endpoint::close_endpoint(&self.inner.endpoint).await;
         self.inner.end_audit().await;
+        self.inner.release_key();
     }
 }
 
@@ -370,6 +382,14 @@ impl Inner {
             watching.push(tokio::spawn(admission.watch_roster()));
         }
         watching.into_iter().map(AbortOnDropHandle::new).collect()
+    }
+
+    fn key_lock(&self) -> MutexGuard<'_, Option<Arc<KeyLock>>> {
+        self.key_lock.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn release_key(&self) {
+        drop(self.key_lock().take());
     }
 
     fn tunnel(&self, peer: EndpointId) -> Tunnel {

@@ -1,5 +1,7 @@
 //! The secret key, which gives this funnel its endpoint id.
 
+mod key_lock;
+
 use std::{
     fs::File,
     io::{self, Read},
@@ -10,6 +12,7 @@ use data_encoding::{HEXLOWER, HEXLOWER_PERMISSIVE};
 use directories::ProjectDirs;
 use iroh::SecretKey;
 
+pub(crate) use self::key_lock::{KeyInUse, KeyLock};
 use crate::atomic_file::{self, FileError, PrivateFile};
 
 /// The longest key file: 64 hexadecimal digits, a line end, and space around them.

@@ -48,7 +48,6 @@ mod pool;
 mod quic;
 mod rate_limit;
 mod session_end;
-#[cfg(feature = "funnel")]
 mod silence;
 mod stream;
 mod target;

@@ -5,6 +5,7 @@ mod lanes;
 mod liveness;
 mod peer_conn;
 mod peer_down;
+mod retry;
 mod supervisor;
 
 use std::{sync::Arc, time::Duration};
@@ -201,7 +202,9 @@ impl Tunnel {
         loop {
             let deadline = match &*state.borrow_and_update() {
                 State::Up(up) => return Ok(Arc::clone(up)),
-                State::Down(Down { down, .. }) if down.reason() != DownReason::Unreachable => {
+                State::Down(Down { down, .. })
+                    if matches!(down.reason(), DownReason::NotAdmitted | DownReason::Stopped) =>
+                {
                     return Err(down.call_error().clone());
                 }
                 State::Dialling { since } | State::Down(Down { since, .. }) => give_up.min(*since + LINK_TIMEOUT),

@@ -18,6 +18,8 @@ mod files;
 mod foreign_relays;
 #[path = "support/funnel_process.rs"]
 mod funnel_process;
+#[path = "command/keys.rs"]
+mod keys;
 #[path = "command/links.rs"]
 mod links;
 #[path = "command/local_port.rs"]

@@ -33,6 +33,8 @@ mod roster;
 mod secure;
 #[path = "funnel/sharing.rs"]
 mod sharing;
+#[path = "funnel/shared_key.rs"]
+mod shared_key;
 #[path = "funnel/support.rs"]
 mod support;
 #[path = "funnel/tls.rs"]

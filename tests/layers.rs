@@ -33,7 +33,7 @@ const ROWS: &[(&str, &[&str])] = &[
     ("grpc_server", &["call", "descriptors", "hop", "protocol", "report", "tls", "transport", "tunnel"]),
     ("call", &["admission", "config", "hop", "protocol", "report", "tls", "transport", "tunnel", "upstream"]),
     ("relay", &["admission", "config", "error", "protocol", "report", "tls", "transport"]),
-    ("error", &["admission", "config", "protocol", "tunnel"]),
+    ("error", &["admission", "config", "identity", "protocol", "tunnel"]),
     ("tunnel", &["address_lookup", "admission", "hop", "protocol", "report", "transport"]),
     ("config", &["ALPN", "address_lookup", "admission", "atomic_file", "protocol", "tls", "transport", "upstream"]),
     ("upstream", &["admission", "hop", "protocol", "report", "tls"]),

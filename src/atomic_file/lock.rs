@@ -30,19 +30,12 @@ pub(crate) fn lock(path: &Path) -> io::Result<File> {
 
 /// Locks `path` as [`lock`] does, and waits up to `timeout`; not at all if that is zero.
 pub(crate) fn lock_within(path: &Path, timeout: Duration) -> io::Result<File> {
-    let place = Place::with_folder(path)?;
-    let lock = place.beside(".lock");
-    let explained = |error: io::Error| {
-        io::Error::new(error.kind(), format!("cannot use the lock file {}: {error}", lock.path().display()))
-    };
-    let before = place.look()?;
-    let hand_over = |created: &File| place.hand_over(created, before.as_ref());
-    let mut file = lock.open_or_create(Access::Lock, hand_over).map_err(explained)?;
+    let (lock, mut file) = open(path)?;
     let deadline = Instant::now() + timeout;
     loop {
         match file.try_lock() {
             Ok(()) => break,
-            Err(TryLockError::Error(error)) => return Err(explained(error)),
+            Err(TryLockError::Error(error)) => return Err(explained(&lock, error)),
             Err(TryLockError::WouldBlock) if Instant::now() >= deadline => {
                 let held = LockHeld { lock: lock.path().to_owned(), holder: read_holder(&mut file), timeout };
                 return Err(io::Error::new(io::ErrorKind::TimedOut, held));
@@ -53,6 +46,24 @@ pub(crate) fn lock_within(path: &Path, timeout: Duration) -> io::Result<File> {
     // It is for messages alone: a full disk does not keep anybody from a change.
     let _ = write_holder(&mut file);
     Ok(file)
+}
+
+/// Opens the lock file of `path`, which is not locked yet.
+pub(crate) fn open_lock(path: &Path) -> io::Result<File> {
+    open(path).map(|(_, file)| file)
+}
+
+fn open(path: &Path) -> io::Result<(Place, File)> {
+    let place = Place::with_folder(path)?;
+    let lock = place.beside(".lock");
+    let before = place.look()?;
+    let hand_over = |created: &File| place.hand_over(created, before.as_ref());
+    let file = lock.open_or_create(Access::Lock, hand_over).map_err(|error| explained(&lock, error))?;
+    Ok((lock, file))
+}
+
+fn explained(lock: &Place, error: io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("cannot use the lock file {}: {error}", lock.path().display()))
 }
 
 fn write_holder(file: &mut File) -> io::Result<()> {

@@ -7,7 +7,8 @@ use iroh::SecretKey;
 use crate::{
     admission::roster::{Roster, RosterFile},
     config::{ConfigError, Exposed, FunnelConfig, RelayAuthorities},
-    identity,
+    error::Error,
+    identity::{self, KeyLock},
     report::chain,
     tls::{LocalTls, Trust},
 };
@@ -15,6 +16,8 @@ use crate::{
 /// The contents of the files.
 pub(super) struct Loaded {
     pub(super) secret_key: Option<SecretKey>,
+    /// `None` without a key file.
+    pub(super) key_lock: Option<KeyLock>,
     pub(super) local_tls: Option<LocalTls>,
     pub(super) trust: Trust,
     pub(super) relay_authorities: RelayAuthorities,
@@ -22,13 +25,16 @@ pub(super) struct Loaded {
 }
 
 impl Loaded {
-    /// Reads the files, and creates the key and the local certificate where they are missing.
+    /// Reads the files, creates the key and the local certificate where they are missing, and locks the key file.
     ///
     /// # Errors
-    /// [`ConfigError`] with every file that cannot be used.
-    pub(super) fn read(config: &FunnelConfig) -> Result<Self, ConfigError> {
+    /// If another funnel has locked the key file, before any other file is touched, or if files cannot be used: a
+    /// [`ConfigError`] with all of them.
+    pub(super) fn read(config: &FunnelConfig) -> Result<Self, Error> {
         let mut mistakes = config.mistakes();
         let secret_key = secret_key(config, &mut mistakes);
+        let key_file = config.key_file.as_deref().filter(|_| secret_key.is_some());
+        let key_lock = key_file.map(KeyLock::acquire).transpose().map_err(Error::key_in_use)?;
         let local_tls = local_tls(config, &mut mistakes);
         let trust = trust(config.exposed.as_ref(), &mut mistakes);
         let relay_authorities = relay_authorities(config, &mut mistakes);
@@ -36,8 +42,8 @@ impl Loaded {
         if let (Some(key), true) = (&secret_key, config.key_file.is_some()) {
             mistakes.extend(config.peers_with_key(key));
         }
-        ConfigError::check(mistakes)?;
-        Ok(Self { secret_key, local_tls, trust, relay_authorities, roster })
+        ConfigError::check(mistakes).map_err(Error::config)?;
+        Ok(Self { secret_key, key_lock, local_tls, trust, relay_authorities, roster })
     }
 }
 

@@ -3,6 +3,7 @@
 mod handler;
 mod handshakes;
 mod limits;
+mod open_links;
 mod peer_limits;
 
 use std::{
@@ -145,7 +146,7 @@ impl Acceptor {
             connection.close(Code::OVERLOADED.into(), b"too many links");
             return;
         };
-        let permit = self.peers.admit(&connection, &self.limits);
+        let Some(permit) = self.peers.admit(&connection, &self.limits).await else { return };
         let link = Link::with_memory_budget(connection, permit.shared.memory_budget.clone());
         let span = debug_span!("link", peer = %peer.fmt_short());
         self.accept_sessions(link, &permit).instrument(span).await;

@@ -43,6 +43,14 @@ impl LinkStats {
             datagrams_received: stats.udp_rx.datagrams,
         }
     }
+
+    /// As [`of`](Self::of), and counts the probes by which noq asks for the acknowledgement of other frames, such as those
+    /// that change a path.
+    pub(super) fn with_probes(connection: &Connection) -> Self {
+        let mut stats = Self::of(connection);
+        stats.ack_eliciting_sent += connection.stats().frame_tx.immediate_ack;
+        stats
+    }
 }
 
 #[derive(Debug)]

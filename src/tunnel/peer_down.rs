@@ -17,6 +17,9 @@ pub enum DownReason {
     Unreachable,
     /// The peer was reached and does not admit this funnel. It is dialled again every few seconds.
     NotAdmitted,
+    /// The peer was reached and is at a limit of links: in most cases that of one peer, because several funnels use the same
+    /// key. It is dialled again after at most 30 s.
+    Overloaded,
     /// This funnel has stopped.
     Stopped,
 }
@@ -41,13 +44,16 @@ impl PeerDown {
         Self::new(peer, DownReason::Unreachable, error)
     }
 
-    /// Distinguishes a refusal from a loss by the code that the link was closed with.
+    /// Distinguishes refusals from a loss by the code that the link was closed with.
     pub(super) fn of_lost(lost: LinkLost) -> Self {
         let peer = lost.peer();
         match (lost.code(), lost.peer_reason()) {
             (Some(Code::REFUSED), Some(reason)) => {
                 let text = format!("peer {} does not admit this funnel: {reason}", peer.fmt_short());
                 Self::new(peer, DownReason::NotAdmitted, CallError::unavailable(text).caused_by(lost))
+            }
+            (Some(Code::OVERLOADED), _) => {
+                Self::new(peer, DownReason::Overloaded, CallError::unavailable(&lost).caused_by(lost))
             }
             _ => Self::unreachable(peer, CallError::unavailable(&lost).caused_by(lost)),
         }

@@ -18,6 +18,7 @@ use super::{
     Down, DownReason, Hello, PeerDown, State, Up,
     lanes::{Lanes, SendError, Size},
     liveness::Liveness,
+    retry::Retry,
 };
 use crate::{
     address_lookup::LookupLog,
@@ -25,18 +26,9 @@ use crate::{
     hop,
     protocol::{CallError, HELLO_PATH},
     report::OnChange,
-    transport::{Backoff, Code, ConnectError, IrohConnector, Link, LinkLost},
+    transport::{Code, ConnectError, IrohConnector, Link, LinkLost},
 };
 
-/// The pause before the second attempt. It doubles with each attempt.
-const RETRY_FIRST: Duration = Duration::from_millis(100);
-/// The longest pause between the first attempts, so that a network that recovers is used within a second.
-const RETRY_SOON: Duration = Duration::from_millis(400);
-/// The number of first attempts: they last minutes if nothing answers, seconds if dialling fails immediately.
-const FIRST_ATTEMPTS: u32 = 30;
-/// The longest pause after the first attempts, or if the peer does not admit this funnel. After a link that lasted longer,
-/// the next is dialled without a pause.
-const RETRY_MAX: Duration = Duration::from_secs(2);
 /// The wait for one dial: enough for a relay on the other side of the world.
 const DIAL_TIMEOUT: Duration = Duration::from_secs(10);
 /// The time after which a second dial is started beside the first. A handshake is retransmitted after 0.3 and 0.9 s, then
@@ -76,35 +68,32 @@ impl Supervisor {
     }
 
     async fn supervise(mut self) {
-        let (mut since, mut failures) = (Instant::now(), 0);
+        let (mut since, mut retry) = (Instant::now(), Retry::default());
         loop {
-            let mut reason = DownReason::Unreachable;
-            match self.connect().await {
+            let pause = match self.connect().await {
                 Ok(up) => {
                     self.reported.clear();
                     let began = Instant::now();
-                    since = self.serve_link(up).await;
-                    if began.elapsed() > RETRY_MAX {
-                        failures = 0;
-                        continue;
-                    }
+                    let reason = self.serve_link(up).await;
+                    since = Instant::now();
+                    retry.after_link(began.elapsed(), reason)
                 }
                 Err(down) => match self.enrol(&down).await {
                     Ok(()) => continue,
                     Err(error) => {
-                        reason = down.reason();
+                        let reason = down.reason();
                         let down = error.map_or(down.clone(), |error| down.with_error(error));
                         self.publish(Down { since, down });
+                        retry.after_failure(reason)
                     }
                 },
-            }
-            sleep(pause(failures, reason)).await;
-            failures += 1;
+            };
+            sleep(pause).await;
         }
     }
 
-    /// Publishes the link and those that replace it, waits for the end of the last one, and returns the time of its end.
-    async fn serve_link(&mut self, up: Up) -> Instant {
+    /// Publishes the link and those that replace it, waits for the end of the last one, and returns its reason.
+    async fn serve_link(&mut self, up: Up) -> DownReason {
         let mut up = Arc::new(up);
         loop {
             let link = up.lanes.link().clone();
@@ -127,9 +116,10 @@ impl Supervisor {
                     up = Arc::new(next);
                 }
                 Err(lost) => {
-                    let since = Instant::now();
-                    self.publish(Down { since, down: PeerDown::of_lost(lost) });
-                    return since;
+                    let down = PeerDown::of_lost(lost);
+                    let reason = down.reason();
+                    self.publish(Down { since: Instant::now(), down });
+                    return reason;
                 }
             }
         }
@@ -155,14 +145,15 @@ impl Supervisor {
     }
 
     async fn connect_with_retry(&self) -> Up {
-        let mut failures = 0;
+        let mut retry = Retry::default();
         loop {
             match self.connect().await {
                 Ok(up) => return up,
-                Err(down) => debug!("{down}"),
+                Err(down) => {
+                    debug!("{down}");
+                    sleep(retry.after_failure(down.reason())).await;
+                }
             }
-            sleep(pause(failures, DownReason::Unreachable)).await;
-            failures += 1;
         }
     }
 
@@ -173,7 +164,7 @@ impl Supervisor {
     async fn enrol(&mut self, down: &PeerDown) -> Result<(), Option<CallError>> {
         let enrolment = match down.reason() {
             DownReason::NotAdmitted => self.enrolment.take().ok_or(None)?,
-            DownReason::Unreachable | DownReason::Stopped => return Err(None),
+            DownReason::Unreachable | DownReason::Overloaded | DownReason::Stopped => return Err(None),
         };
         match enrolment.present().await {
             EnrolmentOutcome::Enrolled => {
@@ -275,14 +266,4 @@ fn give_up(link: &Link, down: PeerDown) -> PeerDown {
             down
         }
     }
-}
-
-/// Returns the pause before the next attempt. Jitter of up to half prevents the peers of a funnel that restarts from
-/// reconnecting in step.
-fn pause(failures: u32, reason: DownReason) -> Duration {
-    let max = match reason {
-        DownReason::Unreachable if failures < FIRST_ATTEMPTS => RETRY_SOON,
-        DownReason::Unreachable | DownReason::NotAdmitted | DownReason::Stopped => RETRY_MAX,
-    };
-    Backoff::new(RETRY_FIRST, max, 0.5..1.0).wait(failures)
 }

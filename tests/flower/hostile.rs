@@ -134,7 +134,7 @@ async fn round(attack: Attack, attacker: &Attacker) {
             for _ in 0..5 {
                 links.push(attacker.link().await);
             }
-            // The one that came first, which need not be the one that was opened first.
+            // The one that came last, which need not be the one that was opened last.
             let ends = links.iter().map(|link| Box::pin(link.closed()));
             let (first, ..) = select_all(ends).await;
             assert_eq!(code(&first), Some(Code::OVERLOADED));

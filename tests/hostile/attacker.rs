@@ -22,7 +22,7 @@ use crate::{
 
 pub(crate) struct Attacker {
     pub(crate) endpoint: Endpoint,
-    target: EndpointAddr,
+    pub(crate) target: EndpointAddr,
 }
 
 /// One bi-stream, and the link that it is on.
@@ -73,6 +73,13 @@ impl Attacker {
     /// A link for another protocol.
     pub(crate) async fn link_for(&self, alpn: &[u8]) -> Result<Connection, ConnectError> {
         self.endpoint.connect(self.target.clone(), alpn).await
+    }
+
+    /// A link on which the other side has answered.
+    pub(crate) async fn serving_link(&self) -> Connection {
+        let mut session = self.session().await;
+        session.frame_of(SETTINGS).await.unwrap();
+        session.link
     }
 
     /// A session on a link of its own that has begun as it should.

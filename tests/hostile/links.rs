@@ -3,15 +3,23 @@
 use std::{
     net::{Ipv4Addr, UdpSocket},
     sync::Arc,
+    thread,
     time::{Duration, Instant},
 };
 
 use flower_iroh_funnel::{ALPN, transport::Code};
 use futures_util::{StreamExt, future::join_all, poll, stream::FuturesUnordered};
 use iroh::endpoint::Connection;
-use tokio::{sync::watch, task::JoinSet};
+use tokio::{
+    sync::{oneshot, watch},
+    task::JoinSet,
+};
 
-use crate::{attacker::code, honest::Scene, support::guarded};
+use crate::{
+    attacker::{Attacker, code},
+    honest::Scene,
+    support::guarded,
+};
 
 /// The code with which a link ends. Where its refusal comes first, there is no link at all.
 async fn end_of(link: &Result<Connection, Option<Code>>) -> Option<Code> {
@@ -22,23 +30,59 @@ async fn end_of(link: &Result<Connection, Option<Code>>) -> Option<Code> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_peer_that_opens_links_without_end_closes_its_own_oldest_ones() {
+async fn a_peer_that_opens_links_without_end_keeps_the_first_ones_and_gets_no_others() {
     guarded(async {
         let mut scene = Scene::start().await;
         let attacker = scene.attacker().await;
         let mut links = Vec::new();
-        for _ in 0..20 {
-            links.push(attacker.link().await);
+        for _ in 0..4 {
+            links.push(attacker.serving_link().await);
         }
-        // Those that came first, which is about the order in which they were opened.
-        let mut ends: FuturesUnordered<_> = links.iter().map(|link| link.closed()).collect();
+        let mut further = Vec::new();
         for _ in 0..16 {
-            let error = ends.next().await.unwrap();
-            assert_eq!(code(&error), Some(Code::OVERLOADED), "{error}");
+            further.push(attacker.try_link().await);
+        }
+        for code in join_all(further.iter().map(end_of)).await {
+            assert_eq!(code, Some(Code::OVERLOADED));
         }
         scene.honest.goes_on().await;
-        assert_eq!(links.iter().filter(|link| link.close_reason().is_none()).count(), 4);
-        assert!(links[19].close_reason().is_none(), "the newest stays");
+        assert!(links.iter().all(|link| link.close_reason().is_none()));
+        scene.end().await;
+    })
+    .await;
+}
+
+/// A link of another endpoint with the same key that says nothing more once it serves, as after its process was killed.
+async fn silent_link(of: &Attacker) {
+    let (ready, is_ready) = oneshot::channel();
+    let (key, target) = (of.endpoint.secret_key().clone(), of.target.clone());
+    thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let silent = Attacker::new(key, target).await;
+            let _link = silent.serving_link().await;
+            ready.send(()).unwrap();
+            loop {
+                thread::park();
+            }
+        });
+    });
+    is_ready.await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_link_past_a_peers_limit_takes_the_place_of_a_silent_one_and_of_no_other() {
+    guarded(async {
+        let mut scene = Scene::start().await;
+        let attacker = scene.attacker().await;
+        let mut links = vec![attacker.serving_link().await];
+        silent_link(&attacker).await;
+        for _ in 0..3 {
+            links.push(attacker.serving_link().await);
+        }
+        let past = attacker.try_link().await;
+        assert_eq!(end_of(&past).await, Some(Code::OVERLOADED));
+        assert!(links.iter().all(|link| link.close_reason().is_none()));
         scene.end().await;
     })
     .await;

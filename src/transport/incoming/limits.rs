@@ -7,17 +7,18 @@ use tokio::sync::Semaphore;
 /// The limits of an [`IrohIncoming`](super::IrohIncoming).
 ///
 /// Past a limit, a new link or session is refused with [`Code::OVERLOADED`](super::Code::OVERLOADED) and the open ones go
-/// on. The exceptions are `max_links_per_peer`, where the peer's oldest link is closed in favour of the new one, and
-/// `max_handshakes`. The bi-streams of one link are limited by QUIC itself (`max_concurrent_bidi_streams`, 100 by default): a peer at that limit
-/// waits.
+/// on, except that past `max_handshakes` another one gives way. The bi-streams of one link are limited by QUIC itself
+/// (`max_concurrent_bidi_streams`, 100 by default): a peer at that limit waits.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct IncomingLimits {
     /// Open links, over all peers. Default 1,024: about 160 MiB if all are idle (157 KiB each, measured with iroh 1.4).
     pub max_links: usize,
-    /// Open links of one peer. Default 4: a peer needs one, a second while it checks whether the first is still alive, and
-    /// those from before a restart count until they are known to be lost (6 to 11 s). Past the limit the oldest is closed,
-    /// since the newest may be the only one in use.
+    /// Open links of one peer. Default 4: a peer needs one, and a second while it checks whether the first is still alive;
+    /// those from before a restart count until they are known to be lost. Past the limit, a new link takes the place of one
+    /// that has been silent for 3 s. Where none is, it is refused after about 2 s, since several processes use one key. Until
+    /// then it waits, and only the newest does. With a keep-alive longer than that of
+    /// [`quic_config`](super::super::quic_config), a silent link may be known later.
     pub max_links_per_peer: usize,
     /// Handshakes in progress. Default 128. Past the limit, a new one takes the place of another: of the oldest of the
     /// address with the most (an IPv4 address, an IPv6 network of 64 bits, or a relay), so that a crowd from one address
