@@ -58,7 +58,7 @@ impl Walk {
     pub(super) fn new(path: &Path, purpose: Purpose, missing: MissingFolders) -> io::Result<Self> {
         let mut walk = Self {
             // The working folder may be one that this user cannot use.
-            folder: open_folder(CWD, OsStr::new(if path.has_root() { "/" } else { "." }))?,
+            folder: open_folder(CWD, OsStr::new(if path.has_root() { "/" } else { "." }), OFlags::NOFOLLOW)?,
             path: PathBuf::new(),
             rest: Vec::new(),
             links: 0,
@@ -89,7 +89,7 @@ impl Walk {
                 }
                 continue;
             }
-            match open_folder(&self.folder, &name) {
+            match open_folder(&self.folder, &name, OFlags::NOFOLLOW) {
                 Ok(folder) => self.enter(folder, &name),
                 Err(Errno::NOENT) if self.missing == MissingFolders::Create => self.create_folder(&name)?,
                 // It is a link, or no folder.
@@ -117,7 +117,7 @@ impl Walk {
             Ok(()) | Err(Errno::EXIST) => {}
             Err(error) => return Err(error.into()),
         }
-        let folder = open_folder(&self.folder, name)?;
+        let folder = open_folder(&self.folder, name, OFlags::NOFOLLOW)?;
         self.enter(folder, name);
         Ok(())
     }
@@ -130,7 +130,13 @@ impl Walk {
             return Err(Errno::LOOP.into());
         }
         self.note_owner(&link.found)?;
-        if link.is_in_proc && self.rest.is_empty() && Found::behind(&self.folder, name)?.is_special() {
+        if link.is_in_proc && !self.rest.is_empty() {
+            // Only the kernel can follow it: it may lead to another file system's root, which has no path here.
+            let folder = open_folder(&self.folder, name, OFlags::empty())?;
+            self.enter(folder, name);
+            return Ok(Followed::Link);
+        }
+        if link.is_in_proc && Found::behind(&self.folder, name)?.is_special() {
             return Ok(Followed::ProcLink);
         }
         self.push(&link.target);
@@ -222,10 +228,10 @@ fn to_path(target: std::ffi::CString) -> PathBuf {
 }
 
 /// Opens a folder to use names in it; it may be one that cannot be listed.
-fn open_folder(folder: impl AsFd, name: &OsStr) -> Result<OwnedFd, Errno> {
+fn open_folder(folder: impl AsFd, name: &OsStr, follow: OFlags) -> Result<OwnedFd, Errno> {
     #[cfg(target_os = "linux")]
     let access = OFlags::PATH;
     #[cfg(not(target_os = "linux"))]
     let access = OFlags::RDONLY;
-    rustix::fs::openat(folder, name, access | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())
+    rustix::fs::openat(folder, name, access | OFlags::DIRECTORY | follow | OFlags::CLOEXEC, Mode::empty())
 }
