@@ -18,38 +18,49 @@ enum Value<'a> {
     Other,
 }
 
-/// Reads a number as most readers do: with needless bytes, and without the bits past the 64th.
-fn number(bytes: &mut &[u8]) -> Option<u64> {
+/// How readers differ.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Style {
+    /// As the specification has it: the last value counts, messages are merged, groups are skipped.
+    Merging,
+    /// The first value counts. Groups, and numbers with needless bytes, are errors.
+    First,
+}
+
+/// Reads a number, without the bits past the 64th.
+fn number(bytes: &mut &[u8], style: Style) -> Option<u64> {
     let mut number = 0;
     for place in 0..10 {
         let (byte, rest) = bytes.split_first()?;
         *bytes = rest;
         number |= u64::from(byte & 0x7f) << (7 * place);
         if byte & 0x80 == 0 {
-            return Some(number);
+            let is_needless = place > 0 && *byte == 0;
+            return Some(number).filter(|_| style == Style::Merging || !is_needless);
         }
     }
     None
 }
 
 /// Reads the fields of a message, up to the end of a group or of the bytes. Fields in groups are no fields of the message.
-fn fields<'a>(bytes: &mut &'a [u8], group: Option<u64>, depth: usize) -> Option<Vec<Field<'a>>> {
+fn fields<'a>(bytes: &mut &'a [u8], style: Style, group: Option<u64>, depth: usize) -> Option<Vec<Field<'a>>> {
     let mut fields = Vec::new();
     while !bytes.is_empty() {
-        let key = number(bytes)?;
+        let key = number(bytes, style)?;
         let value = match key & 7 {
-            0 => Value::Number(number(bytes)?),
+            0 => Value::Number(number(bytes, style)?),
             1 | 5 => {
                 *bytes = bytes.get(if key & 7 == 1 { 8 } else { 4 }..)?;
                 Value::Other
             }
             2 => {
-                let (value, rest) = bytes.split_at_checked(usize::try_from(number(bytes)?).ok()?)?;
+                let length = usize::try_from(number(bytes, style)?).ok()?;
+                let (value, rest) = bytes.split_at_checked(length)?;
                 *bytes = rest;
                 Value::Bytes(value)
             }
-            3 if depth > 0 => {
-                self::fields(bytes, Some(key >> 3), depth - 1)?;
+            3 if depth > 0 && style == Style::Merging => {
+                self::fields(bytes, style, Some(key >> 3), depth - 1)?;
                 Value::Other
             }
             4 if group == Some(key >> 3) => return Some(fields),
@@ -60,13 +71,20 @@ fn fields<'a>(bytes: &mut &'a [u8], group: Option<u64>, depth: usize) -> Option<
     group.is_none().then_some(fields)
 }
 
-/// A message as the specification defines its reading: the last value counts, and messages are merged, which is what a reader
-/// makes of their bytes one after the other. A field with another type is unknown.
-struct Message<'a>(Vec<Field<'a>>);
+/// A message as a reader of this style reads it. A field with another type is unknown. Messages are merged by reading their
+/// bytes one after the other.
+struct Message<'a>(Vec<Field<'a>>, Style);
 
 impl<'a> Message<'a> {
-    fn read(mut bytes: &'a [u8]) -> Option<Self> {
-        fields(&mut bytes, None, 100).map(Self)
+    fn read(mut bytes: &'a [u8], style: Style) -> Option<Self> {
+        Some(Self(fields(&mut bytes, style, None, 100)?, style))
+    }
+
+    fn pick<T>(&self, mut values: impl DoubleEndedIterator<Item = T>) -> Option<T> {
+        match self.1 {
+            Style::Merging => values.next_back(),
+            Style::First => values.next(),
+        }
     }
 
     fn number(&self, number: u64) -> u64 {
@@ -74,7 +92,7 @@ impl<'a> Message<'a> {
             (field, Value::Number(value)) if *field == number => Some(*value),
             _ => None,
         });
-        numbers.last().unwrap_or_default()
+        self.pick(numbers).unwrap_or_default()
     }
 
     fn all(&self, number: u64) -> Vec<&'a [u8]> {
@@ -86,50 +104,51 @@ impl<'a> Message<'a> {
     }
 
     fn text(&self, number: u64) -> String {
-        String::from_utf8_lossy(self.all(number).last().copied().unwrap_or_default()).into_owned()
+        String::from_utf8_lossy(self.pick(self.all(number).into_iter()).unwrap_or_default()).into_owned()
     }
 
     fn merged(&self, number: u64) -> Option<Vec<u8>> {
         let all = self.all(number);
-        (!all.is_empty()).then(|| all.concat())
+        let of_style = if self.1 == Style::Merging { &all[..] } else { &all[..all.len().min(1)] };
+        (!all.is_empty()).then(|| of_style.concat())
     }
 
     /// The node of a request.
     fn node(&self) -> Option<Values> {
         let Some(node) = self.merged(1) else { return Some(Vec::new()) };
-        Some(vec![("node", Message::read(&node)?.number(1).to_string())])
+        Some(vec![("node", Message::read(&node, self.1)?.number(1).to_string())])
     }
 
-    /// The first message of a list, and the first tree.
+    /// The first or the last message of a list, and its tree.
     fn message_and_tree(&self) -> Option<Values> {
         let mut values = Vec::new();
-        if let Some(message) = self.all(2).first()
-            && let Some(metadata) = Message::read(message)?.merged(1)
+        if let Some(message) = self.pick(self.all(2).into_iter())
+            && let Some(metadata) = Message::read(message, self.1)?.merged(1)
         {
-            let metadata = Message::read(&metadata)?;
+            let metadata = Message::read(&metadata, self.1)?;
             values.push(("run", metadata.number(1).to_string()));
             values.push(("message", metadata.text(2)));
             values.push(("reply to", metadata.text(5)));
         }
-        if let Some(tree) = self.all(3).first() {
-            values.extend(tree_of(tree, 100)?.into_iter().map(|object| ("in tree", object)));
+        if let Some(tree) = self.pick(self.all(3).into_iter()) {
+            values.extend(tree_of(tree, self.1, 100)?.into_iter().map(|object| ("in tree", object)));
         }
         Some(values)
     }
 }
 
 /// The ids of a tree, each before those below it.
-fn tree_of(tree: &[u8], depth: usize) -> Option<Vec<String>> {
-    let tree = Message::read(tree).filter(|_| depth > 0)?;
+fn tree_of(tree: &[u8], style: Style, depth: usize) -> Option<Vec<String>> {
+    let tree = Message::read(tree, style).filter(|_| depth > 0)?;
     let mut objects = vec![tree.text(1)];
     for child in tree.all(2) {
-        objects.extend(tree_of(child, depth - 1)?);
+        objects.extend(tree_of(child, style, depth - 1)?);
     }
     Some(objects)
 }
 
-fn lenient(kind: Kind, bytes: &[u8]) -> Option<Values> {
-    let message = Message::read(bytes)?;
+fn by_style(kind: Kind, bytes: &[u8], style: Style) -> Option<Values> {
+    let message = Message::read(bytes, style)?;
     Some(match kind {
         Kind::PullMessagesRequest => message.node()?,
         Kind::PullMessagesResponse => message.message_and_tree()?,
@@ -199,7 +218,13 @@ fuzz_target!(|data: (u8, u8, &[u8])| {
     let kind = Kind::ALL[usize::from(kind) % Kind::ALL.len()];
     let read = read_message(kind, bytes);
     if let Some((values, encoded)) = &read {
-        assert_eq!(lenient(kind, bytes).as_ref(), Some(values), "a reader that merges reads something else");
+        for (style, name) in [(Style::Merging, "merges"), (Style::First, "takes the first value")] {
+            assert_eq!(
+                by_style(kind, bytes, style).as_ref(),
+                Some(values),
+                "a reader that {name} reads something else"
+            );
+        }
         if let Some(by_prost) = by_prost(kind, bytes) {
             assert_eq!(&by_prost, values);
         }
