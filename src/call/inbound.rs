@@ -189,7 +189,7 @@ impl Inbound {
             Route::Passthrough => self.pass_through(request, permit).await,
             Route::Call { api, wire, method, path } => {
                 let (parts, body) = hop::received(request).into_parts();
-                let body = request_body::limited(body, method.map(Method::kind), &permit, failure)?;
+                let body = request_body::limited(body, method.map(Method::kind), wire, &permit, failure)?;
                 let call = Call { api, wire, method, path, permit, request: failure.clone() };
                 self.forward(peer, call, Request::from_parts(parts, body)).await
             }
@@ -259,7 +259,7 @@ impl Inbound {
     ) -> Result<Response<Body>, CallError> {
         let upstream = self.shared.upstreams.select_health()?;
         let (parts, body) = request.into_parts();
-        let body = request_body::limited(body, Some(MethodKind::Small), permit, failure)?;
+        let body = request_body::limited(body, Some(MethodKind::Small), Wire::Http, permit, failure)?;
         let request = Request::from_parts(parts, body);
         let (request, _turn) = queued::wait(&self.shared.queue, request, None, permit).await?;
         let response = self.client.send(upstream, request).await?;

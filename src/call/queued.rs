@@ -1,7 +1,8 @@
 //! Sends a call to an upstream when it is its turn.
 //!
 //! A small request is read whole before it waits, so that a call in the queue has no connection to the upstream, and none
-//! that is being served waits for its caller. A larger one is forwarded as it arrives; its end waits.
+//! that is being served waits for its caller. A larger one is forwarded as it arrives; its end waits. Where a request may be
+//! a stream, as that of an unknown method, its beginning waits.
 
 use std::{
     pin::Pin,
@@ -50,8 +51,11 @@ pub(super) async fn wait(
     };
     let (parts, body) = request.into_parts();
     let ticket = Ticket { queue: queue.clone(), permit: permit.clone(), urgency };
-    // A stream of messages may not end before the upstream has answered.
-    let begun = if kind == Some(MethodKind::Conversation) { Begun::Whole(body) } else { Begun::read(body).await? };
+    let begun = match kind {
+        // A stream of messages may not end before the upstream has answered.
+        None | Some(MethodKind::Stream | MethodKind::Conversation) => Begun::Whole(body),
+        Some(_) => Begun::read(body).await?,
+    };
     let (body, slot) = match begun {
         Begun::Whole(body) => (body, Arc::new(Mutex::new(Some(ticket.wait().await)))),
         Begun::Part(frames, rest) => {

@@ -15,7 +15,7 @@ use super::permit::CallPermit;
 use crate::{
     config::CallLimits,
     hop::{self, Body},
-    protocol::{BoxError, CallError, MethodKind, Status},
+    protocol::{BoxError, CallError, GRPC_HEADER, MethodKind, Status, Wire},
     report::chain,
 };
 
@@ -62,11 +62,14 @@ impl BodyFailure {
 pub(super) fn limited(
     body: Body,
     kind: Option<MethodKind>,
+    wire: Wire,
     permit: &CallPermit,
     failure: &BodyFailure,
 ) -> Result<Body, CallError> {
     let limits = permit.limits();
     let Some(max) = max_size(kind, limits) else { return Ok(body) };
+    let framing = if wire == Wire::Grpc { GRPC_HEADER as u64 } else { 0 };
+    let max = max.saturating_add(framing);
     if body.size_hint().lower() > max {
         return Err(too_large(max));
     }
@@ -231,15 +234,20 @@ mod tests {
     #[tokio::test]
     async fn a_request_that_is_too_large_is_refused_at_once_or_when_it_shows() {
         let permit = permit(Size::Bulk);
-        let limit = |body| limited(body, Some(MethodKind::Bulk), &permit, &BodyFailure::default());
+        let limit = |body| limited(body, Some(MethodKind::Bulk), Wire::Http, &permit, &BodyFailure::default());
         let whole = limit(body(&["12345", "67890"])).unwrap().collect().await.unwrap();
         assert_eq!(whole.to_bytes(), "1234567890");
         assert_eq!(error(limit(body(&["12345", "67890", "1"])).unwrap()).await.status(), Status::TOO_LARGE);
         let declared = limit(hop::full(Bytes::from_static(&[0; 11]))).unwrap_err();
         assert!(declared.to_string().contains("more than 10 bytes"), "{declared}");
-        let stream =
-            limited(body(&["12345", "67890", "1"]), Some(MethodKind::Conversation), &permit, &BodyFailure::default())
-                .unwrap();
+        let stream = limited(
+            body(&["12345", "67890", "1"]),
+            Some(MethodKind::Conversation),
+            Wire::Http,
+            &permit,
+            &BodyFailure::default(),
+        )
+        .unwrap();
         assert_eq!(stream.collect().await.unwrap().to_bytes().len(), 11);
     }
 
@@ -253,7 +261,7 @@ mod tests {
         assert!(stalled.to_string().contains("no byte of the request has arrived for 60s"), "{stalled}");
         assert_eq!(began.elapsed(), MAX_PAUSE);
 
-        let mut unread = limited(endless(), None, &permit(Size::Bulk), &failure).unwrap();
+        let mut unread = limited(endless(), None, Wire::Http, &permit(Size::Bulk), &failure).unwrap();
         for _ in 0..2 {
             tokio::time::sleep(2 * MAX_PAUSE).await;
             assert!(unread.frame().await.unwrap().is_ok());

@@ -13,7 +13,7 @@ pub struct CallLimits {
     /// push and pull two objects each.
     pub max_calls_per_peer: usize,
     /// Of these, the calls that may move megabytes or last long; the others are kept for small calls, heartbeats for instance.
-    /// Default 192.
+    /// Default 224.
     pub max_bulk_calls_per_peer: usize,
     /// The largest request of a call that may move megabytes, in bytes. Default 256 MiB; Flower 1.20 to 1.42 splits arrays
     /// into objects of at most 20 MiB, and its apps have at most 10 MB. Requests of other methods are limited to 4 MiB, those
@@ -36,7 +36,7 @@ impl Default for CallLimits {
     fn default() -> Self {
         Self {
             max_calls_per_peer: 256,
-            max_bulk_calls_per_peer: 192,
+            max_bulk_calls_per_peer: 224,
             max_request: 256 << 20,
             max_bytes_per_peer: 256 << 20,
             max_pause: Duration::from_secs(60),

@@ -190,7 +190,7 @@ async fn many_calls_at_once_do_not_wait_for_one_that_lasts() {
         let mut lasting = Vec::new();
         for _ in 0..40 {
             let (pieces, body) = piecewise();
-            let response = client.send(http_call("/v1/fleet/push-object", "").map(|_| body)).await.unwrap();
+            let response = client.send(http_call("/v1/fleet/any-stream", "").map(|_| body)).await.unwrap();
             lasting.push((pieces, response));
         }
         for _ in 0..10 {

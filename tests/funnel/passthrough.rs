@@ -31,8 +31,8 @@ const MUCH: usize = 128 << 20;
 /// There and back: meanwhile, a writer that nothing holds back gets on.
 const TURNS: u8 = 100;
 
-/// As `http2::MAX_CALLS_OF_PEER`.
-const MAX_CALLS: usize = 256;
+/// As `CallLimits::max_bulk_calls_per_peer`.
+const MAX_CALLS: usize = 224;
 const MAX_CONNECTIONS_OF_SESSION: usize = 64;
 /// So long that who waits for its end hangs.
 const DRAIN: Duration = Duration::from_secs(600);

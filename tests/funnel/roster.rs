@@ -146,7 +146,7 @@ async fn a_peer_that_is_shut_out_loses_its_link_and_the_call_under_way() {
         let key = SecretKey::generate();
         let site = join(inviting.addr.clone(), key.clone()).await;
         site.funnel.peer(inviting.addr.id).ready(|_| {}).await;
-        let (mut body, _calling) = call_under_way(&site, "/v1/fleet/push-object").await;
+        let (mut body, _calling) = call_under_way(&site, "/v1/fleet/any-stream").await;
         inviting.change(|roster| roster.deny(key.public()));
         assert!(body.frame().await.unwrap().is_err());
         trouble(&site, inviting.addr.id, "does not admit this funnel").await;

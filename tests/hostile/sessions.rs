@@ -13,7 +13,7 @@ use crate::{
     support::guarded,
 };
 
-/// As `http2::MAX_CALLS_OF_PEER`.
+/// As `CallLimits::max_calls_per_peer`.
 const MAX_CALLS: u32 = 256;
 /// As in `FunnelConfig`.
 const MAX_SESSIONS: usize = 64;
@@ -84,7 +84,7 @@ async fn sessions_past_a_peers_limit_are_refused_on_whichever_link_they_come() {
 
 /// A call whose response the attacker does not take.
 async fn begin_call(session: &mut Session, stream: u32) {
-    let head = frame(HEADERS, END_HEADERS, stream, &call_head("/v1/fleet/push-object"));
+    let head = frame(HEADERS, END_HEADERS, stream, &call_head("/v1/fleet/get-run"));
     session.write(&[head, frame(DATA, END_STREAM, stream, &[7; 100])].concat()).await.unwrap();
 }
 

@@ -19,7 +19,10 @@ use self::{
     findings::Findings,
     look::{Look, Seen, Stamps, look},
 };
-use super::{FileThread, Roster, RosterError, RosterFile, ledger::Ledger};
+use super::{
+    FileThread, Roster, RosterError, RosterFile,
+    ledger::{Ledger, Overruled},
+};
 use crate::report::{OnChange, chain};
 
 /// The interval between two looks: an operator who removes a peer should not have to wait.
@@ -63,6 +66,8 @@ struct Watcher {
     stamps: Stamps,
     /// The last valid roster, as it is in its file.
     valid: Roster,
+    /// Whether the file had it at the last look.
+    is_valid: bool,
     /// Whether the roster has changed since it was last put in force.
     is_changed: bool,
     /// The ledger as this process knows it, which may change without its file.
@@ -98,6 +103,7 @@ impl Watcher {
             looking: None,
             stamps: Stamps::default(),
             valid: in_force,
+            is_valid: true,
             is_changed: false,
             known: file.known().subscribe(),
             recorded: Ledger::default(),
@@ -155,12 +161,21 @@ impl Watcher {
             Seen::Unchanged | Seen::Failed(_) => {}
         }
         self.findings.roster(&look.roster);
+        match look.roster {
+            Seen::Valid(_) => self.is_valid = true,
+            Seen::Absent | Seen::Empty | Seen::Failed(_) => self.is_valid = false,
+            Seen::Unchanged => {}
+        }
         if let Seen::Valid(roster) = look.roster {
             self.absorb(&roster);
             self.valid = roster;
             self.is_changed = true;
         }
-        let overruled = || self.known.borrow().overruled(&self.valid);
+        // A file that cannot be used drops no denial.
+        let overruled = || match self.is_valid {
+            true => self.known.borrow().overruled(&self.valid),
+            false => Overruled::default(),
+        };
         self.findings.overruled((!is_unchanged).then(overruled));
     }
 

@@ -1,7 +1,8 @@
 //! The limits of a relay.
 
-use std::net::SocketAddr;
+use std::{fs, net::SocketAddr};
 
+use flower_iroh_funnel::identity;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -43,12 +44,19 @@ async fn the_connections_of_one_client_are_limited() {
         let relays = format!("--relay {}", url(&relay));
         let line = format!("expose --bind 127.0.0.1:0 {relays}");
         let mut same = Vec::new();
-        for _ in 0..8 {
-            let funnel = FunnelProcess::start(lab.words(&line, "same.key")).await.unwrap();
+        // One process runs with a key file: each has a copy.
+        identity::load_or_create(&lab.file("same.key")).unwrap();
+        let copy = |number: usize| {
+            let name = format!("same-{number}.key");
+            fs::copy(lab.file("same.key"), lab.file(&name)).unwrap();
+            name
+        };
+        for number in 0..8 {
+            let funnel = FunnelProcess::start(lab.words(&line, &copy(number))).await.unwrap();
             funnel.logged("relay connected").await.unwrap();
             same.push(funnel);
         }
-        let past = lab.refused(&relays, "same.key").await;
+        let past = lab.refused(&relays, &copy(8)).await;
         assert!(past.stderr().contains("too many connections"), "{}", past.stderr());
         let other = FunnelProcess::start(lab.words(&line, "other.key")).await.unwrap();
         other.logged("relay connected").await.unwrap();

@@ -30,7 +30,8 @@ use super::{
 use crate::support::{LocalClient, Running, Upstream, http_call, piecewise};
 
 const PULL: &str = "/v1/fleet/pull-object";
-const PUSH: &str = "/v1/fleet/push-object";
+/// A method that no Flower has: its request may be a stream.
+const STREAM: &str = "/v1/fleet/any-stream";
 /// Of a call under way.
 const PIECE: usize = 16 << 10;
 /// Larger than what fits into a packet, and than what a stream sends at first.
@@ -139,7 +140,7 @@ impl SuperNode {
         let dial = self.dial;
         on(&self.site.host, async move {
             let (pieces, body) = piecewise();
-            let mut call = http_call(PUSH, "");
+            let mut call = http_call(STREAM, "");
             *call.body_mut() = body;
             let answer = LocalClient::http(dial).send(call).await.unwrap().into_body();
             let (sent, (back, came_back)) = (watch::Sender::new(0), watch::channel(0));
