@@ -175,7 +175,7 @@ async fn a_thousand_silent_enrolments_from_one_address_do_not_delay_an_invited_p
         let strangers = join_all((0..4).map(|_| scene.stranger_at(elsewhere))).await;
         let strangers: Vec<_> = strangers.into_iter().map(Arc::new).collect();
         let mut crowd = JoinSet::new();
-        for stranger in strangers.iter().cycle().take(CROWD) {
+        for (number, stranger) in strangers.iter().cycle().take(CROWD).enumerate() {
             let stranger = Arc::clone(stranger);
             crowd.spawn(async move {
                 // Most give way in their handshake.
@@ -183,10 +183,10 @@ async fn a_thousand_silent_enrolments_from_one_address_do_not_delay_an_invited_p
                     link.closed().await;
                 }
             });
-        }
-        // There are no slots for so many: from here on, each newcomer takes one of another.
-        for _ in 0..CROWD / 4 {
-            crowd.join_next().await.unwrap().unwrap();
+            if number % 10 == 9 {
+                // The strangers' own cryptography is not to take all of this process's time.
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
         }
         let began = Instant::now();
         let site = scene.invited_as("second").await;

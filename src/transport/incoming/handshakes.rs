@@ -95,11 +95,11 @@ impl Handshakes {
         let from = incoming.remote_addr();
         let handshake = async {
             if standing == Standing::Stranger {
-                self.rate.attempt(&source).await;
+                timeout(self.timeout, self.rate.attempt(&source)).await?;
             }
-            incoming.await
+            timeout(self.timeout, incoming).await
         };
-        let connection = match displaced.run_until_cancelled(timeout(self.timeout, handshake)).await {
+        let connection = match displaced.run_until_cancelled(handshake).await {
             Some(Ok(Ok(connection))) => connection,
             Some(Ok(Err(error))) => {
                 debug!(?from, error = format!("{error:#}"), "handshake failed");
@@ -110,7 +110,7 @@ impl Handshakes {
                 return None;
             }
             None => {
-                debug!(?from, "handshake abandoned: its slot went to another address");
+                debug!(?from, "handshake abandoned: its slot went to another connection");
                 return None;
             }
         };
