@@ -85,8 +85,8 @@ fn deny_on_roster(file: &RosterFile, peer: &str) -> Result<(EndpointId, &'static
 fn unless_written(effect: &Effect) -> String {
     match effect {
         Effect::InForce { pid, .. } => format!(
-            "the denial is in force in the running funnel (pid {pid}) until it ends, but it is NOT on the roster: run this \
-             command again once the roster can be written"
+            "the denial is in force in the running funnel (pid {pid}), but it is NOT on the roster: run this command again once \
+             the roster can be written"
         ),
         Effect::NotInForce(reason) => format!("NOT in force: {reason}"),
         Effect::NothingRuns(_) | Effect::UnknownPeer => "nothing has changed".to_owned(),
