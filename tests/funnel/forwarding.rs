@@ -164,15 +164,14 @@ async fn an_http_superlink_receives_no_byte_of_what_a_proxy_would_report() {
         assert_eq!((&*line, &*body), ("POST /v1/fleet/pull-object HTTP/1.1", "call"));
         assert_eq!(head, expected(superlink, &content));
 
-        // In chunks, with the same in the trailers.
+        // In chunks, with the same in the trailers. A small request is read whole, and has a length afterwards.
         write(&format!(
             "trailer: x-forwarded-for, x-api-key\r\ntransfer-encoding: chunked\r\n\r\n4\r\ncall\r\n0\r\n{lies}x-api-key: \
              a\r\n\r\n"
         ))
         .await;
         let (_, head, body) = parsed(&calls.recv().await.unwrap());
-        let chunked = ["content-type: application/protobuf", "transfer-encoding: chunked"];
-        assert_eq!((head, &*body), (expected(superlink, &chunked), "4\r\ncall\r\n0\r\n\r\n"));
+        assert_eq!((head, &*body), (expected(superlink, &content), "call"));
 
         // A peer with a program of its own in the funnel's place.
         let mut call = http_call("/v1/fleet/pull-object", "call");
