@@ -30,7 +30,7 @@ const ROWS: &[(&str, &[&str])] = &[
             "upstream",
         ],
     ),
-    ("grpc_server", &["call", "descriptors", "hop", "protocol", "report", "tls", "transport", "tunnel"]),
+    ("grpc_server", &["call", "descriptors", "hop", "report", "tls", "transport", "tunnel"]),
     ("call", &["admission", "config", "hop", "protocol", "report", "tls", "transport", "tunnel", "upstream"]),
     ("relay", &["admission", "config", "error", "protocol", "report", "tls", "transport"]),
     ("error", &["admission", "config", "identity", "protocol", "tunnel"]),
