@@ -184,6 +184,7 @@ impl Inbound {
         failure: &BodyFailure,
     ) -> Result<Response<Body>, CallError> {
         match route {
+            // Answered without a permit.
             Route::Hello => Ok(self.hello(peer)),
             Route::Health => self.health(hop::received(request), &permit, failure).await,
             Route::Passthrough => self.pass_through(request, permit).await,
@@ -261,7 +262,8 @@ impl Inbound {
         let (parts, body) = request.into_parts();
         let body = request_body::limited(body, Some(MethodKind::Small), Wire::Http, permit, failure)?;
         let request = Request::from_parts(parts, body);
-        let (request, _turn) = queued::wait(&self.shared.queue, request, None, permit).await?;
+        let (request, _turn) =
+            queued::wait(&self.shared.queue, request, Some(MethodKind::Small), permit, || Ok(())).await?;
         let response = self.client.send(upstream, request).await?;
         Ok(Relayed::received(response).for_caller(Wire::Http, SUPERLINK, ()))
     }
@@ -274,7 +276,9 @@ impl Inbound {
         request: Request<Body>,
     ) -> Result<Relayed<ReceivedBody>, CallError> {
         let kind = call.method.map(Method::kind);
-        let (request, _turn) = queued::wait(&self.shared.queue, request, kind, &call.permit).await?;
+        let (access, api, peer) = (self.shared.access.clone(), call.api, call.permit.peer());
+        let check = move || if access.apis(peer).contains(api) { Ok(()) } else { Err(denied_api(peer, api)) };
+        let (request, _turn) = queued::wait(&self.shared.queue, request, kind, &call.permit, check).await?;
         Ok(Relayed::received(self.client.call(upstream, request).await?))
     }
 
@@ -365,10 +369,7 @@ async fn if_from_flower(response: Response<ReceivedBody>) -> Option<Response<Bod
 /// The error for a request that the peer may not make.
 fn denied(peer: EndpointId, route: &Route) -> CallError {
     match route {
-        Route::Call { api, .. } => CallError::refused(format_args!(
-            "peer {} may not call the {api} API here; to allow it, the other side adds: --allow {peer}={api}",
-            peer.fmt_short()
-        )),
+        Route::Call { api, .. } => denied_api(peer, *api),
         Route::Health | Route::Hello => CallError::refused(admission::not_admitted(peer)),
         Route::Passthrough => CallError::refused(format_args!(
             "peer {} may not pass bytes through here; to allow it, the other side starts with: --allow \
@@ -376,4 +377,12 @@ fn denied(peer: EndpointId, route: &Route) -> CallError {
             peer.fmt_short()
         )),
     }
+}
+
+/// The error for a call of an API that the peer may not call.
+fn denied_api(peer: EndpointId, api: Api) -> CallError {
+    CallError::refused(format_args!(
+        "peer {} may not call the {api} API here; to allow it, the other side adds: --allow {peer}={api}",
+        peer.fmt_short()
+    ))
 }

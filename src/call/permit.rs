@@ -31,6 +31,8 @@ use crate::{
 /// Of the descriptors that are free, the part that one peer may have. With this, the peers that have the most have equal
 /// shares, and some remain free for others.
 const SHARE_OF_FREE: usize = 4;
+/// Of a peer's calls, the part that only small ones may be.
+const KEPT_FOR_SMALL: usize = 8;
 
 /// The permits of all peers.
 #[derive(Debug)]
@@ -61,10 +63,10 @@ struct Peer {
     bytes: PeerBytes,
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Copy, Debug, Default)]
 struct InProgress {
-    all: usize,
     bulk: usize,
+    small: usize,
 }
 
 /// A permit for one call of a peer, returned when its last clone is dropped: a call may outlive its response.
@@ -76,7 +78,7 @@ struct Permitted {
     peer: Arc<Peer>,
     size: Size,
     progress: AtomicU8,
-    bytes: Option<CallBytes>,
+    bytes: CallBytes,
 }
 
 /// How far a call has got.
@@ -123,27 +125,44 @@ impl PeerCalls {
         let Peer { id, limits, pool, .. } = &*self.0;
         let mut in_progress = self.0.in_progress();
         let free = pool.max.saturating_sub(pool.used.load(Relaxed));
-        if in_progress.all >= limits.max_calls_per_peer || in_progress.all >= free / SHARE_OF_FREE {
+        let most = limits.max_calls_per_peer.min(free / SHARE_OF_FREE);
+        let (InProgress { bulk, small }, kept) = (*in_progress, most / KEPT_FOR_SMALL);
+        let has_room = match size {
+            Size::Bulk => bulk + small < most && bulk < limits.max_bulk_calls_per_peer.min(most - kept),
+            Size::Small => small < kept.max(most.saturating_sub(bulk)).max(1),
+        };
+        if !has_room {
+            let (calls, of_kind) = match size {
+                Size::Bulk => (bulk, " that may move megabytes"),
+                Size::Small => (bulk + small, ""),
+            };
             return Err(CallError::unavailable(format_args!(
-                "peer {} has {} calls under way here, the most it may have",
-                id.fmt_short(),
-                in_progress.all
+                "peer {} has {calls} calls under way here{of_kind}, the most it may have",
+                id.fmt_short()
             )));
         }
-        if size == Size::Bulk && in_progress.bulk >= limits.max_bulk_calls_per_peer {
-            return Err(CallError::unavailable(format_args!(
-                "peer {} has {} calls under way here that may move megabytes, the most it may have",
-                id.fmt_short(),
-                in_progress.bulk
-            )));
-        }
-        in_progress.all += 1;
-        in_progress.bulk += usize::from(size == Size::Bulk);
+        in_progress.add(size);
         pool.used.fetch_add(1, Relaxed);
         drop(in_progress);
-        let bytes = (size == Size::Bulk).then(|| self.0.bytes.call());
-        let progress = AtomicU8::new(progress::RECEIVED);
+        let (progress, bytes) = (AtomicU8::new(progress::RECEIVED), self.0.bytes.call());
         Ok(CallPermit(Arc::new(Permitted { peer: Arc::clone(&self.0), size, progress, bytes })))
+    }
+}
+
+impl InProgress {
+    fn add(&mut self, size: Size) {
+        *self.of(size) += 1;
+    }
+
+    fn remove(&mut self, size: Size) {
+        *self.of(size) -= 1;
+    }
+
+    fn of(&mut self, size: Size) -> &mut usize {
+        match size {
+            Size::Bulk => &mut self.bulk,
+            Size::Small => &mut self.small,
+        }
     }
 }
 
@@ -168,9 +187,9 @@ impl CallPermit {
         &self.0.peer.limits
     }
 
-    /// Returns the count of the bytes of this call, which may move megabytes; `None` for a small one.
-    pub(super) fn bytes(&self) -> Option<&CallBytes> {
-        self.0.bytes.as_ref()
+    /// Returns the count of the bytes of this call.
+    pub(super) fn bytes(&self) -> &CallBytes {
+        &self.0.bytes
     }
 
     /// Waits while the peer has abandoned too many calls.
@@ -186,7 +205,8 @@ impl CallPermit {
 
     /// Records that an upstream may handle the call from now on.
     pub(super) fn sent(&self) {
-        self.0.progress.store(progress::SENT, Relaxed);
+        // One that is made again in the background may be complete.
+        self.0.progress.fetch_max(progress::SENT, Relaxed);
     }
 
     /// Records that the caller has the whole response, or an error of this funnel.
@@ -201,8 +221,7 @@ impl Drop for Permitted {
             self.peer.abandoned().record();
         }
         let mut in_progress = self.peer.in_progress();
-        in_progress.all -= 1;
-        in_progress.bulk -= usize::from(self.size == Size::Bulk);
+        in_progress.remove(self.size);
         self.peer.pool.used.fetch_sub(1, Relaxed);
     }
 }
@@ -239,8 +258,14 @@ impl HttpBody for PermitBody {
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let this = self.project();
         let polled = this.body.poll_frame(cx);
-        // An error breaks off the response, and it is not the caller's.
-        if let (Poll::Ready(None | Some(Err(_))), Some(permit)) = (&polled, this.permit) {
+        let is_over = match &polled {
+            // Not everyone polls for the end after the trailers.
+            Poll::Ready(Some(Ok(frame))) => frame.is_trailers(),
+            // An error breaks off the response, and it is not the caller's.
+            Poll::Ready(None | Some(Err(_))) => true,
+            Poll::Pending => false,
+        };
+        if let (true, Some(permit)) = (is_over, this.permit) {
             permit.complete();
         }
         polled
@@ -257,7 +282,9 @@ impl HttpBody for PermitBody {
 
 #[cfg(test)]
 mod tests {
-    use futures_util::FutureExt;
+    use futures_util::{FutureExt, stream};
+    use http::HeaderMap;
+    use http_body_util::{BodyExt, StreamBody};
     use iroh::SecretKey;
 
     use super::*;
@@ -299,6 +326,12 @@ mod tests {
         let taken: Vec<_> = peers.iter().map(|calls| all(calls, Size::Small)).collect();
         let counts: Vec<_> = taken.iter().map(Vec::len).collect();
         assert_eq!(counts, [8, 6, 5, 4, 3, 3]);
+        drop(taken);
+        let bulk = all(&peers[0], Size::Bulk);
+        assert!(
+            bulk.len() == 6 && peers[0].permit(Size::Small).is_ok(),
+            "a heartbeat passes beside its peer's uploads"
+        );
     }
 
     #[tokio::test(start_paused = true)]
@@ -312,6 +345,13 @@ mod tests {
         permit.sent();
         drop(PermitBody::new(hop::full(Bytes::new()), Some(permit)));
         assert!(abandoned(), "it is complete");
+        let permit = calls.permit(Size::Small).unwrap();
+        permit.sent();
+        let trailers = stream::once(async { Ok::<_, BoxError>(Frame::trailers(HeaderMap::new())) });
+        let mut answer = PermitBody::new(hop::boxed(StreamBody::new(trailers)), Some(permit));
+        assert!(answer.frame().await.unwrap().unwrap().is_trailers());
+        drop(answer);
+        assert!(abandoned(), "it is complete with its trailers");
         let permit = calls.permit(Size::Small).unwrap();
         permit.sent();
         drop(PermitBody::new(hop::full("unread".into()), Some(permit)));

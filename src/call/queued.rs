@@ -10,7 +10,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::Request;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use http_body_util::BodyExt;
@@ -35,34 +35,34 @@ pub(super) struct Turn {
 }
 
 /// Waits for the turn of a call, and returns its request. The end of a large request waits for its turn while it is
-/// forwarded.
+/// forwarded. `check` is asked when it is its turn: the peer may be denied meanwhile.
 ///
 /// # Errors
-/// If the caller breaks off a small request.
+/// If the caller breaks off a small request, or the error of `check`.
 pub(super) async fn wait(
     queue: &FairQueue,
     request: Request<Body>,
     kind: Option<MethodKind>,
     permit: &CallPermit,
+    check: impl Fn() -> Result<(), CallError> + Send + Unpin + 'static,
 ) -> Result<(Request<Body>, Turn), CallError> {
     let urgency = match kind {
-        Some(MethodKind::Heartbeat) => Urgency::Heartbeat,
-        _ => Urgency::Ordinary,
+        Some(MethodKind::Prompt) => Urgency::Prompt,
+        None | Some(MethodKind::Stream | MethodKind::Conversation) => Urgency::Open,
+        Some(MethodKind::Small | MethodKind::Messages | MethodKind::Bulk) => Urgency::Ordinary,
     };
     let (parts, body) = request.into_parts();
-    let ticket = Ticket { queue: queue.clone(), permit: permit.clone(), urgency };
-    let begun = match kind {
-        // A stream of messages may not end before the upstream has answered.
-        None | Some(MethodKind::Stream | MethodKind::Conversation) => Begun::Whole(body),
-        Some(_) => Begun::read(body).await?,
-    };
+    let ticket = Ticket { queue: queue.clone(), permit: permit.clone(), urgency, check };
+    // A stream of messages may not end before the upstream has answered.
+    let begun = if urgency == Urgency::Open { Begun::Whole(body) } else { Begun::read(body).await? };
     let (body, slot) = match begun {
-        Begun::Whole(body) => (body, Arc::new(Mutex::new(Some(ticket.wait().await)))),
-        Begun::Part(frames, rest) => {
+        Begun::Whole(body) => (body, Arc::new(Mutex::new(Some(ticket.wait().await?)))),
+        Begun::Part(beginning, rest) => {
             permit.pace().await;
+            (ticket.check)()?;
             permit.sent();
             let slot = Arc::default();
-            (hop::boxed(QueuedBody::new(frames, rest, ticket, Arc::clone(&slot))), slot)
+            (hop::boxed(QueuedBody::new(beginning, rest, ticket, Arc::clone(&slot))), slot)
         }
     };
     Ok((Request::from_parts(parts, body), Turn { slot }))
@@ -77,18 +77,20 @@ impl Drop for Turn {
 }
 
 /// A place in the queue that is not taken yet.
-struct Ticket {
+struct Ticket<C> {
     queue: FairQueue,
     permit: CallPermit,
     urgency: Urgency,
+    check: C,
 }
 
-impl Ticket {
-    async fn wait(self) -> Slot {
+impl<C: Fn() -> Result<(), CallError>> Ticket<C> {
+    async fn wait(self) -> Result<Slot, CallError> {
         self.permit.pace().await;
         let slot = self.queue.slot(self.permit.peer(), self.urgency).await;
+        (self.check)()?;
         self.permit.sent();
-        slot
+        Ok(slot)
     }
 }
 
@@ -96,32 +98,35 @@ impl Ticket {
 enum Begun {
     Whole(Body),
     /// What was read, and the rest.
-    Part(Vec<Frame<Bytes>>, Body),
+    Part(Bytes, Body),
 }
 
 impl Begun {
+    /// Reads a body, which has no trailers: those of requests are dropped where they are received.
     async fn read(mut body: Body) -> Result<Self, CallError> {
-        let (mut frames, mut length) = (Vec::new(), 0);
+        let (mut first, mut more) = (Bytes::new(), BytesMut::new());
         while !body.is_end_stream() {
-            match body.frame().await {
+            let data = match body.frame().await {
                 None => break,
-                Some(Ok(frame)) => {
-                    length += frame.data_ref().map_or(0, Bytes::len);
-                    frames.push(frame);
-                }
-                Some(Err(error)) => return Err(failed(error)),
+                Some(frame) => frame.map_err(failed)?.into_data().unwrap_or_default(),
+            };
+            // Most requests are one piece, which is not copied.
+            if first.is_empty() && more.is_empty() {
+                first = data;
+            } else {
+                more.extend_from_slice(&std::mem::take(&mut first));
+                more.extend_from_slice(&data);
             }
-            if length > READ_AHEAD && !body.is_end_stream() {
-                return Ok(Self::Part(frames, body));
+            if first.len() + more.len() > READ_AHEAD && !body.is_end_stream() {
+                return Ok(Self::Part(joined(first, more), body));
             }
         }
-        Ok(Self::Whole(match <[_; 1]>::try_from(frames).map(|[frame]| frame.into_data()) {
-            Ok(Ok(data)) => hop::full(data),
-            Ok(Err(trailers)) => hop::boxed(Read::new(vec![trailers])),
-            Err(frames) if frames.is_empty() => hop::full(Bytes::new()),
-            Err(frames) => hop::boxed(Read::new(frames)),
-        }))
+        Ok(Self::Whole(hop::full(joined(first, more))))
     }
+}
+
+fn joined(first: Bytes, more: BytesMut) -> Bytes {
+    if more.is_empty() { first } else { more.freeze() }
 }
 
 /// Returns the error of this funnel that the body failed with.
@@ -132,59 +137,28 @@ fn failed(error: BoxError) -> CallError {
     }
 }
 
-/// A body that was read.
-struct Read(std::vec::IntoIter<Frame<Bytes>>);
-
-impl Read {
-    fn new(frames: Vec<Frame<Bytes>>) -> Self {
-        Self(frames.into_iter())
-    }
-
-    fn len(&self) -> u64 {
-        self.0.as_slice().iter().map(|frame| frame.data_ref().map_or(0, Bytes::len) as u64).sum()
-    }
-}
-
-impl HttpBody for Read {
-    type Data = Bytes;
-    type Error = BoxError;
-
-    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        Poll::Ready(self.0.next().map(Ok))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.0.as_slice().is_empty()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.len())
-    }
-}
-
 /// A large body, whose last frame waits for its call's turn.
-struct QueuedBody {
-    read: Read,
+struct QueuedBody<C> {
+    /// The last data that was read; whether more follows is not known yet.
+    held: Option<Bytes>,
     rest: Body,
-    /// The last frame that was read; whether another follows is not known yet.
-    held: Option<Frame<Bytes>>,
-    turn: Waiting,
+    turn: Waiting<C>,
     slot: Arc<Mutex<Option<Slot>>>,
 }
 
-enum Waiting {
-    NotYet(Option<Ticket>),
-    ForTurn(Pin<Box<dyn Future<Output = Slot> + Send>>),
+enum Waiting<C> {
+    NotYet(Option<Ticket<C>>),
+    ForTurn(Pin<Box<dyn Future<Output = Result<Slot, CallError>> + Send>>),
     Over,
 }
 
-impl QueuedBody {
-    fn new(frames: Vec<Frame<Bytes>>, rest: Body, ticket: Ticket, slot: Arc<Mutex<Option<Slot>>>) -> Self {
-        Self { read: Read::new(frames), rest, held: None, turn: Waiting::NotYet(Some(ticket)), slot }
+impl<C: Fn() -> Result<(), CallError> + Send + 'static> QueuedBody<C> {
+    fn new(beginning: Bytes, rest: Body, ticket: Ticket<C>, slot: Arc<Mutex<Option<Slot>>>) -> Self {
+        Self { held: Some(beginning), rest, turn: Waiting::NotYet(Some(ticket)), slot }
     }
 
     /// Waits for the call's turn.
-    fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), CallError>> {
         if let Waiting::NotYet(ticket) = &mut self.turn {
             self.turn = match ticket.take() {
                 Some(ticket) => Waiting::ForTurn(Box::pin(ticket.wait())),
@@ -193,38 +167,38 @@ impl QueuedBody {
         }
         if let Waiting::ForTurn(waiting) = &mut self.turn {
             let slot = ready!(waiting.as_mut().poll(cx));
-            *self.slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(slot);
             self.turn = Waiting::Over;
+            *self.slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(slot?);
         }
-        Poll::Ready(())
+        Poll::Ready(Ok(()))
+    }
+
+    /// Returns the last data when it is the call's turn.
+    fn poll_last(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        match ready!(self.poll_turn(cx)) {
+            Ok(()) => Poll::Ready(self.held.take().map(|data| Ok(Frame::data(data)))),
+            Err(error) => Poll::Ready(Some(Err(error.into()))),
+        }
     }
 }
 
-impl HttpBody for QueuedBody {
+impl<C: Fn() -> Result<(), CallError> + Send + Unpin + 'static> HttpBody for QueuedBody<C> {
     type Data = Bytes;
     type Error = BoxError;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let this = &mut *self;
-        if let Some(frame) = this.read.0.next() {
-            return Poll::Ready(Some(Ok(frame)));
-        }
         loop {
-            let is_last = matches!(this.turn, Waiting::ForTurn(_) | Waiting::Over) || this.rest.is_end_stream();
-            if is_last {
-                ready!(this.poll_turn(cx));
-                return Poll::Ready(this.held.take().map(Ok));
+            if matches!(this.turn, Waiting::ForTurn(_) | Waiting::Over) || this.rest.is_end_stream() {
+                return this.poll_last(cx);
             }
             let next = match ready!(Pin::new(&mut this.rest).poll_frame(cx)) {
-                Some(Ok(frame)) => frame,
+                Some(Ok(frame)) => frame.into_data().unwrap_or_default(),
                 Some(Err(error)) => return Poll::Ready(Some(Err(error))),
-                None => {
-                    ready!(this.poll_turn(cx));
-                    return Poll::Ready(this.held.take().map(Ok));
-                }
+                None => return this.poll_last(cx),
             };
             if let Some(before) = this.held.replace(next) {
-                return Poll::Ready(Some(Ok(before)));
+                return Poll::Ready(Some(Ok(Frame::data(before))));
             }
         }
     }
@@ -234,13 +208,11 @@ impl HttpBody for QueuedBody {
     }
 
     fn size_hint(&self) -> SizeHint {
-        let known =
-            self.read.len() + self.held.as_ref().map_or(0, |frame| frame.data_ref().map_or(0, Bytes::len) as u64);
-        let rest = self.rest.size_hint();
+        let (held, rest) = (self.held.as_ref().map_or(0, Bytes::len) as u64, self.rest.size_hint());
         let mut hint = SizeHint::new();
-        hint.set_lower(known + rest.lower());
+        hint.set_lower(held + rest.lower());
         if let Some(upper) = rest.upper() {
-            hint.set_upper(known + upper);
+            hint.set_upper(held + upper);
         }
         hint
     }

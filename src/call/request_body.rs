@@ -11,7 +11,7 @@ use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use super::permit::CallPermit;
+use super::{peer_bytes::TooManyBytes, permit::CallPermit};
 use crate::{
     config::CallLimits,
     hop::{self, Body},
@@ -23,11 +23,13 @@ use crate::{
 const MAX_SMALL: u64 = 4 << 20;
 /// The largest request with the messages of a node: a hundred bytes for each array of a model.
 const MAX_MESSAGES: u64 = 64 << 20;
+/// The bytes of each request that do not count among those of its peer: most requests are smaller.
+const UNCOUNTED: u64 = 64 << 10;
 
 /// Returns the size of the largest request of a method; `None` for a stream of messages.
 fn max_size(kind: Option<MethodKind>, limits: &CallLimits) -> Option<u64> {
     match kind {
-        Some(MethodKind::Heartbeat | MethodKind::Small | MethodKind::Stream) => Some(MAX_SMALL),
+        Some(MethodKind::Prompt | MethodKind::Small | MethodKind::Stream) => Some(MAX_SMALL),
         Some(MethodKind::Messages) => Some(MAX_MESSAGES),
         Some(MethodKind::Bulk) | None => Some(u64::MAX),
         Some(MethodKind::Conversation) => None,
@@ -70,15 +72,18 @@ pub(super) fn limited(
     let Some(max) = max_size(kind, limits) else { return Ok(body) };
     let framing = if wire == Wire::Grpc { GRPC_HEADER as u64 } else { 0 };
     let max = max.saturating_add(framing);
-    if body.size_hint().lower() > max {
-        return Err(too_large(max));
+    let declared = body.size_hint().lower();
+    if declared > max {
+        return Err(too_large(max, limits));
     }
     if body.is_end_stream() {
         return Ok(body);
     }
-    let permit = permit.bytes().is_some().then(|| permit.clone());
+    if declared > UNCOUNTED {
+        permit.bytes().count(declared).map_err(too_many)?;
+    }
     let limited = LimitedBody::new(body, limits.max_pause, failure.clone());
-    Ok(hop::boxed(LimitedBody { left: max, max, permit, ..limited }))
+    Ok(hop::boxed(LimitedBody { max, permit: Some(permit.clone()), ..limited }))
 }
 
 /// Limits how long the sender of a body may pause, unless it is a stream of messages.
@@ -99,24 +104,25 @@ fn broken_off(error: BoxError) -> CallError {
     CallError::unavailable(format_args!("the caller broke off the request: {}", chain(&*error))).caused_by(error)
 }
 
-fn too_large(max: u64) -> CallError {
-    CallError::new(
-        Status::TOO_LARGE,
-        format_args!(
-            "the request has more than {max} bytes, the most that this method may have here (max_request_mib)"
-        ),
-    )
+fn too_large(max: u64, limits: &CallLimits) -> CallError {
+    let setting = if max >= limits.max_request { " (max_request_mib)" } else { "" };
+    let reason =
+        format_args!("the request has more than {max} bytes, the most that this method may have here{setting}");
+    CallError::new(Status::TOO_LARGE, reason.to_string())
+}
+
+fn too_many(TooManyBytes { max }: TooManyBytes) -> CallError {
+    CallError::unavailable(format_args!(
+        "this peer has more than {max} bytes of requests under way here, the most it may have (max_mib_per_peer)"
+    ))
 }
 
 struct LimitedBody {
     body: Body,
-    /// The bytes that may follow.
-    left: u64,
+    received: u64,
     max: u64,
     /// The permit whose bytes are counted.
     permit: Option<CallPermit>,
-    /// A frame that waits until its bytes may be counted.
-    held: Option<Frame<Bytes>>,
     /// Since when the next frame is awaited.
     waiting_since: Option<Instant>,
     max_pause: Duration,
@@ -126,23 +132,15 @@ struct LimitedBody {
 
 impl LimitedBody {
     fn new(body: Body, max_pause: Duration, failure: BodyFailure) -> Self {
-        Self {
-            body,
-            left: u64::MAX,
-            max: u64::MAX,
-            permit: None,
-            held: None,
-            waiting_since: None,
-            max_pause,
-            pause: None,
-            failure,
-        }
+        Self { body, received: 0, max: u64::MAX, permit: None, waiting_since: None, max_pause, pause: None, failure }
     }
 
     /// Waits until the sender has paused for too long. It is called only while nothing can be read: what an upstream does not
     /// take is no pause of the sender.
     fn poll_pause(&mut self, cx: &mut Context<'_>) -> Poll<CallError> {
-        let end = *self.waiting_since.get_or_insert_with(Instant::now) + self.max_pause;
+        let since = *self.waiting_since.get_or_insert_with(Instant::now);
+        // Longer than the clock can count means without an end.
+        let Some(end) = since.checked_add(self.max_pause) else { return Poll::Pending };
         let pause = self.pause.get_or_insert_with(|| Box::pin(sleep_until(end)));
         loop {
             ready!(pause.as_mut().poll(cx));
@@ -154,12 +152,17 @@ impl LimitedBody {
         }
     }
 
-    fn poll_held(&mut self, cx: &mut Context<'_>) -> Poll<Option<Frame<Bytes>>> {
-        if let (Some(frame), Some(bytes)) = (&self.held, self.permit.as_ref().and_then(CallPermit::bytes)) {
-            let length = frame.data_ref().map_or(0, Bytes::len);
-            ready!(bytes.poll_add(length as u64, cx));
+    /// Counts the bytes of a frame.
+    fn count(&mut self, frame: &Frame<Bytes>) -> Result<(), CallError> {
+        self.received += frame.data_ref().map_or(0, Bytes::len) as u64;
+        let Some(permit) = &self.permit else { return Ok(()) };
+        if self.received > self.max {
+            return Err(too_large(self.max, permit.limits()));
         }
-        Poll::Ready(self.held.take())
+        if self.received <= UNCOUNTED {
+            return Ok(());
+        }
+        permit.bytes().count(self.received).map_err(too_many)
     }
 }
 
@@ -169,34 +172,27 @@ impl HttpBody for LimitedBody {
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let this = &mut *self;
-        if this.held.is_none() {
-            let frame = match Pin::new(&mut this.body).poll_frame(cx) {
-                Poll::Ready(Some(Ok(frame))) => frame,
-                Poll::Ready(None) => return Poll::Ready(None),
-                Poll::Ready(Some(Err(error))) => {
-                    return Poll::Ready(Some(Err(this.failure.record(broken_off(error)))));
+        let error = match Pin::new(&mut this.body).poll_frame(cx) {
+            Poll::Pending => ready!(this.poll_pause(cx)),
+            Poll::Ready(None) => return Poll::Ready(None),
+            Poll::Ready(Some(Err(error))) => broken_off(error),
+            Poll::Ready(Some(Ok(frame))) => match this.count(&frame) {
+                Ok(()) => {
+                    this.waiting_since = None;
+                    return Poll::Ready(Some(Ok(frame)));
                 }
-                Poll::Pending => {
-                    return this.poll_pause(cx).map(|error| Some(Err(this.failure.record(error))));
-                }
-            };
-            this.waiting_since = None;
-            let length = frame.data_ref().map_or(0, Bytes::len) as u64;
-            match this.left.checked_sub(length) {
-                Some(left) => this.left = left,
-                None => return Poll::Ready(Some(Err(this.failure.record(too_large(this.max))))),
-            }
-            this.held = Some(frame);
-        }
-        this.poll_held(cx).map(|frame| frame.map(Ok))
+                Err(error) => error,
+            },
+        };
+        Poll::Ready(Some(Err(this.failure.record(error))))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.held.is_none() && self.body.is_end_stream()
+        self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        if self.held.is_some() { SizeHint::default() } else { self.body.size_hint() }
+        self.body.size_hint()
     }
 }
 

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 /// The limits of the calls that peers make at an inbound funnel.
 ///
-/// Past a limit of calls, the next one of that peer fails with 503 or `UNAVAILABLE`, which Flower's clients repeat. Past
-/// `max_bytes_per_peer`, uploads wait for each other. A request that is too large fails with 413 or `RESOURCE_EXHAUSTED`.
+/// Past a limit of calls or bytes, a call of that peer fails with 503 or `UNAVAILABLE`, which Flower's clients repeat. A request
+/// that is too large fails with 413 or `RESOURCE_EXHAUSTED`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CallLimits {
@@ -19,16 +19,17 @@ pub struct CallLimits {
     /// into objects of at most 20 MiB, and its apps have at most 10 MB. Requests of other methods are limited to 4 MiB, those
     /// with the messages of a node to 64 MiB, or to this if it is less. The stream of `FlowerService/Join` is not limited.
     pub max_request: u64,
-    /// The bytes of requests of one peer that are in progress, from their first byte until they are answered. Default 256
-    /// MiB. Past it, only the upload that began first continues, so that one larger than this succeeds too.
+    /// The bytes of requests of one peer that are in progress, from their first byte until they are answered. Default 1 GiB:
+    /// two objects of each of 50 SuperNodes, of 5 MiB since 1.23, take half of it. A request that is alone may be larger.
     pub max_bytes_per_peer: u64,
     /// How long the sender of a request may pause in the middle of it. Default 60 s; then the call fails, since a call that
     /// stands still would keep its place indefinitely. What a SuperLink does not read yet is no pause, and neither responses
     /// nor the stream of `FlowerService/Join` are limited. It applies to local Flower clients too.
     pub max_pause: Duration,
     /// Calls that the upstreams are given at a time, until they begin to answer: the others wait, peer by peer. Default 8; a
-    /// SuperLink is one Python process and is no faster with more. One peer has at most three quarters of them, heartbeats
-    /// have four more, and a call that is not answered within 2 s no longer counts.
+    /// SuperLink is one Python process and is no faster with more. One peer has at most three quarters of them. Heartbeats
+    /// and polls have four more, and so have calls whose request may be a stream. A call that is not answered within 2 s no
+    /// longer counts.
     pub max_calls_at_upstreams: usize,
 }
 
@@ -38,7 +39,7 @@ impl Default for CallLimits {
             max_calls_per_peer: 256,
             max_bulk_calls_per_peer: 224,
             max_request: 256 << 20,
-            max_bytes_per_peer: 256 << 20,
+            max_bytes_per_peer: 1 << 30,
             max_pause: Duration::from_secs(60),
             max_calls_at_upstreams: 8,
         }

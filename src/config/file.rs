@@ -100,8 +100,10 @@ fn expose(mut fields: Fields<'_>, limits: &mut IncomingLimits, call_limits: &mut
     fields.count("max_calls_per_peer", &mut call_limits.max_calls_per_peer);
     fields.count("max_bulk_calls_per_peer", &mut call_limits.max_bulk_calls_per_peer);
     fields.count("max_calls_at_upstreams", &mut call_limits.max_calls_at_upstreams);
-    if let Some(seconds) = fields.seconds("max_pause_s") {
-        call_limits.max_pause = seconds;
+    match fields.seconds("max_pause_s") {
+        Some(pause) if (1..=86_400).contains(&pause.as_secs()) => call_limits.max_pause = pause,
+        Some(_) => fields.mistake("max_pause_s", "it must be 1 to 86400 s"),
+        None => {}
     }
     fields.mebibytes("max_request_mib", &mut call_limits.max_request);
     fields.mebibytes("max_mib_per_peer", &mut call_limits.max_bytes_per_peer);

@@ -49,9 +49,9 @@ impl Reserve {
         self.held.len() >= self.size
     }
 
-    /// Returns whether the process has descriptors besides this reserve.
+    /// Returns whether the process has as many descriptors besides this reserve.
     pub(crate) fn are_others_free(&mut self) -> bool {
-        self.duplicate().is_ok()
+        (0..self.size).map(|_| self.duplicate()).collect::<io::Result<Vec<_>>>().is_ok()
     }
 
     fn duplicate(&mut self) -> io::Result<OwnedFd> {

@@ -31,37 +31,46 @@ pub(crate) struct KeyLock {
 struct Held {
     /// Names this process for those that are refused.
     pid_file: PathBuf,
-    _locked: File,
+    /// The lock file, and the key file itself: a funnel of another user may not be able to create the lock file.
+    _locked: [Option<File>; 2],
 }
 
 impl KeyLock {
-    /// Locks a key file, which must exist, by a file beside it (`.lock`), and names this process in another one (`.pid`). If
-    /// the folder is read-only, the key file itself is locked. Where locks do not work, the funnel runs without one.
+    /// Locks a key file, which must exist, and a file beside it (`.lock`) unless the folder is read-only, and names this
+    /// process in another one (`.pid`). Where locks do not work, the funnel runs without one, with a warning.
     ///
     /// # Errors
     /// [`KeyInUse`] if another funnel has locked it.
     pub(crate) fn acquire(key_file: &Path) -> Result<Self, KeyInUse> {
         // One lock, whichever path leads to the file.
         let key_file = fs::canonicalize(key_file).unwrap_or_else(|_| key_file.to_owned());
-        let Some(file) = lock_file(&key_file) else { return Ok(Self { _held: None }) };
         let pid_file = beside(&key_file, ".pid");
-        match file.try_lock() {
-            Ok(()) => {
-                if let Err(error) = write_pid(&pid_file, &key_file) {
-                    debug!(path = %pid_file.display(), %error, "cannot write the process id");
+        let mut locked = [None, None];
+        for (file, locked) in lock_files(&key_file).into_iter().zip(&mut locked) {
+            match file.as_ref().map(File::try_lock) {
+                Some(Err(TryLockError::WouldBlock)) => {
+                    return Err(KeyInUse { holder: read_pid(&pid_file), key_file });
                 }
-                Ok(Self { _held: Some(Held { pid_file, _locked: file }) })
-            }
-            Err(TryLockError::WouldBlock) => Err(KeyInUse { holder: read_pid(&pid_file), key_file }),
-            Err(TryLockError::Error(error)) => {
-                warn!(
-                    key_file = %key_file.display(),
-                    %error,
-                    "this file system cannot lock files: make sure that no other funnel runs with this key file"
-                );
-                Ok(Self { _held: None })
+                Some(Err(TryLockError::Error(error))) => {
+                    debug!(key_file = %key_file.display(), %error, "this file system cannot lock files");
+                }
+                Some(Ok(())) => *locked = file,
+                None => {}
             }
         }
+        if locked.iter().all(Option::is_none) {
+            warn!(
+                key_file = %key_file.display(),
+                "the key file cannot be locked here: make sure that no other funnel runs with it"
+            );
+            return Ok(Self { _held: None });
+        }
+        // One of a process that was killed would name the wrong one.
+        let _ = fs::remove_file(&pid_file);
+        if let Err(error) = write_pid(&pid_file, &key_file) {
+            debug!(path = %pid_file.display(), %error, "cannot write the process id");
+        }
+        Ok(Self { _held: Some(Held { pid_file, _locked: locked }) })
     }
 }
 
@@ -72,15 +81,13 @@ impl Drop for Held {
     }
 }
 
-/// Opens the file to lock; `None` if there is none.
-fn lock_file(key_file: &Path) -> Option<File> {
-    match atomic_file::open_lock(key_file) {
-        Ok(file) => Some(file),
-        Err(error) => {
-            debug!(key_file = %key_file.display(), %error, "no lock file beside the key file");
-            atomic_file::open(key_file).ok().flatten().filter(|_| LOCKED_FILES_ARE_READABLE)
-        }
-    }
+/// Opens the files to lock: that beside the key file, and the key file itself.
+fn lock_files(key_file: &Path) -> [Option<File>; 2] {
+    let beside = atomic_file::open_lock(key_file).map_err(|error| {
+        debug!(key_file = %key_file.display(), %error, "no lock file beside the key file");
+    });
+    let key = atomic_file::open(key_file).ok().flatten().filter(|_| LOCKED_FILES_ARE_READABLE);
+    [beside.ok(), key]
 }
 
 /// Writes the process id, to the key file's owner.

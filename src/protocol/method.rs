@@ -13,8 +13,9 @@ pub struct Method {
 /// What a call of a method moves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum MethodKind {
-    /// A small request and reply, within a few seconds.
-    Heartbeat,
+    /// A small request and reply that do not wait behind others: a heartbeat, which is late after a few seconds, or a poll, of
+    /// which the funnel makes one at a time.
+    Prompt,
     /// A small request and reply.
     Small,
     /// The messages of a node, with the ids of all their objects, and a small reply.
@@ -103,8 +104,8 @@ const fn unary(api: Api, name: &'static str) -> Method {
     method(api, name, MethodKind::Small)
 }
 
-const fn heartbeat(api: Api, name: &'static str) -> Method {
-    method(api, name, MethodKind::Heartbeat)
+const fn prompt(api: Api, name: &'static str) -> Method {
+    method(api, name, MethodKind::Prompt)
 }
 
 const fn messages(api: Api, name: &'static str) -> Method {
@@ -133,12 +134,12 @@ const TABLE: [Method; 141] = [
     bulk(Api::Fleet, "GetFab"),
     unary(Api::Fleet, "GetRun"),
     conversation(Api::Fleet, "Join"),
-    unary(Api::Fleet, "PullMessages"),
+    prompt(Api::Fleet, "PullMessages"),
     bulk(Api::Fleet, "PullObject"),
     messages(Api::Fleet, "PushMessages"),
     bulk(Api::Fleet, "PushObject"),
     unary(Api::Fleet, "RegisterNode"),
-    heartbeat(Api::Fleet, "SendNodeHeartbeat"),
+    prompt(Api::Fleet, "SendNodeHeartbeat"),
     bulk(Api::Fleet, "SendReceive"),
     unary(Api::Fleet, "UnregisterNode"),
     unary(Api::Control, "AcceptInvitation"),
@@ -207,7 +208,7 @@ const TABLE: [Method; 141] = [
     bulk(Api::Runtime, "PutCompactedContext"),
     unary(Api::Runtime, "RecordTaskUsage"),
     bulk(Api::Runtime, "Responses"),
-    heartbeat(Api::Runtime, "SendTaskHeartbeat"),
+    prompt(Api::Runtime, "SendTaskHeartbeat"),
     unary(Api::Runtime, "StartAutomation"),
     unary(Api::ServerAppIo, "ClaimTask"),
     unary(Api::ServerAppIo, "ConfirmMessageReceived"),
@@ -234,8 +235,8 @@ const TABLE: [Method; 141] = [
     bulk(Api::ServerAppIo, "PushTaskOutput"),
     unary(Api::ServerAppIo, "RecordTaskUsage"),
     unary(Api::ServerAppIo, "RequestToken"),
-    heartbeat(Api::ServerAppIo, "SendAppHeartbeat"),
-    heartbeat(Api::ServerAppIo, "SendTaskHeartbeat"),
+    prompt(Api::ServerAppIo, "SendAppHeartbeat"),
+    prompt(Api::ServerAppIo, "SendTaskHeartbeat"),
     unary(Api::ServerAppIo, "StartAutomation"),
     unary(Api::ServerAppIo, "UpdateRunStatus"),
     unary(Api::ClientAppIo, "ClaimTask"),
@@ -264,6 +265,6 @@ const TABLE: [Method; 141] = [
     bulk(Api::ClientAppIo, "PushTaskOutput"),
     unary(Api::ClientAppIo, "RecordTaskUsage"),
     unary(Api::ClientAppIo, "RequestToken"),
-    heartbeat(Api::ClientAppIo, "SendAppHeartbeat"),
-    heartbeat(Api::ClientAppIo, "SendTaskHeartbeat"),
+    prompt(Api::ClientAppIo, "SendAppHeartbeat"),
+    prompt(Api::ClientAppIo, "SendTaskHeartbeat"),
 ];

@@ -107,8 +107,8 @@ async fn accept_links(endpoint: Endpoint, handshakes: Handshakes, acceptor: Acce
         let Some(arrival) = handshakes.admit(incoming) else { continue };
         let (acceptor, handshakes) = (acceptor.clone(), Arc::clone(&handshakes));
         links.spawn(async move {
-            if let Some(connection) = handshakes.complete(arrival).await {
-                acceptor.serve(connection).await;
+            if let Some((connection, origin)) = handshakes.complete(arrival).await {
+                acceptor.serve(connection, || handshakes.admitted(&origin)).await;
             }
         });
     }
@@ -138,15 +138,17 @@ impl Acceptor {
         }
     }
 
-    /// Accepts the sessions of one link until it ends.
-    pub(super) async fn serve(&self, connection: Connection) {
+    /// Accepts the sessions of one link until it ends. `admitted` is called if it is within the limits.
+    pub(super) async fn serve(&self, connection: Connection, admitted: impl FnOnce()) {
         let peer = connection.remote_id();
+        // First the peer's own limit: a link that waits for it takes no place of others.
+        let Some(permit) = self.peers.admit(&connection, &self.limits).await else { return };
         let Ok(_slot) = self.free_links.try_acquire() else {
             self.warn(peer, "link refused: too many links");
             connection.close(Code::OVERLOADED.into(), b"too many links");
             return;
         };
-        let Some(permit) = self.peers.admit(&connection, &self.limits).await else { return };
+        admitted();
         let link = Link::with_memory_budget(connection, permit.shared.memory_budget.clone());
         let span = debug_span!("link", peer = %peer.fmt_short());
         self.accept_sessions(link, &permit).instrument(span).await;

@@ -56,7 +56,8 @@ impl Site {
 
     /// Makes a call, which the SuperLink must answer with `expected`.
     async fn call(&self, method: &str, message: &impl Message, expected: StatusCode) -> Result<Bytes, Error> {
-        call(self.session.clone(), method, self.signed(), message.encode_to_vec(), expected).await
+        let answer = call(self.session.clone(), method, self.signed(), message.encode_to_vec(), expected).await?;
+        answer.ok_or_else(|| Error::new(format!("{method}: the SuperLink is not available")))
     }
 
     fn public_pem(&self) -> String {
@@ -88,12 +89,13 @@ impl Site {
         Ok(Node { node_id: activated.node_id })
     }
 
-    /// Sends a heartbeat, and returns how long it took.
+    /// Sends a heartbeat, again if the SuperLink takes no more connections, and returns how long it took.
     pub(crate) async fn heartbeat(&self, node: &Node) -> Result<Duration, Error> {
         let beat = SendNodeHeartbeatRequest { node: Some(*node), heartbeat_interval: 30.0 };
         let (signed, beat) = (self.signed(), beat.encode_to_vec());
         let began = Instant::now();
-        call(self.session.clone(), "send-node-heartbeat", signed, beat, StatusCode::OK).await?;
+        let send = || call(self.session.clone(), "send-node-heartbeat", signed.clone(), beat.clone(), StatusCode::OK);
+        while send().await?.is_none() {}
         Ok(began.elapsed())
     }
 
@@ -111,7 +113,8 @@ impl Site {
                     || call(session.clone(), "get-run", signed.clone(), message.clone(), StatusCode::FORBIDDEN);
                 loop {
                     match get_run().await {
-                        Ok(_) => answered.fetch_add(1, SeqCst),
+                        Ok(Some(_)) => answered.fetch_add(1, SeqCst),
+                        Ok(None) => 0,
                         Err(error) => return error,
                     };
                 }
@@ -136,13 +139,14 @@ impl Flood {
     }
 }
 
+/// Makes a call. Returns `None` after a moment if the SuperLink takes no more connections.
 async fn call(
     mut session: SendRequest<Full<Bytes>>,
     method: &str,
     signed: HeaderMap,
     message: Vec<u8>,
     expected: StatusCode,
-) -> Result<Bytes, Error> {
+) -> Result<Option<Bytes>, Error> {
     let mut request = Request::post(format!("http://superlink/v1/fleet/{method}"))
         .header(CONTENT_TYPE, "application/protobuf")
         .body(Full::from(message))
@@ -153,8 +157,12 @@ async fn call(
     let response = session.send_request(request).await.map_err(failed)?;
     let status = response.status();
     let body = response.into_body().collect().await.map_err(failed)?.to_bytes();
+    if status == StatusCode::SERVICE_UNAVAILABLE {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        return Ok(None);
+    }
     if status != expected {
         return Err(Error::new(format!("{method} was answered with {status}: {}", String::from_utf8_lossy(&body))));
     }
-    Ok(body)
+    Ok(Some(body))
 }

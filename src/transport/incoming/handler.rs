@@ -24,7 +24,7 @@ impl IrohHandler {
 
 impl ProtocolHandler for IrohHandler {
     async fn accept(&self, connection: Connection) -> Result<(), AcceptError> {
-        self.acceptor.serve(connection).await;
+        self.acceptor.serve(connection, || {}).await;
         Ok(())
     }
 }

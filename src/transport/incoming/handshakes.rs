@@ -39,6 +39,12 @@ pub(super) struct Arrival {
     displaced: CancellationToken,
 }
 
+/// Where a connection comes from.
+pub(super) struct Origin {
+    source: Source,
+    standing: Standing,
+}
+
 /// What is known of a peer before its handshake.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Standing {
@@ -89,8 +95,9 @@ impl Handshakes {
         Some(Arrival { incoming, source, standing, _slot: slot, displaced })
     }
 
-    /// Performs a handshake. `None` if it fails, takes too long, or its slot goes to another.
-    pub(super) async fn complete(&self, arrival: Arrival) -> Option<Connection> {
+    /// Performs a handshake, and returns the connection and where it comes from. `None` if it fails, takes too long, or its slot
+    /// goes to another.
+    pub(super) async fn complete(&self, arrival: Arrival) -> Option<(Connection, Origin)> {
         let Arrival { incoming, source, standing, _slot, displaced } = arrival;
         let from = incoming.remote_addr();
         let handshake = async {
@@ -118,10 +125,15 @@ impl Handshakes {
             connection.close(Code::WRONG_ALPN.into(), b"this ALPN is not served here");
             return None;
         }
-        if standing == Standing::Stranger {
-            self.rate.succeeded(&source);
+        Some((connection, Origin { source, standing }))
+    }
+
+    /// Returns the attempt of a connection that has become a link. One that is refused for a limit keeps it: an admitted peer
+    /// may dial without end, too.
+    pub(super) fn admitted(&self, origin: &Origin) {
+        if origin.standing == Standing::Stranger {
+            self.rate.succeeded(&origin.source);
         }
-        Some(connection)
     }
 }
 
