@@ -44,14 +44,12 @@ async fn beside(superlink: &SuperLink, queue: Queue, busy: usize, heartbeats: us
     let (funnel, target) = start(superlink, queue, &keys, &folder).await?;
     let mut sites = Vec::new();
     for key in keys {
-        sites.push(Site::new(key, target.clone()).await?);
+        let site = Site::new(key, target.clone()).await?;
+        let node = site.node().await?;
+        sites.push((site, node));
     }
-    let one = sites.pop().expect("there is one more than busy ones");
-    let node = one.node().await?;
-    let mut floods = Vec::new();
-    for site in &sites {
-        floods.push(site.flood(CALLS, &site.node().await?));
-    }
+    let (one, node) = sites.pop().expect("there is one more than busy ones");
+    let mut floods: Vec<_> = sites.iter().map(|(site, node)| site.flood(CALLS, node)).collect();
     tokio::time::sleep(WARM_UP).await;
     let (began, before) = (Instant::now(), answered(&mut floods)?);
     let mut times = Vec::new();
@@ -61,7 +59,7 @@ async fn beside(superlink: &SuperLink, queue: Queue, busy: usize, heartbeats: us
     }
     let rate = (answered(&mut floods)? - before) as f64 / began.elapsed().as_secs_f64();
     drop(floods);
-    for site in sites {
+    for (site, _) in sites {
         site.close().await;
     }
     one.close().await;
