@@ -127,10 +127,16 @@ async fn strangers_who_come_in_crowds_are_refused_one_by_one() {
 /// More at once than are waited for, and each comes again as soon as it is sent away.
 #[tokio::test(flavor = "multi_thread")]
 async fn strangers_at_the_door_of_enrolments_keep_nobody_out_who_is_invited() {
+    let elsewhere = Ipv4Addr::new(127, 0, 0, 2);
+    if UdpSocket::bind((elsewhere, 0)).is_err() {
+        eprintln!("skipped: this machine has no {elsewhere}, a second address to come from");
+        return;
+    }
     guarded(async {
         let scene = Scene::start().await;
         let alpn = [ALPN, b"/enrol"].concat();
-        let strangers = join_all((0..4).map(|_| scene.stranger())).await;
+        // With those of its own address, an invited peer would share their attempts.
+        let strangers = join_all((0..4).map(|_| scene.stranger_at(elsewhere))).await;
         let (sent_away, mut seen) = watch::channel(0);
         let silent = join_all(strangers.iter().cycle().take(96).map(async |stranger| {
             loop {
