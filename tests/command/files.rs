@@ -14,6 +14,7 @@ use tempfile::TempDir;
 const PROGRAM: &str = env!("CARGO_BIN_EXE_flower-iroh-funnel");
 const PEER: &str = "0ba2ff40c4d0b25bf5c26a13c0b3c2b6d8f79cc6a4d4a0c1a9a0a2b1a54d5e0c";
 /// Neither the test's user nor root.
+#[cfg(target_os = "linux")]
 const USER: u32 = 54_321;
 
 /// A folder for state, and the program in it.

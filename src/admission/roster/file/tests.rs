@@ -68,6 +68,7 @@ fn what_would_be_too_long_to_be_read_is_not_written() {
 
 /// A roster with a peer that is denied and an invitation that was used, and how the file was before that.
 struct Old {
+    #[cfg_attr(not(unix), expect(dead_code, reason = "its owner is looked at on Unix"))]
     folder: tempfile::TempDir,
     file: RosterFile,
     text: String,
