@@ -2,17 +2,15 @@
 
 use std::{
     fs,
-    io::{self, Read, Write},
-    os::{fd::AsRawFd, unix::net::UnixListener},
+    io::{self, Write},
+    os::unix::net::UnixListener,
     path::{Path, PathBuf},
     sync::mpsc,
     thread,
     time::Duration,
 };
 
-use crate::atomic_file::{
-    PrivateFile, append, beside, lock, open_input, read, replace, replace_public, rotate, write_public,
-};
+use crate::atomic_file::{PrivateFile, append, beside, lock, read, replace, replace_public, rotate};
 
 /// Whatever should not wait for another process has this long.
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -77,6 +75,10 @@ fn a_log_may_be_a_device_and_is_not_renamed_then() {
 #[cfg(target_os = "linux")]
 #[test]
 fn a_pipe_without_a_name_is_written_to_and_read() {
+    use std::{io::Read, os::fd::AsRawFd};
+
+    use crate::atomic_file::{open_input, write_public};
+
     let (mut reader, writer) = io::pipe().unwrap();
     let path = |fd: i32| PathBuf::from(format!("/dev/fd/{fd}"));
     write_public(&path(writer.as_raw_fd()), b"content").unwrap();
