@@ -30,8 +30,8 @@ use super::{
 use crate::support::{LocalClient, Running, Upstream, http_call, piecewise};
 
 const PULL: &str = "/v1/fleet/pull-object";
-/// A method that no Flower has: its request may be a stream.
-const STREAM: &str = "/v1/fleet/any-stream";
+/// The one method whose request is a stream without a limit.
+const STREAM: &str = "/v1/fleet/join";
 /// Of a call under way.
 const PIECE: usize = 16 << 10;
 /// Larger than what fits into a packet, and than what a stream sends at first.
