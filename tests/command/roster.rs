@@ -159,14 +159,18 @@ async fn a_pipe_in_place_of_the_roster_is_reported_and_followed_no_longer_than_i
         inbound.logged("the roster is in force again").await.unwrap();
         office.type_in(&["peers", "allow", &other.id]).await;
         office.type_in(&["peers", "deny", &site.id]).await;
-        let next = other.join(&dial).await;
-        until(&next, "200").await;
-        until(&outbound, "503").await;
-        for process in [outbound, next, inbound] {
-            process.stop().await.unwrap();
-        }
+        stop_after_exchange(inbound, outbound, other.join(&dial).await).await;
     })
     .await;
+}
+
+/// Waits until `next` is admitted in place of `outbound`, and stops all.
+async fn stop_after_exchange(inbound: FunnelProcess, outbound: FunnelProcess, next: FunnelProcess) {
+    until(&next, "200").await;
+    until(&outbound, "503").await;
+    for process in [outbound, next, inbound] {
+        process.stop().await.unwrap();
+    }
 }
 
 #[tokio::test]
@@ -234,12 +238,7 @@ async fn a_roster_that_the_funnels_user_cannot_read_is_reported_and_the_last_one
         inbound.logged("the roster is in force again").await.unwrap();
         office.type_in(&["peers", "allow", &other.id]).await;
         office.type_in(&["peers", "deny", &site.id]).await;
-        let next = other.join(&dial).await;
-        until(&next, "200").await;
-        until(&outbound, "503").await;
-        for process in [outbound, next, inbound] {
-            process.stop().await.unwrap();
-        }
+        stop_after_exchange(inbound, outbound, other.join(&dial).await).await;
     })
     .await;
 }
