@@ -1,7 +1,10 @@
-//! What was found, as a table.
+//! What was found, as tables.
+
+use clap::ValueEnum;
 
 use crate::{
     metric::{median, percentile},
+    newcomers::{Door, Newcomers},
     results::{Cell, Queue},
 };
 
@@ -28,6 +31,36 @@ pub(crate) fn print(cells: &[Cell], busy: &[usize]) {
     }
 }
 
+/// Prints the medians and the slowest newcomers of all repeats.
+pub(crate) fn print_newcomers(all: &[Newcomers]) {
+    println!("| newcomers | median: alone | beside 1,000 | slowest: alone | beside 1,000 | beside / alone |");
+    println!("|---|---|---|---|---|---|");
+    for door in Door::value_variants() {
+        let times = [false, true].map(|crowded| {
+            let those = all.iter().filter(|newcomers| (newcomers.door, newcomers.crowded) == (*door, crowded));
+            those.flat_map(|newcomers| newcomers.times_s.iter().copied()).collect::<Vec<_>>()
+        });
+        let [alone, beside] = times.each_ref().map(|times| at(times, 50.0));
+        let [slowest_alone, slowest_beside] = times.each_ref().map(|times| at(times, 100.0));
+        println!(
+            "| {door:?} | {alone:.1} ms | {beside:.1} ms | {slowest_alone:.1} ms | {slowest_beside:.1} ms | {:.2} |",
+            beside / alone
+        );
+    }
+}
+
+/// One line about one measurement of newcomers.
+pub(crate) fn newcomers_progress(newcomers: &Newcomers) -> String {
+    format!(
+        "#{} {:?}, crowded: {}: median {:.1} ms, slowest {:.1} ms",
+        newcomers.repeat,
+        newcomers.door,
+        newcomers.crowded,
+        at(&newcomers.times_s, 50.0),
+        at(&newcomers.times_s, 100.0)
+    )
+}
+
 /// One line about one measurement.
 pub(crate) fn progress(cell: &Cell) -> String {
     format!(
@@ -48,7 +81,12 @@ fn of(cells: &[Cell], queue: Queue, busy: usize, value: impl Fn(&Cell) -> f64) -
 
 /// A percentile of the heartbeats, in ms.
 fn time(cell: &Cell, percent: f64) -> f64 {
-    let mut sorted = cell.heartbeats_s.clone();
+    at(&cell.heartbeats_s, percent)
+}
+
+/// A percentile of times, in ms.
+fn at(times_s: &[f64], percent: f64) -> f64 {
+    let mut sorted = times_s.to_vec();
     sorted.sort_by(f64::total_cmp);
     percentile(&sorted, percent).unwrap_or(f64::NAN) * MS
 }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::writer::Begun;
+use crate::{newcomers::Newcomers, writer::Begun};
 
 /// One line of a file of results.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -10,8 +10,10 @@ use crate::writer::Begun;
 pub(crate) enum Line {
     /// How all of them were made.
     Run(Box<Begun>),
-    /// One measurement.
+    /// Heartbeats beside busy sites.
     Cell(Cell),
+    /// Newcomers, alone or beside strangers.
+    Newcomers(Newcomers),
 }
 
 /// Whether calls wait in the funnel.
