@@ -1,5 +1,7 @@
 //! What breaks while real Flower trains, and what is left of it: nothing may be lost.
 
+#[path = "faults/beside.rs"]
+mod beside;
 #[path = "faults/figures.rs"]
 mod figures;
 #[path = "faults/lost_answers.rs"]
@@ -14,6 +16,8 @@ mod pair;
 mod place;
 #[path = "faults/processes.rs"]
 mod processes;
+#[path = "faults/reasons.rs"]
+mod reasons;
 #[path = "faults/restart.rs"]
 mod restart;
 #[path = "faults/restartable.rs"]
@@ -26,3 +30,5 @@ mod sites;
 mod soak;
 #[path = "faults/training.rs"]
 mod training;
+#[path = "faults/trouble.rs"]
+mod trouble;

@@ -29,6 +29,7 @@ pub struct FunnelProcess {
     child: Box<dyn ChildWrapper>,
     stdout: watch::Receiver<String>,
     stderr: watch::Receiver<String>,
+    reads_stderr: watch::Sender<bool>,
 }
 
 impl FunnelProcess {
@@ -81,13 +82,14 @@ impl FunnelProcess {
         let mut child = wrap(command).spawn().map_err(|error| format!("{name} does not start: {error}"))?;
         let (stdout_sender, stdout) = watch::channel(String::new());
         let (stderr_sender, stderr) = watch::channel(String::new());
+        let reads_stderr = watch::Sender::new(true);
         if let Some(pipe) = child.stdout().take() {
-            tokio::spawn(collect(pipe, stdout_sender));
+            tokio::spawn(collect(pipe, stdout_sender, watch::Sender::new(true).subscribe()));
         }
         if let Some(pipe) = child.stderr().take() {
-            tokio::spawn(collect(pipe, stderr_sender));
+            tokio::spawn(collect(pipe, stderr_sender, reads_stderr.subscribe()));
         }
-        Ok(Self { name, child, stdout, stderr })
+        Ok(Self { name, child, stdout, stderr, reads_stderr })
     }
 
     /// The whole `ready` line.
@@ -144,6 +146,11 @@ impl FunnelProcess {
     /// What the process has logged so far.
     pub fn stderr(&self) -> String {
         self.stderr.borrow().clone()
+    }
+
+    /// Reads what the process logs, or leaves it where it is.
+    pub fn read_stderr(&self, reads: bool) {
+        self.reads_stderr.send_replace(reads);
     }
 
     /// Waits until the process has logged `text`.
@@ -232,6 +239,16 @@ impl FunnelProcess {
         self.signal(nix::sys::signal::Signal::SIGSTOP as i32)
     }
 
+    /// Tells the process that its terminal is gone, or that its logs were rotated.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be signalled.
+    #[cfg(unix)]
+    pub fn hang_up(&self) -> Result<(), String> {
+        self.signal(nix::sys::signal::Signal::SIGHUP as i32)
+    }
+
     /// Lets a frozen process go on.
     ///
     /// # Errors
@@ -266,13 +283,29 @@ pub async fn run(arguments: impl IntoIterator<Item = OsString>) -> Result<(ExitS
 pub async fn run_for_output(
     arguments: impl IntoIterator<Item = OsString>,
 ) -> Result<(ExitStatus, String, String), String> {
-    let mut command = command(arguments);
+    output_of(command(arguments)).await
+}
+
+async fn output_of(mut command: Command) -> Result<(ExitStatus, String, String), String> {
     let name = format!("{:?}", command.as_std());
     let output = timeout(TIMEOUT, command.kill_on_drop(true).output()).await;
     let output = output.map_err(|_| format!("{name} has not ended within {TIMEOUT:?}"))?;
     let output = output.map_err(|error| format!("{name}: {error}"))?;
     let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
     Ok((output.status, text(output.stdout), text(output.stderr)))
+}
+
+/// As [`run_for_output`], by a launcher that takes the binary and its arguments as arguments of its own.
+///
+/// # Errors
+///
+/// As [`run_for_output`].
+pub async fn run_by(
+    mut launcher: Command,
+    arguments: impl IntoIterator<Item = OsString>,
+) -> Result<(ExitStatus, String, String), String> {
+    launcher.arg(PROGRAM).args(arguments).stdin(Stdio::null());
+    output_of(launcher).await
 }
 
 /// The endpoint id that belongs to a key file, which is made if it is missing.
@@ -306,9 +339,11 @@ fn wrap(command: Command) -> CommandWrap {
 }
 
 /// Keeps what comes, to the end: a full pipe would block the funnel.
-async fn collect(pipe: impl AsyncRead + Unpin, text: watch::Sender<String>) {
+/// Collects the lines of a pipe, while it is to be read or nobody says any more whether it is.
+async fn collect(pipe: impl AsyncRead + Unpin, text: watch::Sender<String>, mut reads: watch::Receiver<bool>) {
     let mut lines = BufReader::new(pipe).lines();
     while let Ok(Some(line)) = lines.next_line().await {
+        let _ = reads.wait_for(|reads| *reads).await;
         text.send_modify(|text| {
             text.push_str(&line);
             text.push('\n');

@@ -4,15 +4,54 @@ use std::{
     fs::{self, File},
     io::{self, ErrorKind, Write},
     path::{Path, PathBuf},
+    process::Stdio,
 };
 
-use tokio::process::Command;
+use tokio::{
+    io::{AsyncBufReadExt, BufReader},
+    process::{Child, Command},
+};
 
 /// The words before a command line whose process finds such a file system at `folder`, mounted with `options`.
 pub(crate) fn with_disk(folder: &Path, options: &str) -> Vec<String> {
     let script = format!("mount -t tmpfs -o size=64k,mode=700,{options} state \"$0\" && exec \"$@\"");
     let folder = folder.to_str().expect("a temporary folder has a plain name");
     ["unshare", "--mount", "sh", "-c", &script, folder].map(str::to_owned).into()
+}
+
+/// Such a file system that one process after the other finds at a folder, until it is dropped.
+#[derive(Debug)]
+pub(crate) struct KeptDisk {
+    // It ends with its stdin, whatever becomes of this process.
+    holder: Child,
+    folder: PathBuf,
+}
+
+impl KeptDisk {
+    /// Mounts one of so many bytes, `64k` or `4m`.
+    pub(crate) async fn mount(folder: &Path, size: &str) -> io::Result<Self> {
+        let script = "mount -t tmpfs -o size=\"$1\",mode=700 state \"$0\" && echo mounted && exec cat";
+        let mut unshare = Command::new("unshare");
+        unshare.args(["--mount", "sh", "-c", script]).arg(folder).arg(size);
+        let mut holder = unshare.stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true).spawn()?;
+        let stdout = holder.stdout.take().ok_or_else(|| io::Error::other("a child without a stdout"))?;
+        let said = BufReader::new(stdout).lines().next_line().await?;
+        if said.as_deref() != Some("mounted") {
+            return Err(io::Error::other(format!("no file system at {}", folder.display())));
+        }
+        Ok(Self { holder, folder: folder.to_owned() })
+    }
+
+    /// The words before a command line whose process finds it.
+    pub(crate) fn words(&self) -> Vec<String> {
+        let id = self.holder.id().expect("it runs until it is dropped");
+        vec!["nsenter".to_owned(), format!("--mount=/proc/{id}/ns/mnt"), "--".to_owned()]
+    }
+
+    /// The folder, as those processes see it.
+    pub(crate) fn path(&self) -> PathBuf {
+        seen_by(self.holder.id().expect("it runs until it is dropped"), &self.folder)
+    }
 }
 
 /// The same as a command to which the command line is added.

@@ -1,4 +1,4 @@
-//! Memory and file descriptors of funnels that live long.
+//! Memory, file descriptors and threads of funnels that live long.
 
 use std::fmt;
 
@@ -8,6 +8,7 @@ use crate::flower::Error;
 /// What may be more at the end than at the beginning: what is measured are single moments, with calls under way.
 const MEMORY_SLACK_KIB: u64 = 8 << 10;
 const DESCRIPTOR_SLACK: usize = 16;
+const THREAD_SLACK: usize = 4;
 
 /// Samples, the oldest first.
 #[derive(Debug, Default)]
@@ -21,6 +22,14 @@ pub(crate) struct Figures {
 struct Sample {
     memory_kib: u64,
     descriptors: usize,
+    threads: usize,
+}
+
+impl Sample {
+    fn of(funnel: &Restartable) -> Result<Self, Error> {
+        let memory_kib = funnel.process()?.rss();
+        Ok(Self { memory_kib, descriptors: funnel.descriptors()?, threads: funnel.threads()? })
+    }
 }
 
 impl Figures {
@@ -29,14 +38,19 @@ impl Figures {
         inbound: &Restartable,
         outbound: impl ExactSizeIterator<Item = &'a Restartable>,
     ) -> Result<(), Error> {
-        self.inbound.push(Sample { memory_kib: inbound.process()?.rss(), descriptors: inbound.descriptors()? });
+        self.inbound.push(Sample::of(inbound)?);
         let count = outbound.len().max(1);
-        let mut sum = Sample { memory_kib: 0, descriptors: 0 };
+        let mut mean = Sample { memory_kib: 0, descriptors: 0, threads: 0 };
         for funnel in outbound {
-            sum.memory_kib += funnel.process()?.rss();
-            sum.descriptors += funnel.descriptors()?;
+            let sample = Sample::of(funnel)?;
+            mean.memory_kib += sample.memory_kib;
+            mean.descriptors += sample.descriptors;
+            mean.threads += sample.threads;
         }
-        self.outbound.push(Sample { memory_kib: sum.memory_kib / count as u64, descriptors: sum.descriptors / count });
+        mean.memory_kib /= count as u64;
+        mean.descriptors /= count;
+        mean.threads /= count;
+        self.outbound.push(mean);
         Ok(())
     }
 
@@ -47,7 +61,9 @@ impl Figures {
             let [first, last] =
                 ends(samples).ok_or_else(|| Error::new("too short a time to say whether anything grows"))?;
             let memory = first.memory_kib + first.memory_kib / 10 + MEMORY_SLACK_KIB;
-            if last.memory_kib > memory || last.descriptors > first.descriptors + DESCRIPTOR_SLACK {
+            let descriptors = first.descriptors + DESCRIPTOR_SLACK;
+            let threads = first.threads + THREAD_SLACK;
+            if last.memory_kib > memory || last.descriptors > descriptors || last.threads > threads {
                 return Err(Error::new(format!("it grew: {self}")));
             }
         }
@@ -61,12 +77,15 @@ impl fmt::Display for Figures {
             let Some([first, last]) = ends(samples) else { continue };
             writeln!(
                 f,
-                "{name}: {} samples, medians of the first and the last third: {} and {} KiB, {} and {} descriptors",
+                "{name}: {} samples, medians of the first and the last third: {} and {} KiB, {} and {} descriptors, \
+                 {} and {} threads",
                 samples.len(),
                 first.memory_kib,
                 last.memory_kib,
                 first.descriptors,
-                last.descriptors
+                last.descriptors,
+                first.threads,
+                last.threads
             )?;
         }
         Ok(())
@@ -80,12 +99,13 @@ fn ends(samples: &[Sample]) -> Option<[Sample; 2]> {
 }
 
 fn median(samples: &[Sample]) -> Sample {
-    let middle = |mut values: Vec<u64>| {
-        values.sort_unstable();
-        values[values.len() / 2]
-    };
-    Sample {
-        memory_kib: middle(samples.iter().map(|sample| sample.memory_kib).collect()),
-        descriptors: middle(samples.iter().map(|sample| sample.descriptors as u64).collect()) as usize,
-    }
+    let memory_kib = middle(samples.iter().map(|sample| sample.memory_kib).collect());
+    let descriptors = middle(samples.iter().map(|sample| sample.descriptors).collect());
+    let threads = middle(samples.iter().map(|sample| sample.threads).collect());
+    Sample { memory_kib, descriptors, threads }
+}
+
+fn middle<T: Ord + Copy>(mut values: Vec<T>) -> T {
+    values.sort_unstable();
+    values[values.len() / 2]
 }

@@ -22,6 +22,8 @@ pub(crate) enum Harm {
     Frozen(u64),
     /// No file descriptor but those that are open, for so many seconds.
     WithoutDescriptors(u64),
+    /// Nobody reads its log, for so many seconds.
+    LogUnread(u64),
 }
 
 /// How a funnel is started.
@@ -55,12 +57,20 @@ impl Launch {
 pub(crate) struct Restartable {
     launch: Launch,
     process: Option<FunnelProcess>,
+    /// Lines of the processes before this one that say more than `INFO`.
+    warned: Vec<String>,
 }
 
 impl Restartable {
     pub(crate) async fn start(launch: Launch) -> Result<Self, Error> {
         let process = Some(launch.start().await?);
-        Ok(Self { launch, process })
+        Ok(Self { launch, process, warned: Vec::new() })
+    }
+
+    /// Lines that say more than `INFO`, of all its processes.
+    pub(crate) fn warnings(&self) -> Vec<String> {
+        let now = self.process.as_ref().map(|process| warnings(&process.stderr())).unwrap_or_default();
+        self.warned.iter().cloned().chain(now).collect()
     }
 
     pub(crate) fn process(&self) -> Result<&FunnelProcess, Error> {
@@ -76,8 +86,7 @@ impl Restartable {
     pub(crate) async fn suffer(&mut self, harm: Harm) -> Result<(), Error> {
         match harm {
             Harm::Killed => {
-                let process = self.process.take().ok_or_else(|| Error::new("the funnel does not run"))?;
-                process.kill().await.map_err(Error::new)?;
+                self.take()?.kill().await.map_err(Error::new)?;
                 self.process = Some(self.launch.start().await?);
             }
             Harm::Stopped => {
@@ -95,13 +104,24 @@ impl Restartable {
                 sleep(Duration::from_secs(seconds)).await;
                 self.limit_descriptors(1024).await?;
             }
+            Harm::LogUnread(seconds) => {
+                self.process()?.read_stderr(false);
+                sleep(Duration::from_secs(seconds)).await;
+                self.process()?.read_stderr(true);
+            }
         }
         Ok(())
     }
 
+    fn take(&mut self) -> Result<FunnelProcess, Error> {
+        let process = self.process.take().ok_or_else(|| Error::new("the funnel does not run"))?;
+        self.warned.extend(warnings(&process.stderr()));
+        Ok(process)
+    }
+
     /// Asks it to end, which must end well.
     pub(crate) async fn stop(&mut self) -> Result<(), Error> {
-        let process = self.process.take().ok_or_else(|| Error::new("the funnel does not run"))?;
+        let process = self.take()?;
         let status = process.stop().await.map_err(Error::new)?;
         if status.success() { Ok(()) } else { Err(Error::new(format!("it ended with {status} after SIGTERM"))) }
     }
@@ -109,6 +129,12 @@ impl Restartable {
     /// How many file descriptors it has open. Reads `/proc`.
     pub(crate) fn descriptors(&self) -> Result<usize, Error> {
         let folder = format!("/proc/{}/fd", self.id()?);
+        Ok(fs::read_dir(&folder).context(|| format!("cannot read {folder}"))?.count())
+    }
+
+    /// How many threads it has. Reads `/proc`.
+    pub(crate) fn threads(&self) -> Result<usize, Error> {
+        let folder = format!("/proc/{}/task", self.id()?);
         Ok(fs::read_dir(&folder).context(|| format!("cannot read {folder}"))?.count())
     }
 
@@ -122,4 +148,8 @@ impl Restartable {
         let status = prlimit.status().await.context(|| "prlimit, a part of util-linux, cannot be run".into())?;
         if status.success() { Ok(()) } else { Err(Error::new(format!("prlimit ended with {status}"))) }
     }
+}
+
+fn warnings(log: &str) -> Vec<String> {
+    log.lines().filter(|line| !line.contains(" INFO ")).map(str::to_owned).collect()
 }

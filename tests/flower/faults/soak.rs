@@ -1,4 +1,5 @@
-//! Real Flower trains without pause while funnels come to harm at random: nothing may be lost, and nothing may grow.
+//! Real Flower trains without pause while funnels come to harm at random, beside a site whose uploads stand still and
+//! strangers: nothing may be lost, nothing may grow, and each line that warns has its reason.
 //!
 //! But for one message each time that the SuperLink's funnel is killed: what it is being handed at that moment, a SuperLink
 //! hands to nobody again. The node is missing in that round.
@@ -15,19 +16,24 @@ use std::{
     time::Duration,
 };
 
+use flower_iroh_funnel::SecretKey;
 use tokio::time::{Instant, sleep_until};
 use tracing_subscriber::EnvFilter;
 
 use super::{
+    beside::beside,
     figures::Figures,
     nodes::{self, RustNode},
+    reasons::without_reason,
     restartable::Harm,
     sites::Sites,
+    trouble::Trouble,
 };
 use crate::{
-    flower::{Error, FlowerRun, RunConfig, SuperLink, SuperNode, Venv},
+    flower::{Context, Error, FlowerRun, RunConfig, SuperLink, SuperNode, Venv},
     real_flower::in_turn_for,
-    versions::{V1_41, venvs},
+    small_disk,
+    versions::{V1_42, venvs},
 };
 
 /// Of all nodes, so many are Python's SuperNodes, each of which starts a Python process in each round.
@@ -35,6 +41,8 @@ const PYTHON_NODES: usize = 2;
 const ROUNDS: u64 = 5;
 /// 400 kB each way for each node and round.
 const ARRAY_ELEMS: u64 = 100_000;
+/// The runs between two restarts of the SuperLink.
+const RUNS_OF_A_SUPERLINK: usize = 10;
 /// Above the time for a run of fifty nodes on two busy cores.
 const RUN_TIMEOUT: Duration = Duration::from_secs(30 * 60);
 /// Above the time for a round of fifty nodes on two busy cores, one of which was out of reach for a while.
@@ -68,13 +76,17 @@ fn number<T: FromStr<Err: Display>>(name: &str, default: T) -> T {
 async fn soak() -> Result<(), Error> {
     let plan = Plan::read();
     in_turn_for(plan.duration + RUN_TIMEOUT, async {
-        let Some([venv]) = venvs([V1_41]).await? else { return Ok(()) };
+        let Some([venv]) = venvs([V1_42]).await? else { return Ok(()) };
+        let folder = tempfile::tempdir().context(|| "no temporary directory".into())?;
+        if !small_disk::is_possible(folder.path()).await {
+            return Ok(());
+        }
         println!("{plan:?}");
         // What the Rust nodes say, if RUST_LOG asks for it.
         let _ = tracing_subscriber::fmt().with_env_filter(EnvFilter::from_default_env()).try_init();
-        let superlink = SuperLink::start(&venv).await?;
+        let mut superlink = SuperLink::start_with_database(&venv).await?;
         let sites = Sites::start(&superlink, plan.peers).await?;
-        let soaked = Soak { plan, venv: &venv, superlink: &superlink, sites }.run().await;
+        let soaked = Soak { plan, venv: &venv, superlink: &mut superlink, sites }.run().await;
         soaked.map_err(|error| superlink.explain(error))?;
         superlink.stop().await
     })
@@ -84,7 +96,7 @@ async fn soak() -> Result<(), Error> {
 struct Soak<'a> {
     plan: Plan,
     venv: &'a Venv,
-    superlink: &'a SuperLink,
+    superlink: &'a mut SuperLink,
     sites: Sites,
 }
 
@@ -106,12 +118,16 @@ impl Soak<'_> {
 
         let until = Instant::now() + self.plan.duration;
         let kills = Cell::new(0);
+        let stalled = SecretKey::generate();
+        self.sites.manage(&format!("peers allow {} --name stalled", stalled.public())).await?;
         let soaked = {
+            let beside = beside(self.sites.inbound_addr()?, stalled);
             let training = train(self.venv, self.superlink, &ids, &kills, until);
             let harming = harm(self.plan, &mut self.sites, &kills, until);
             tokio::select! {
                 soaked = async { tokio::try_join!(training, harming) } => soaked,
                 ended = nodes::serve(&rust) => Err(ended.into()),
+                () = beside => unreachable!("they go on"),
             }
         };
         let (lost, harmed) = soaked.map_err(|failure| self.explain(failure))?;
@@ -128,7 +144,12 @@ impl Soak<'_> {
         for node in python {
             node.stop().await?;
         }
+        let funnels = self.sites.outbound.iter().map(|site| &site.funnel).chain([&self.sites.inbound]);
+        let unexplained: Vec<_> = funnels.flat_map(|funnel| without_reason(funnel.warnings())).collect();
         self.sites.stop().await?;
+        if !unexplained.is_empty() {
+            return Err(Error::new(format!("lines without a reason:\n{}", unexplained.join("\n"))));
+        }
         harmed.figures.check()
     }
 
@@ -156,7 +177,7 @@ impl From<Error> for Failure {
 /// did not. The ids are in the order of the sites.
 async fn train(
     venv: &Venv,
-    superlink: &SuperLink,
+    superlink: &mut SuperLink,
     ids: &[String],
     kills: &Cell<usize>,
     until: Instant,
@@ -188,6 +209,10 @@ async fn train(
         }
         (runs, lost_in_all) = (runs + 1, lost_in_all + lost);
         let seconds: Vec<_> = outcome.rounds.values().map(|round| round.seconds).collect();
+        if runs % RUNS_OF_A_SUPERLINK == 0 {
+            // Between two runs: the one that is under way is lost with its SuperLink, whatever is in between.
+            superlink.kill_and_restart().await?;
+        }
         println!("run {runs}, with {} nodes, {lost} messages lost, in {seconds:?} s", ids.len());
     }
     Ok(lost_in_all)
@@ -205,6 +230,13 @@ async fn harm(plan: Plan, sites: &mut Sites, kills: &Cell<usize>, until: Instant
         sleep_until(until.min(Instant::now() + plan.pause.mul_f64(0.5 + random.f64()))).await;
         if Instant::now() >= until {
             return Ok(harmed);
+        }
+        if random.u8(0..4) == 0 {
+            let trouble = Trouble::any(&mut random);
+            println!("{} s: {trouble:?}", began.elapsed().as_secs());
+            trouble.make(sites, "stalled").await?;
+            harmed.troubles += 1;
+            continue;
         }
         let steady = plan.peers / 2;
         let (name, funnel, harm) = if random.u8(0..5) == 0 {
@@ -228,10 +260,11 @@ async fn harm(plan: Plan, sites: &mut Sites, kills: &Cell<usize>, until: Instant
 }
 
 fn of_inbound(random: &mut fastrand::Rng, may_end: bool) -> Harm {
-    match random.u8(0..6) {
+    match random.u8(0..7) {
         0 | 1 if may_end => Harm::Killed,
         2 if may_end => Harm::Stopped,
         3 => Harm::WithoutDescriptors(random.u64(1..4)),
+        4 => Harm::LogUnread(random.u64(1..20)),
         _ => Harm::Frozen(random.u64(1..8)),
     }
 }
@@ -252,6 +285,8 @@ struct Harmed {
     stopped: u32,
     frozen: u32,
     without_descriptors: u32,
+    log_unread: u32,
+    troubles: u32,
     figures: Figures,
 }
 
@@ -262,16 +297,18 @@ impl Harmed {
             Harm::Stopped => &mut self.stopped,
             Harm::Frozen(_) => &mut self.frozen,
             Harm::WithoutDescriptors(_) => &mut self.without_descriptors,
+            Harm::LogUnread(_) => &mut self.log_unread,
         } += 1;
     }
 }
 
 impl fmt::Display for Harmed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { killed, stopped, frozen, without_descriptors, figures } = self;
+        let Self { killed, stopped, frozen, without_descriptors, log_unread, troubles, figures } = self;
         write!(
             f,
-            "{killed} killed, {stopped} stopped, {frozen} frozen, {without_descriptors} without descriptors\n{figures}"
+            "{killed} killed, {stopped} stopped, {frozen} frozen, {without_descriptors} without descriptors, {log_unread} \
+             logs unread, {troubles} other troubles\n{figures}"
         )
     }
 }
