@@ -1,6 +1,7 @@
 //! Calls, at either end of the tunnel: identifies a call, decides whether it is allowed, and forwards it to the next hop.
 
 mod abandoned;
+mod error_body;
 mod fair_queue;
 mod flower_http;
 pub(crate) mod inbound;

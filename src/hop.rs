@@ -7,6 +7,7 @@
 mod body;
 mod forwarding;
 mod headers;
+mod repeatable;
 pub(crate) mod settings;
 
 use bytes::Bytes;
@@ -21,14 +22,18 @@ use hyper::body::Incoming;
 use tracing::Span;
 
 use self::body::RelayedBody;
-pub(crate) use self::body::{ReceivedBody, with_deadline};
+pub(crate) use self::{
+    body::{ReceivedBody, UnreadRequest, with_deadline},
+    headers::{encoded_size, list_size},
+    repeatable::{RepeatableRequest, is_not_handled},
+};
 use crate::protocol::{BoxError, Wire};
 
 /// A body that is being forwarded.
 pub type Body = UnsyncBoxBody<Bytes, BoxError>;
 
-/// The header that an inbound funnel sets on requests to an upstream. An outbound funnel refuses such requests: two funnels
-/// on one machine must not forward a peer's calls to a third party.
+/// The header that an inbound funnel sets on requests to an upstream. An outbound funnel refuses such requests, by responses
+/// with the same header: two funnels on one machine must not forward a peer's calls to a third party.
 pub(crate) const PASSED: HeaderName = HeaderName::from_static("x-flower-iroh-funnel");
 
 /// Boxes a body.
@@ -46,9 +51,9 @@ pub(crate) fn full(bytes: Bytes) -> Body {
 }
 
 /// Wraps the body of a request that was received over HTTP. Its trailers are dropped: a header could be smuggled in them.
-pub(crate) fn received(request: Request<Incoming>) -> Request<Body> {
-    let version = request.version();
-    request.map(|body| boxed(ReceivedBody::of_request(body, version)))
+pub(crate) fn received(mut request: Request<Incoming>) -> Request<Body> {
+    let (version, unread) = (request.version(), request.extensions_mut().remove());
+    request.map(|body| boxed(ReceivedBody::of_request(body, version, unread)))
 }
 
 /// Makes the request for the next connection: its URI is absolute, and the headers of the last connection are removed, as are
@@ -79,7 +84,7 @@ impl Relayed<ReceivedBody> {
     /// Takes a response that was received over HTTP, and removes the headers of its connection.
     pub(crate) fn received(response: Response<Incoming>) -> Self {
         let (parts, body) = response.into_parts();
-        let mut received = Response::new(ReceivedBody::of_response(body, parts.version));
+        let mut received = Response::new(ReceivedBody::of_response(body, parts.version, &parts.headers));
         *received.status_mut() = parts.status;
         *received.headers_mut() = parts.headers;
         headers::strip(received.headers_mut());

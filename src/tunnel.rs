@@ -32,8 +32,8 @@ use self::{lanes::Lanes, supervisor::Supervisor};
 use crate::{
     address_lookup::LookupLog,
     admission::enrolment::Enrolment,
-    hop::{self, Body},
-    protocol::CallError,
+    hop::{self, Body, settings},
+    protocol::{CallError, Status},
     transport::{IrohConnector, Path},
 };
 
@@ -102,13 +102,18 @@ impl Tunnel {
 
     /// Sends one call. The guard reserves its lane: hold it until the response's body has ended.
     ///
-    /// The call waits for a new link until 4 s after the loss of the last one. A call that was sent is never sent again.
+    /// The call waits for a new link until 4 s after the loss of the last one. A call that was sent is sent again only if the
+    /// peer reports that it has not handled it.
+    ///
+    /// # Errors
+    /// Also if the headers are longer than the peer reads.
     pub(crate) async fn call(
         &self,
         size: Size,
         request: Request<Body>,
     ) -> Result<(Response<Incoming>, LaneGuard), CallError> {
         let mut request = hop::onward_request(request, Scheme::HTTP, &self.authority);
+        check_headers(&request)?;
         let give_up = Instant::now() + LINK_TIMEOUT;
         loop {
             let up = self.wait_for_link(give_up).await?;
@@ -229,6 +234,19 @@ impl Tunnel {
         }
         Ok(())
     }
+}
+
+/// Refuses headers that would end the session, with the calls of others.
+fn check_headers<B>(request: &Request<B>) -> Result<(), CallError> {
+    let (size, max) = (hop::list_size(request), settings::MAX_REQUEST_HEADERS);
+    let fits = size <= settings::MAX_SHARED_HEADERS
+        || (size <= max && hop::encoded_size(request) <= settings::MAX_ENCODED_HEADERS);
+    if fits {
+        return Ok(());
+    }
+    let reason =
+        format!("the request has {size} bytes of headers; {max} are the most, or fewer if they are not ASCII text");
+    Err(CallError::new(Status::HEADERS_TOO_LARGE, reason))
 }
 
 async fn changed(state: &mut watch::Receiver<State>) {

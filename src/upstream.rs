@@ -5,6 +5,7 @@ mod connector;
 mod passthrough_target;
 mod probe;
 mod security;
+mod tcp;
 mod upstreams;
 
 use std::{fmt, net::SocketAddr, str::FromStr};

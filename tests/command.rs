@@ -30,6 +30,8 @@ mod logs;
 mod memory;
 #[path = "command/mistakes.rs"]
 mod mistakes;
+#[path = "support/nginx.rs"]
+mod nginx;
 #[path = "command/offline.rs"]
 mod offline;
 #[path = "command/peers.rs"]

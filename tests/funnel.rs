@@ -9,12 +9,20 @@ mod calls;
 mod certificates;
 #[path = "funnel/control.rs"]
 mod control;
+#[path = "funnel/early_answers.rs"]
+mod early_answers;
 #[path = "funnel/faults.rs"]
 mod faults;
 #[path = "funnel/foreign_relays.rs"]
 mod foreign_relays;
 #[path = "funnel/forwarding.rs"]
 mod forwarding;
+#[path = "funnel/gateways.rs"]
+mod gateways;
+#[path = "funnel/long_headers.rs"]
+mod long_headers;
+#[path = "support/nginx.rs"]
+mod nginx;
 #[path = "funnel/passthrough.rs"]
 mod passthrough;
 #[path = "funnel/paths.rs"]

@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, debug, info, info_span, warn};
 
 use super::{
+    error_body,
     fair_queue::FairQueue,
     passthrough::PassthroughConnections,
     permit::{CallPermit, PeerCalls, PermitBody},
@@ -279,7 +280,11 @@ impl Inbound {
         let (access, api, peer) = (self.shared.access.clone(), call.api, call.permit.peer());
         let check = move || if access.apis(peer).contains(api) { Ok(()) } else { Err(denied_api(peer, api)) };
         let (request, _turn) = queued::wait(&self.shared.queue, request, kind, &call.permit, check).await?;
-        Ok(Relayed::received(self.client.call(upstream, request).await?))
+        let response = self.client.call(upstream, call.method, request).await?;
+        if response.status().is_success() {
+            self.shared.probe.answered(call.api, upstream);
+        }
+        Ok(Relayed::received(response))
     }
 
     /// Sends a call in its own wire.
@@ -293,7 +298,10 @@ impl Inbound {
         if call.api == Api::Fleet && response.status() == StatusCode::NOT_FOUND {
             return if_from_flower(response).await.ok_or_else(|| not_served(call.api, upstream));
         }
-        Ok(Relayed::new(response).for_caller(call.wire, SUPERLINK, ()))
+        if response.status().is_success() {
+            return Ok(Relayed::new(response).for_caller(call.wire, SUPERLINK, ()));
+        }
+        Ok(Relayed::new(error_body::whole(response).await).for_caller(call.wire, SUPERLINK, ()))
     }
 
     /// Sends a call in the other wire.

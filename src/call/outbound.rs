@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use http::{Request, Response};
+use http::{HeaderValue, Request, Response};
 use hyper::body::Incoming;
 use tracing::{Instrument, debug, info_span};
 
@@ -29,10 +29,12 @@ pub(crate) async fn handle(
     request: Request<Incoming>,
 ) -> Response<Body> {
     if request.headers().contains_key(hop::PASSED) {
-        // Always in HTTP: the inbound funnel that took this port for a SuperLink must recognise its mistake.
+        // Always in HTTP, and marked: the inbound funnel that took this port for a SuperLink must recognise its mistake.
         let error =
             CallError::refused("this port leads to another funnel's SuperLink, and a call passes two funnels at most");
-        return error.response(Wire::Http).map(hop::full);
+        let mut response = error.response(Wire::Http).map(hop::full);
+        response.headers_mut().insert(hop::PASSED, HeaderValue::from_static("outbound"));
+        return response;
     }
     let wire = Wire::of_request(&request);
     let route = names.check(&request).and_then(|()| Route::of(&request).map_err(CallError::refused));

@@ -49,7 +49,7 @@ pub(super) async fn wait(
     let urgency = match kind {
         Some(MethodKind::Prompt) => Urgency::Prompt,
         None | Some(MethodKind::Stream | MethodKind::Conversation) => Urgency::Open,
-        Some(MethodKind::Small | MethodKind::Messages | MethodKind::Bulk) => Urgency::Ordinary,
+        Some(MethodKind::Small | MethodKind::Messages | MethodKind::Bulk | MethodKind::Json) => Urgency::Ordinary,
     };
     let (parts, body) = request.into_parts();
     let ticket = Ticket { queue: queue.clone(), permit: permit.clone(), urgency, check };

@@ -31,7 +31,7 @@ fn max_size(kind: Option<MethodKind>, limits: &CallLimits) -> Option<u64> {
     match kind {
         Some(MethodKind::Prompt | MethodKind::Small | MethodKind::Stream) => Some(MAX_SMALL),
         Some(MethodKind::Messages) => Some(MAX_MESSAGES),
-        Some(MethodKind::Bulk) | None => Some(u64::MAX),
+        Some(MethodKind::Bulk | MethodKind::Json) | None => Some(u64::MAX),
         Some(MethodKind::Conversation) => None,
     }
     .map(|max| max.min(limits.max_request))

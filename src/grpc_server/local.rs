@@ -3,7 +3,11 @@
 use std::{convert::Infallible, fmt, io::ErrorKind, net::SocketAddr, sync::Arc, time::Duration};
 
 use futures_util::FutureExt;
-use hyper::service::service_fn;
+use http::{Request, Version};
+use hyper::{
+    body::{Body, Incoming},
+    service::service_fn,
+};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::{
@@ -22,11 +26,11 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
-use super::{FirstCall, finish};
+use super::{FirstCall, finish, lingering::Lingering};
 use crate::{
     call::{LocalNames, outbound, passthrough, redelivery::Redelivery},
     descriptors::Reserve,
-    hop::settings,
+    hop::{UnreadRequest, settings},
     report::chain,
     tls::LocalTls,
     transport::RateLimit,
@@ -173,8 +177,14 @@ impl LocalPort {
         let first_call = FirstCall::default();
         let missed = first_call.clone().missed(self.stop);
         let (tunnel, redelivery, names, max_pause) = (self.tunnel, self.redelivery, self.names, self.max_pause);
-        let service = service_fn(move |request| {
+        let unread = UnreadRequest::default();
+        let stream = Lingering::new(stream, unread.clone());
+        let service = service_fn(move |mut request: Request<Incoming>| {
             first_call.record();
+            if request.version() < Version::HTTP_2 {
+                unread.set(!request.body().is_end_stream());
+                request.extensions_mut().insert(unread.clone());
+            }
             let (tunnel, redelivery, names) = (tunnel.clone(), redelivery.clone(), names.clone());
             async move { Ok::<_, Infallible>(outbound::handle(tunnel, redelivery, max_pause, &names, request).await) }
         });
@@ -214,7 +224,7 @@ fn server() -> auto::Builder<TokioExecutor> {
         .initial_stream_window_size(settings::LOCAL_STREAM_WINDOW)
         .initial_connection_window_size(settings::LOCAL_CONNECTION_WINDOW)
         .max_frame_size(settings::FRAME_SIZE)
-        .max_header_list_size(settings::MAX_HEADER_LIST)
+        .max_header_list_size(settings::LOCAL_MAX_HEADER_LIST)
         .max_concurrent_streams(settings::MAX_CALLS)
         .max_pending_accept_reset_streams(settings::MAX_EARLY_RESETS)
         .max_local_error_reset_streams(settings::MAX_BROKEN_CALLS);

@@ -2,12 +2,16 @@
 
 use std::{
     pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     task::{Context, Poll, ready},
     time::Duration,
 };
 
 use bytes::Bytes;
-use http::Version;
+use http::{HeaderMap, Version};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
 use pin_project_lite::pin_project;
@@ -28,18 +32,37 @@ pin_project! {
         inner: Incoming,
         version: Version,
         keeps_trailers: bool,
+        // The bytes of a response that are still to come, if it declared its length; 0 after the trailers.
+        left: Option<u64>,
+        unread: Option<UnreadRequest>,
     }
 }
 
 impl ReceivedBody {
-    /// Wraps the body of a request, without its trailers.
-    pub(super) fn of_request(inner: Incoming, version: Version) -> Self {
-        Self { inner, version, keeps_trailers: false }
+    /// Wraps the body of a request, without its trailers. `unread` records whether it was read to its end.
+    pub(super) fn of_request(inner: Incoming, version: Version, unread: Option<UnreadRequest>) -> Self {
+        Self { inner, version, keeps_trailers: false, left: None, unread }
     }
 
-    /// Wraps the body of a response.
-    pub(super) fn of_response(inner: Incoming, version: Version) -> Self {
-        Self { inner, version, keeps_trailers: true }
+    /// Wraps the body of a response with these headers. One whose status is in the headers has no body.
+    pub(super) fn of_response(inner: Incoming, version: Version, headers: &HeaderMap) -> Self {
+        let left = if headers.contains_key("grpc-status") { Some(0) } else { inner.size_hint().exact() };
+        Self { inner, version, keeps_trailers: true, left, unread: None }
+    }
+}
+
+/// Whether the request of an HTTP/1.1 connection has not been read to its end yet. The connection puts it among the
+/// request's extensions. Clones share it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct UnreadRequest(Arc<AtomicBool>);
+
+impl UnreadRequest {
+    pub(crate) fn set(&self, unread: bool) {
+        self.0.store(unread, Ordering::Relaxed);
+    }
+
+    pub(crate) fn get(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
     }
 }
 
@@ -53,8 +76,21 @@ impl HttpBody for ReceivedBody {
         while !*this.keeps_trailers && matches!(&frame, Some(Ok(frame)) if frame.is_trailers()) {
             frame = ready!(this.inner.as_mut().poll_frame(cx));
         }
-        if frame.is_none() && *this.version == Version::HTTP_2 && !this.inner.is_end_stream() {
+        if let Some(Ok(frame)) = &frame {
+            let length = frame.data_ref().map_or(0, Bytes::len) as u64;
+            *this.left = if frame.is_trailers() { Some(0) } else { this.left.map(|left| left.saturating_sub(length)) };
+        }
+        // A server that answers before it has read the request resets it right behind the answer, which hides the answer's end.
+        let is_complete = *this.version == Version::HTTP_2 && *this.left == Some(0);
+        if let (Some(Err(_)), true) = (&frame, is_complete) {
+            return Poll::Ready(None);
+        }
+        let is_end = this.inner.is_end_stream();
+        if frame.is_none() && *this.version == Version::HTTP_2 && !is_end && !is_complete {
             return Poll::Ready(Some(Err("the stream was reset before its end".into())));
+        }
+        if let Some(unread) = this.unread.as_ref().filter(|_| frame.is_none() || is_end) {
+            unread.set(false);
         }
         Poll::Ready(frame.map(|frame| frame.map_err(Into::into)))
     }

@@ -1,7 +1,7 @@
 //! Headers that are forwarded between two connections.
 
 use http::{
-    HeaderMap, HeaderName, HeaderValue,
+    HeaderMap, HeaderName, HeaderValue, Request,
     header::{CONNECTION, EXPECT, TE, TRANSFER_ENCODING, UPGRADE},
 };
 
@@ -41,4 +41,31 @@ pub(super) fn detach(headers: &mut HeaderMap) {
         own.set_sensitive(value.is_sensitive());
         *value = own;
     }
+}
+
+/// Returns the size of a request's header list, as HTTP/2 counts it (RFC 9113, section 6.5.2): 32 bytes for each header besides
+/// its name and its value, with those that say where the request goes.
+pub(crate) fn list_size<B>(request: &Request<B>) -> usize {
+    const OVERHEAD: usize = 32;
+    let uri = request.uri();
+    let path = uri.path_and_query().map_or(0, |path| path.as_str().len());
+    let authority = uri.authority().map_or(0, |authority| authority.as_str().len());
+    let target = ":method:scheme:authority:path".len() + 4 * OVERHEAD;
+    let target = target + request.method().as_str().len() + uri.scheme_str().map_or(0, str::len) + authority + path;
+    let size = |(name, value): (&HeaderName, &HeaderValue)| name.as_str().len() + value.len() + OVERHEAD;
+    target + request.headers().iter().map(size).sum::<usize>()
+}
+
+/// Returns the most bytes that a header list takes in HTTP/2, whose code is long for what is rare in headers (RFC 7541,
+/// appendix B).
+pub(crate) fn encoded_size<B>(request: &Request<B>) -> usize {
+    let size = |byte: &u8| match byte {
+        byte if byte.is_ascii_alphanumeric() => 1,
+        b' ' | b'%' | b'&' | b'*' | b',' | b'-' | b'.' | b'/' | b':' | b';' | b'=' | b'_' => 1,
+        b'\\' => 3,
+        b' '..=b'~' => 2,
+        _ => 4,
+    };
+    let encoded = |value: &HeaderValue| value.as_bytes().iter().map(size).sum::<usize>() - value.len();
+    list_size(request) + request.headers().values().map(encoded).sum::<usize>()
 }

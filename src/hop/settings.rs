@@ -14,6 +14,17 @@ pub(crate) const LOCAL_CONNECTION_WINDOW: u32 = 16 << 20;
 pub(crate) const FRAME_SIZE: u32 = 64 << 10;
 /// The most bytes of headers: Flower's tokens and signatures take less than 10 KiB.
 pub(crate) const MAX_HEADER_LIST: u32 = 64 << 10;
+/// The most bytes of a request's headers that enter the tunnel: the peer's limit, less what HTTP/2's client adds.
+pub(crate) const MAX_REQUEST_HEADERS: usize = MAX_HEADER_LIST as usize - 1024;
+/// The most bytes that these headers take in a session that has just begun: HTTP/2's server accepts six frames, which have
+/// 16 KiB until the client has received the server's settings.
+pub(crate) const MAX_ENCODED_HEADERS: usize = 6 * (16 << 10) - 1024;
+/// The most bytes of headers of a request that shares an HTTP/2 session with others. Some servers end the whole session for a
+/// larger list: nginx from 8 KiB of one header on, and every server for a list in too many frames.
+pub(crate) const MAX_SHARED_HEADERS: usize = 8 << 10;
+/// The most bytes of headers that are read on this machine. It is far more than enters the tunnel, so that a request with too
+/// many is refused in its own wire and does not end its connection.
+pub(crate) const LOCAL_MAX_HEADER_LIST: u32 = 1 << 20;
 /// The most calls at once on one local connection, as in Flower's own server.
 pub(crate) const MAX_CALLS: u32 = 1000;
 /// The most calls at once on one session through the tunnel. Further calls wait at the peer's end; they are refused only when

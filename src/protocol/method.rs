@@ -22,6 +22,8 @@ pub(crate) enum MethodKind {
     Messages,
     /// Megabytes, such as a model or an app, in either direction.
     Bulk,
+    /// Megabytes of JSON, or a stream of events, and no messages of protobuf: in HTTP alone.
+    Json,
     /// A small request, and a reply that is a stream of messages.
     Stream,
     /// Messages in both directions for as long as a client takes part, with pauses of any length.
@@ -49,7 +51,7 @@ impl Method {
 
     /// Returns whether it may move megabytes, such as a model or an app, or take long.
     pub fn is_bulk(&self) -> bool {
-        matches!(self.kind, MethodKind::Bulk | MethodKind::Stream | MethodKind::Conversation)
+        matches!(self.kind, MethodKind::Bulk | MethodKind::Json | MethodKind::Stream | MethodKind::Conversation)
     }
 
     pub(crate) fn kind(&self) -> MethodKind {
@@ -207,7 +209,7 @@ const TABLE: [Method; 141] = [
     bulk(Api::Runtime, "PushTaskOutput"),
     bulk(Api::Runtime, "PutCompactedContext"),
     unary(Api::Runtime, "RecordTaskUsage"),
-    bulk(Api::Runtime, "Responses"),
+    method(Api::Runtime, "Responses", MethodKind::Json),
     prompt(Api::Runtime, "SendTaskHeartbeat"),
     unary(Api::Runtime, "StartAutomation"),
     unary(Api::ServerAppIo, "ClaimTask"),

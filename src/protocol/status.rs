@@ -65,6 +65,8 @@ impl Status {
     pub const LENGTH_REQUIRED: Self = Self { grpc: 13, http: 411 };
     /// The message is too long.
     pub const TOO_LARGE: Self = Self { grpc: 8, http: 413 };
+    /// The headers are too long.
+    pub const HEADERS_TOO_LARGE: Self = Self { grpc: 8, http: 431 };
     /// The content type is not the wire's.
     pub const UNSUPPORTED_TYPE: Self = Self { grpc: 3, http: 415 };
     /// The method, the compression or the number of messages is not supported.
@@ -92,6 +94,8 @@ impl Status {
     pub fn of_http(http: StatusCode, api: Api) -> Counterpart {
         match http.as_u16() {
             502 | 504 => Counterpart { status: Self::UNAVAILABLE, exact: true },
+            413 => Counterpart { status: Self::TOO_LARGE, exact: true },
+            431 => Counterpart { status: Self::HEADERS_TOO_LARGE, exact: true },
             404 | 405 | 501 if api == Api::Fleet => Counterpart::LEAST_HARM,
             http => Counterpart::of(|status| status.http == http),
         }
@@ -151,7 +155,9 @@ mod tests {
             let counterpart = Status::of_grpc(grpc, Api::Fleet);
             assert_eq!((counterpart.status.http, counterpart.exact), (http, true), "{grpc}");
         }
-        for (http, grpc) in [(502, 14), (503, 14), (504, 14), (401, 16), (403, 7), (500, 13), (412, 9)] {
+        for (http, grpc) in
+            [(502, 14), (503, 14), (504, 14), (401, 16), (403, 7), (500, 13), (412, 9), (413, 8), (431, 8)]
+        {
             let counterpart = Status::of_http(StatusCode::from_u16(http).unwrap(), Api::Fleet);
             assert_eq!((counterpart.status.grpc, counterpart.exact), (grpc, true), "{http}");
         }

@@ -20,7 +20,7 @@ pub(crate) use self::{
     timeout::GRPC_TIMEOUT,
 };
 use super::{
-    Api, BoxError, CallError, Method, Status, Wire,
+    Api, BoxError, CallError, Method, MethodKind, Status, Wire,
     flower_error::{FlowerError, MAX_ERROR_BODY},
     wire::has_ok_status,
 };
@@ -47,8 +47,17 @@ impl Translation {
     /// Creates the translation of the call with this path, which was received in wire `from`.
     ///
     /// # Errors
-    /// The method is not in the table, so that its name in the other wire, and whether it streams, are unknown.
+    /// The method is not in the table, so that its name in the other wire, and whether it streams, are unknown; or the other
+    /// wire does not have it.
     pub(crate) fn of(api: Api, method: Option<&'static Method>, path: &str, from: Wire) -> Result<Self, CallError> {
+        if method.is_some_and(|method| method.kind() == MethodKind::Json) {
+            return Err(CallError::new(
+                Status::UNIMPLEMENTED,
+                format_args!(
+                    "{path} is JSON, which is carried only where the {api} API is served over HTTP; here it is gRPC"
+                ),
+            ));
+        }
         // Older services, such as Exec and GrpcAdapter, belong to the API but have other paths.
         match method.filter(|method| method.path(from) == path) {
             Some(method) => Ok(Self { method, from }),

@@ -19,10 +19,10 @@ use tokio_util::task::AbortOnDropHandle;
 use tracing::debug;
 
 use crate::{
-    hop::{Body, settings},
+    hop::{self, Body, RepeatableRequest, settings},
     protocol::{CallError, Route},
     report::chain,
-    transport::{IrohStream, Link, SessionEnd},
+    transport::{Code, IrohStream, Link, SessionEnd},
 };
 
 /// The most lanes for bulk calls, which share lanes past it. A SuperNode makes two such calls at once for each run.
@@ -105,15 +105,22 @@ impl Lanes {
     pub(super) async fn send(
         &self,
         size: Size,
-        mut request: Request<Body>,
+        request: Request<Body>,
     ) -> Result<(Response<Incoming>, LaneGuard), SendError> {
         let set = match size {
-            Size::Small => &self.small,
-            Size::Bulk => &self.bulk,
+            // Headers in many frames may end a session.
+            _ if hop::list_size(&request) > settings::MAX_SHARED_HEADERS => None,
+            Size::Small => Some(&self.small),
+            Size::Bulk => Some(&self.bulk),
         };
         let mut reason = CallError::unavailable("no session was tried");
+        let (mut kept, mut request) = RepeatableRequest::new(request);
         for _ in 0..MAX_TRIES {
-            let mut guard = match set.lane().await {
+            let lane = match set {
+                Some(set) => set.lane().await,
+                None => Lane::open(&self.link).await.map(|own| own.enter()),
+            };
+            let mut guard = match lane {
                 Ok(guard) => guard,
                 Err(error) => return Err(SendError::NotSent(Box::new(request), error)),
             };
@@ -121,10 +128,14 @@ impl Lanes {
                 Ok(response) => return Ok((response, guard)),
                 Err(error) => error,
             };
-            match error.take_message() {
-                // The lane ended before the request was sent; it is not chosen again.
-                Some(unsent) => (request, reason) = (unsent, guard.lane.error(&self.link, error.error())),
-                None => return Err(SendError::Failed(guard.lane.error(&self.link, error.error()))),
+            let unsent = error.take_message();
+            reason = guard.lane.error(&self.link, error.error());
+            // The lane ended before the request was sent, or the peer has not handled it. It is not chosen again.
+            let is_not_handled = || hop::is_not_handled(error.error()) || guard.lane.is_refused();
+            let again = unsent.or_else(|| is_not_handled().then(|| kept.again())?);
+            match again {
+                Some(again) => request = again,
+                None => return Err(SendError::Failed(reason)),
             }
         }
         Err(SendError::NotSent(Box::new(request), reason))
@@ -199,6 +210,11 @@ impl Lane {
             }
         });
         Ok(Self { requests, end, load: Arc::default(), _session: Arc::new(AbortOnDropHandle::new(session)) })
+    }
+
+    /// Returns whether the peer refused the session, since it is stopping, and handled nothing of it.
+    fn is_refused(&self) -> bool {
+        self.end.get().is_some_and(|end| end.link_lost().is_none() && end.code() == Some(Code::SHUTDOWN))
     }
 
     fn error(&self, link: &Link, error: &hyper::Error) -> CallError {

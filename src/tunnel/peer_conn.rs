@@ -107,7 +107,8 @@ where
 
 /// Makes the status of a call that was not carried, with the error as its source.
 fn status(error: CallError) -> tonic::Status {
-    let mut status = tonic::Status::unavailable(error.to_string());
+    let code = tonic::Code::from(i32::from(error.status().grpc()));
+    let mut status = tonic::Status::new(code, error.to_string());
     status.set_source(Arc::new(error));
     status
 }

@@ -12,6 +12,7 @@ use hyper_util::{client::legacy::connect::HttpConnector, rt::TokioIo};
 use tokio::{net::TcpStream, time::timeout};
 use tower_service::Service;
 
+use super::tcp::{AnswerFirst, TcpConnector};
 use crate::{
     protocol::{BoxError, Wire},
     tls::Trust,
@@ -31,20 +32,20 @@ const UNACKNOWLEDGED_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Connects within a bounded time, to an `https` URI over TLS or not at all.
 #[derive(Clone, Debug)]
-pub(super) struct Connector(HttpsConnector<HttpConnector>);
+pub(super) struct Connector(HttpsConnector<TcpConnector>);
 
 impl Connector {
     pub(super) fn new(wire: Wire, trust: &Trust) -> Self {
         let builder = HttpsConnectorBuilder::new().with_tls_config(trust.client_config()).https_or_http();
         Self(match wire {
-            Wire::Http => builder.enable_http1().wrap_connector(tcp()),
-            Wire::Grpc => builder.enable_http2().wrap_connector(tcp()),
+            Wire::Http => builder.enable_http1().wrap_connector(TcpConnector::new(tcp())),
+            Wire::Grpc => builder.enable_http2().wrap_connector(TcpConnector::new(tcp())),
         })
     }
 }
 
 impl Service<Uri> for Connector {
-    type Response = MaybeHttpsStream<TokioIo<TcpStream>>;
+    type Response = MaybeHttpsStream<TokioIo<AnswerFirst<TcpStream>>>;
     type Error = BoxError;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, BoxError>> + Send>>;
 

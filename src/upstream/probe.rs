@@ -14,7 +14,7 @@ use tracing::{info, warn};
 use super::{Upstream, UpstreamClient, Upstreams};
 use crate::{
     admission::Access,
-    hop,
+    hop::{self, PASSED},
     protocol::{Api, CallError, Wire, has_grpc_type},
     report::OnChange,
 };
@@ -38,7 +38,7 @@ const GRPC_PROBE: &str = "/flwr.proto.Fleet/FunnelProbe";
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum UpstreamState {
-    /// It has not been probed yet.
+    /// It has not been probed yet, or it refuses probes, as a gateway may: calls are tried.
     Unknown,
     /// It answers as Flower does.
     Up,
@@ -94,6 +94,13 @@ impl Probe {
         self.rows().into_iter().map(|(api, upstream)| (api, upstream.clone(), self.state(api, upstream))).collect()
     }
 
+    /// Records that an upstream has answered a call as Flower does, which says more than a probe that it refused.
+    pub(crate) fn answered(&self, api: Api, upstream: &Upstream) {
+        if self.state(api, upstream) == UpstreamState::Unknown {
+            self.states.send_modify(|states| _ = states.insert((api, upstream.clone()), UpstreamState::Up));
+        }
+    }
+
     /// Probes again soon, since a call contradicted the last result.
     pub(crate) fn recheck(&self, api: Api, upstream: &Upstream) {
         self.states.send_if_modified(|states| {
@@ -125,12 +132,20 @@ impl Probe {
             let mut details = HashMap::<Api, Vec<String>>::new();
             self.states.send_modify(|states| {
                 for ((api, upstream), (state, detail)) in due.into_iter().zip(results) {
-                    states.insert((api, upstream.clone()), state);
+                    let row = states.entry((api, upstream.clone())).or_insert(state);
+                    // A call that was answered says more than a probe that is refused.
+                    if (*row, state) != (UpstreamState::Up, UpstreamState::Unknown) {
+                        *row = state;
+                    }
                     details.entry(api).or_default().extend(detail);
                 }
             });
-            for (api, details) in details {
-                self.report(api, &details, served_by.entry(api).or_default());
+            for (api, _) in self.rows() {
+                // A call may have been answered since.
+                if details.contains_key(&api) || self.is_served(api) {
+                    let details = details.get(&api).map_or(&[][..], Vec::as_slice);
+                    self.report(api, details, served_by.entry(api).or_default());
+                }
             }
             sleep(MIN_INTERVAL).await;
             let _ = timeout(INTERVAL - MIN_INTERVAL, self.recheck.notified()).await;
@@ -167,10 +182,15 @@ async fn probe(client: &UpstreamClient, api: Api, upstream: &Upstream) -> (Upstr
         Err(_) => Err(CallError::unavailable(format_args!("no answer from {upstream} within {TIMEOUT:?}"))),
     };
     match answer {
-        Ok(response) if is_served(upstream.wire(), &response) => (UpstreamState::Up, None),
         Ok(response) => {
-            let detail = format!("what answers at {upstream} does not serve it (status {})", response.status());
-            (UpstreamState::NotServed, Some(detail))
+            let (state, status) = (judge(upstream.wire(), &response), response.status());
+            let detail = match state {
+                UpstreamState::Up => return (state, None),
+                UpstreamState::Unknown => format!("what answers at {upstream} refuses to be probed (status {status})"),
+                UpstreamState::Down => format!("a gateway at {upstream} reaches no SuperLink (status {status})"),
+                UpstreamState::NotServed => format!("what answers at {upstream} does not serve it (status {status})"),
+            };
+            (state, Some(detail))
         }
         Err(error) => (UpstreamState::Down, Some(error.to_string())),
     }
@@ -201,9 +221,52 @@ fn http_probe(api: Api) -> http::Uri {
     })
 }
 
-fn is_served<B>(wire: Wire, response: &http::Response<B>) -> bool {
-    match wire {
-        Wire::Http => response.status() == StatusCode::METHOD_NOT_ALLOWED,
-        Wire::Grpc => has_grpc_type(response.headers()),
+/// Returns what the answer to a probe says. Only Flower's own answer says whether the API is served, or that of another funnel's
+/// port: a gateway before Flower may let nothing but calls pass.
+fn judge<B>(wire: Wire, response: &http::Response<B>) -> UpstreamState {
+    let content_type = response.headers().get(header::CONTENT_TYPE).map_or(&b""[..], |value| value.as_bytes());
+    let is_flower = content_type.starts_with(b"application/json");
+    if response.headers().contains_key(PASSED) {
+        return UpstreamState::NotServed;
+    }
+    match (wire, response.status()) {
+        (Wire::Grpc, _) if has_grpc_type(response.headers()) => UpstreamState::Up,
+        (Wire::Http, StatusCode::METHOD_NOT_ALLOWED) => UpstreamState::Up,
+        // FastAPI's answer for a path that it does not have.
+        (Wire::Http, StatusCode::NOT_FOUND) if is_flower => UpstreamState::NotServed,
+        (_, StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT) => {
+            UpstreamState::Down
+        }
+        _ => UpstreamState::Unknown,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_flower_itself_says_that_it_does_not_serve_an_api() {
+        use UpstreamState::{Down, NotServed, Unknown, Up};
+        for (wire, status, content_type, state) in [
+            (Wire::Http, 405, "application/json", Up),
+            (Wire::Http, 404, "application/json", NotServed),
+            (Wire::Http, 404, "text/html", Unknown),
+            (Wire::Http, 401, "application/json", Unknown),
+            (Wire::Http, 403, "text/html", Unknown),
+            (Wire::Http, 400, "text/plain", Unknown),
+            (Wire::Http, 302, "text/html", Unknown),
+            (Wire::Http, 429, "text/html", Unknown),
+            (Wire::Http, 502, "text/html", Down),
+            (Wire::Http, 503, "application/json", Down),
+            (Wire::Grpc, 200, "application/grpc", Up),
+            (Wire::Grpc, 403, "text/html", Unknown),
+            (Wire::Grpc, 404, "text/html", Unknown),
+            (Wire::Grpc, 405, "text/html", Unknown),
+            (Wire::Grpc, 502, "text/html", Down),
+        ] {
+            let response = http::Response::builder().status(status).header(header::CONTENT_TYPE, content_type);
+            assert_eq!(judge(wire, &response.body(()).unwrap()), state, "{wire} {status} {content_type}");
+        }
     }
 }

@@ -79,8 +79,9 @@ impl Upstreams {
         let rank = |upstream: &&Upstream| {
             let state = match state(upstream) {
                 UpstreamState::Up => 0,
-                UpstreamState::Unknown | UpstreamState::Down => 1,
-                UpstreamState::NotServed => 2,
+                UpstreamState::Unknown => 1,
+                UpstreamState::Down => 2,
+                UpstreamState::NotServed => 3,
             };
             (state, upstream.wire != wire)
         };
@@ -135,7 +136,9 @@ mod tests {
             (Down, Up, Wire::Grpc, Wire::Http),
             (Up, NotServed, Wire::Http, Wire::Grpc),
             (Up, Unknown, Wire::Http, Wire::Grpc),
-            (Down, Unknown, Wire::Grpc, Wire::Grpc),
+            (Unknown, Unknown, Wire::Grpc, Wire::Grpc),
+            // Something answers there, but refuses probes.
+            (Down, Unknown, Wire::Grpc, Wire::Http),
             (Down, NotServed, Wire::Http, Wire::Grpc),
         ] {
             let state = |upstream: &Upstream| if upstream.wire == Wire::Grpc { grpc } else { http };

@@ -1,6 +1,6 @@
 //! What callers see when something is down, breaks or goes away.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use flower_iroh_funnel::{ALPN, Api, Exposed, SecretKey};
@@ -11,6 +11,7 @@ use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
     sync::{Notify, mpsc},
+    time::timeout,
 };
 use tokio_stream::wrappers::ReceiverStream;
 
@@ -187,6 +188,59 @@ async fn calls_under_way_are_finished_when_a_funnel_stops() {
             stopped.stop().await;
             other.stop().await;
         }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_call_that_a_stopping_funnel_does_not_take_up_is_made_when_it_is_back() {
+    guarded(async {
+        let (arrived, answer) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+        let upstream = Upstream::start({
+            let (arrived, answer) = (Arc::clone(&arrived), Arc::clone(&answer));
+            move |request| {
+                let (arrived, answer) = (Arc::clone(&arrived), Arc::clone(&answer));
+                async move {
+                    if request.uri().path().ends_with("push-object") {
+                        arrived.notify_one();
+                        answer.notified().await;
+                    }
+                    full(StatusCode::OK, "application/protobuf", "done")
+                }
+            }
+        })
+        .await;
+        let (inbound_key, outbound_key) = (SecretKey::generate(), SecretKey::generate());
+        let exposed = Exposed::new().superlink(upstream.url("http")).allow(outbound_key.public(), [Api::Fleet]);
+        let addr = free_addr();
+        let config = || {
+            let builder = loopback().secret_key(inbound_key.clone()).bind_addr(addr);
+            builder.expose(exposed.clone()).build().unwrap()
+        };
+        let inbound = Running::start_on_used_port(config()).await;
+        let outbound = join(inbound.funnel.endpoint_addr().await, outbound_key).await;
+        let client = LocalClient::http(outbound.funnel.local_addrs()[0]);
+        let calling = tokio::spawn({
+            let client = client.clone();
+            async move { client.send(http_call("/v1/fleet/push-object", "x")).await.unwrap().status() }
+        });
+        arrived.notified().await;
+        inbound.funnel.shutdown();
+        // Calls until one is not taken up, and has to wait.
+        let waiting = loop {
+            let mut call = Box::pin(client.send(http_call("/v1/fleet/pull-messages", "x")));
+            match timeout(Duration::from_secs(1), &mut call).await {
+                Ok(response) => assert_eq!(response.unwrap().status(), 200),
+                Err(_) => break call,
+            }
+        };
+        answer.notify_one();
+        inbound.stop().await;
+        let inbound = Running::start_on_used_port(config()).await;
+        assert_eq!(waiting.await.unwrap().status(), 200);
+        assert_eq!(calling.await.unwrap(), 200);
+        outbound.stop().await;
+        inbound.stop().await;
     })
     .await;
 }

@@ -1,33 +1,21 @@
 //! A relay behind a real nginx, as a proxy of TCP or of HTTP.
 
-use std::{
-    fs,
-    net::SocketAddr,
-    path::Path,
-    process::{Command, Stdio},
-    time::Duration,
-};
-
 use futures_util::future::join_all;
-use tempfile::TempDir;
-use tokio::{net::TcpStream, process::Child};
 
 use crate::{
     funnel_process::FunnelProcess,
-    ports::free_addr,
+    nginx::Nginx,
     relay_crowd::{Begin, ELSEWHERE, SOON, addr, crowd, has_addresses, join, joined, typical},
     relay_lab::{Lab, TOKEN, url},
     sides::guarded,
 };
 
-/// Debian's package libnginx-mod-stream; elsewhere it may be built in.
-const STREAM: &str = "/usr/lib/nginx/modules/ngx_stream_module.so";
 /// The address from which nginx reaches the relay.
 const NGINX: &str = "127.0.0.9";
 
 const PROXY_OF_TCP: &str = "
 stream {
-  server { listen LISTEN; proxy_pass RELAY; proxy_protocol on; proxy_bind 127.0.0.9; proxy_timeout 10m; }
+  server { listen LISTEN; proxy_pass UPSTREAM; proxy_protocol on; proxy_bind 127.0.0.9; proxy_timeout 10m; }
 }";
 const PROXY_OF_HTTP: &str = "
 http {
@@ -36,7 +24,7 @@ http {
   server {
     listen LISTEN;
     location / {
-      proxy_pass http://RELAY;
+      proxy_pass http://UPSTREAM;
       proxy_bind 127.0.0.9;
       proxy_http_version 1.1;
       proxy_set_header Upgrade $http_upgrade;
@@ -46,50 +34,6 @@ http {
     }
   }
 }";
-
-/// A running nginx; killed when dropped.
-struct Nginx {
-    addr: SocketAddr,
-    _child: Child,
-    _folder: TempDir,
-}
-
-impl Nginx {
-    /// Whether there is one, with its proxy of TCP.
-    fn is_here() -> bool {
-        let version = Command::new("nginx").arg("-V").output();
-        let built_in =
-            version.as_ref().is_ok_and(|version| version.stderr.windows(13).any(|it| it == b"--with-stream"));
-        let is_here = version.is_ok() && (Path::new(STREAM).exists() || built_in);
-        if !is_here {
-            eprintln!("skipped: there is no nginx with its stream module (Debian: nginx, libnginx-mod-stream)");
-        }
-        is_here
-    }
-
-    async fn start(server: &str, relay: SocketAddr) -> Self {
-        let (folder, addr) = (tempfile::tempdir().unwrap(), free_addr());
-        let server = server.replace("LISTEN", &addr.to_string()).replace("RELAY", &relay.to_string());
-        let stream = if Path::new(STREAM).exists() { format!("load_module {STREAM};\n") } else { String::new() };
-        let config = format!(
-            "{stream}daemon off; master_process off; pid pid; error_log stderr error; worker_rlimit_nofile 8192;\nevents {{ \
-             worker_connections 4096; }}{server}\n"
-        );
-        fs::write(folder.path().join("nginx.conf"), config).unwrap();
-        let mut command = tokio::process::Command::new("nginx");
-        command.arg("-p").arg(folder.path()).args(["-e", "stderr", "-c", "nginx.conf"]).stdin(Stdio::null());
-        let mut child = command.kill_on_drop(true).spawn().unwrap();
-        while TcpStream::connect(addr).await.is_err() {
-            assert_eq!(child.try_wait().unwrap(), None, "nginx has ended");
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-        Self { addr, _child: child, _folder: folder }
-    }
-
-    fn url(&self) -> String {
-        format!("http://{}", self.addr)
-    }
-}
 
 async fn relay(lab: &Lab, proxies: &str) -> FunnelProcess {
     let token = lab.token("token", TOKEN);
@@ -108,7 +52,7 @@ async fn refused_from(relay: &FunnelProcess, nginx: &Nginx) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn behind_nginx_a_hundred_newcomers_are_in_beside_a_thousand_silent_connections() {
-    if !Nginx::is_here() || !has_addresses() {
+    if !Nginx::is_here_with_stream() || !has_addresses() {
         return;
     }
     guarded(async {
@@ -138,7 +82,7 @@ async fn behind_nginx_a_hundred_newcomers_are_in_beside_a_thousand_silent_connec
 
 #[tokio::test]
 async fn behind_nginx_the_address_of_a_client_is_that_which_a_trusted_proxy_gives() {
-    if !Nginx::is_here() || !has_addresses() {
+    if !Nginx::is_here_with_stream() || !has_addresses() {
         return;
     }
     guarded(async {
