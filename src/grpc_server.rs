@@ -1,6 +1,7 @@
 //! Terminates HTTP: on the local port, which accepts both gRPC and Flower's HTTP API, and on the sessions that arrive
 //! through the tunnel.
 
+mod half_close;
 mod lingering;
 mod local;
 mod sessions;

@@ -7,8 +7,10 @@
 mod body;
 mod forwarding;
 mod headers;
+mod metadata;
 mod repeatable;
 pub(crate) mod settings;
+pub(crate) mod tcp;
 
 use bytes::Bytes;
 use http::{
@@ -27,7 +29,7 @@ pub(crate) use self::{
     headers::{encoded_size, list_size},
     repeatable::{RepeatableRequest, is_not_handled},
 };
-use crate::protocol::{BoxError, Wire};
+use crate::protocol::{BoxError, CallError, Wire};
 
 /// A body that is being forwarded.
 pub type Body = UnsyncBoxBody<Bytes, BoxError>;
@@ -82,14 +84,18 @@ pub(crate) struct Relayed<B>(Response<B>);
 
 impl Relayed<ReceivedBody> {
     /// Takes a response that was received over HTTP, and removes the headers of its connection.
-    pub(crate) fn received(response: Response<Incoming>) -> Self {
+    ///
+    /// # Errors
+    /// If its headers are too large.
+    pub(crate) fn received(response: Response<Incoming>) -> Result<Self, CallError> {
         let (parts, body) = response.into_parts();
+        metadata::check(&parts.headers, "headers")?;
         let mut received = Response::new(ReceivedBody::of_response(body, parts.version, &parts.headers));
         *received.status_mut() = parts.status;
         *received.headers_mut() = parts.headers;
         headers::strip(received.headers_mut());
         headers::detach(received.headers_mut());
-        Self(received)
+        Ok(Self(received))
     }
 }
 

@@ -13,7 +13,7 @@ pub use self::{
     api::{Api, ApiSet, UnknownApi},
     error::CallError,
     method::Method,
-    route::{HELLO_PATH, Refusal, Route},
+    route::{HELLO_PATH, PASSTHROUGH_PATH, Refusal, Route},
     status::{Counterpart, Status},
     wire::Wire,
 };

@@ -3,6 +3,8 @@
 
 #[path = "funnel/access.rs"]
 mod access;
+#[path = "funnel/busy.rs"]
+mod busy;
 #[path = "funnel/calls.rs"]
 mod calls;
 #[path = "support/certificates.rs"]
@@ -19,12 +21,21 @@ mod foreign_relays;
 mod forwarding;
 #[path = "funnel/gateways.rs"]
 mod gateways;
+#[path = "funnel/half_close.rs"]
+mod half_close;
 #[path = "funnel/long_headers.rs"]
 mod long_headers;
+#[path = "funnel/metadata.rs"]
+mod metadata;
+#[cfg(target_os = "linux")]
+#[path = "support/namespaces.rs"]
+mod namespaces;
 #[path = "support/nginx.rs"]
 mod nginx;
 #[path = "funnel/passthrough.rs"]
 mod passthrough;
+#[path = "funnel/passthrough_ends.rs"]
+mod passthrough_ends;
 #[path = "funnel/paths.rs"]
 mod paths;
 #[path = "support/ports.rs"]

@@ -188,7 +188,7 @@ impl Inbound {
             // Answered without a permit.
             Route::Hello => Ok(self.hello(peer)),
             Route::Health => self.health(hop::received(request), &permit, failure).await,
-            Route::Passthrough => self.pass_through(request, permit).await,
+            Route::Passthrough => self.pass_through(hop::received(request), permit).await,
             Route::Call { api, wire, method, path } => {
                 let (parts, body) = hop::received(request).into_parts();
                 let body = request_body::limited(body, method.map(Method::kind), wire, &permit, failure)?;
@@ -243,7 +243,7 @@ impl Inbound {
         })
     }
 
-    async fn pass_through(&self, request: Request<Incoming>, permit: CallPermit) -> Result<Response<Body>, CallError> {
+    async fn pass_through(&self, request: Request<Body>, permit: CallPermit) -> Result<Response<Body>, CallError> {
         let target = self.shared.passthrough.as_ref();
         let target = target.ok_or_else(|| {
             CallError::unavailable(
@@ -266,7 +266,7 @@ impl Inbound {
         let (request, _turn) =
             queued::wait(&self.shared.queue, request, Some(MethodKind::Small), permit, || Ok(())).await?;
         let response = self.client.send(upstream, request).await?;
-        Ok(Relayed::received(response).for_caller(Wire::Http, SUPERLINK, ()))
+        Ok(Relayed::received(response)?.for_caller(Wire::Http, SUPERLINK, ()))
     }
 
     /// Sends a call to the upstream when it is its turn, and returns the response, whose body follows.
@@ -284,7 +284,7 @@ impl Inbound {
         if response.status().is_success() {
             self.shared.probe.answered(call.api, upstream);
         }
-        Ok(Relayed::received(response))
+        Relayed::received(response)
     }
 
     /// Sends a call in its own wire.

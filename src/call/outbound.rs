@@ -76,7 +76,7 @@ async fn forward(
     let request = hop::received(request).map(limit);
     let send = move |request| async move {
         let (response, lane) = tunnel.call(size, request).await?;
-        Ok(Relayed::received(response).for_caller(wire, "the tunnel", lane))
+        Ok(Relayed::received(response)?.for_caller(wire, "the tunnel", lane))
     };
     let answered = match replayable {
         None => send(request).await,

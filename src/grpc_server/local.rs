@@ -15,7 +15,6 @@ use hyper_util::{
         graceful::{GracefulShutdown, Watcher},
     },
 };
-use socket2::{SockRef, TcpKeepalive};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
@@ -26,11 +25,18 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
-use super::{FirstCall, finish, lingering::Lingering};
+use super::{
+    FirstCall, finish,
+    half_close::{AnswerDue, HalfCloseStream},
+    lingering::Lingering,
+};
 use crate::{
     call::{LocalNames, outbound, passthrough, redelivery::Redelivery},
     descriptors::Reserve,
-    hop::{UnreadRequest, settings},
+    hop::{
+        UnreadRequest, settings,
+        tcp::{self, TcpConnection},
+    },
     report::chain,
     tls::LocalTls,
     transport::RateLimit,
@@ -43,9 +49,6 @@ const MAX_LOCAL_CONNECTIONS: usize = 1024;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// The wait for the head of the next request over HTTP/1.1. An idle connection is closed after this time.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
-/// The idle time after which the system probes a client. Four probes in the same time follow, or as many as the system is
-/// set to send.
-const KEEP_ALIVE: Duration = Duration::from_secs(60);
 /// The interval between two warnings about clients that cannot be served: they reconnect every few seconds.
 const WARNING_INTERVAL: Duration = Duration::from_secs(60);
 
@@ -74,7 +77,7 @@ pub(crate) async fn serve_local(
     stop: CancellationToken,
 ) {
     let port = LocalPort {
-        server: server(),
+        server: server(&protocol),
         tunnel,
         redelivery: Redelivery::outbound(),
         protocol,
@@ -96,8 +99,9 @@ pub(crate) async fn serve_local(
         };
         match accepted {
             Ok((socket, from)) => {
-                // Closed rather than left waiting: a silent socket makes a SuperNode hang.
+                // Reset rather than left waiting: a silent socket makes a SuperNode hang.
                 let Ok(permit) = Arc::clone(&free).try_acquire_owned() else {
+                    tcp::reset(socket);
                     crowded.run(|| warn!(%from, limit = MAX_LOCAL_CONNECTIONS, "local connection refused: too many"));
                     continue;
                 };
@@ -120,13 +124,13 @@ pub(crate) async fn serve_local(
     finish(graceful, connections).await;
 }
 
-/// Accepts and closes the waiting connections with a descriptor of the reserve, and returns their number. A connection that is
+/// Accepts and resets the waiting connections with a descriptor of the reserve, and returns their number. A connection that is
 /// never accepted stays silent, and makes a SuperNode hang.
 fn close_waiting(listener: &TcpListener, reserve: &mut Reserve) -> usize {
     reserve.release_all();
     // tokio's cooperative budget for a task bounds the number.
-    let waiting = || matches!(listener.accept().now_or_never(), Some(Ok(_)));
-    let closed = std::iter::repeat_with(waiting).take_while(|accepted| *accepted).count();
+    let waiting = || listener.accept().now_or_never()?.ok();
+    let closed = std::iter::from_fn(waiting).map(|(socket, _)| tcp::reset(socket)).count();
     reserve.refill();
     closed
 }
@@ -146,31 +150,43 @@ struct LocalPort {
 
 impl LocalPort {
     async fn serve_socket(self, socket: TcpStream, from: SocketAddr, watcher: Watcher) {
-        // Small responses must not wait for the client's acknowledgement. Fails only on a dead socket.
-        let _ = socket.set_nodelay(true);
-        keep_alive(&socket);
+        let socket = TcpConnection::new(socket, tcp::CLIENT);
+        let answer = AnswerDue::default();
         let tls = match &self.protocol {
-            LocalProtocol::Plain => return self.serve_stream(socket, from, watcher).await,
+            LocalProtocol::Plain => {
+                let stream = HalfCloseStream::new(socket, answer.clone());
+                return self.serve_stream(stream, answer, from, watcher).await;
+            }
             LocalProtocol::Passthrough => return self.pass_through(socket, from).await,
             LocalProtocol::Tls(tls) => tls,
         };
+        // Flower takes a clean end in the handshake for a wrong certificate, and gives up.
+        socket.reset_on_drop(true);
         let accepted = tokio::select! {
             accepted = tls.accept(socket) => accepted,
             () = self.stop.cancelled() => return,
         };
         match accepted {
-            Ok(stream) => self.serve_stream(stream, from, watcher).await,
-            Err(problem) => self.warn_of(from, format_args!("no TLS with a local client: {problem}")),
+            Ok(stream) => {
+                stream.get_ref().0.reset_on_drop(false);
+                self.serve_stream(stream, answer, from, watcher).await;
+            }
+            Err((problem, socket)) => {
+                if let Some(socket) = socket {
+                    socket.reset_on_drop(false);
+                }
+                self.warn_of(from, format_args!("no TLS with a local client: {problem}"));
+            }
         }
     }
 
-    async fn pass_through(&self, socket: TcpStream, from: SocketAddr) {
+    async fn pass_through(&self, socket: TcpConnection, from: SocketAddr) {
         if let Err(error) = passthrough::forward(socket, &self.tunnel, &self.stop).await {
             self.warn_of(from, format_args!("no pass-through for a local client: {error}"));
         }
     }
 
-    async fn serve_stream<S>(self, stream: S, from: SocketAddr, watcher: Watcher)
+    async fn serve_stream<S>(self, stream: S, answer: AnswerDue, from: SocketAddr, watcher: Watcher)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
@@ -185,8 +201,14 @@ impl LocalPort {
                 unread.set(!request.body().is_end_stream());
                 request.extensions_mut().insert(unread.clone());
             }
+            answer.arrived(&request);
             let (tunnel, redelivery, names) = (tunnel.clone(), redelivery.clone(), names.clone());
-            async move { Ok::<_, Infallible>(outbound::handle(tunnel, redelivery, max_pause, &names, request).await) }
+            let answer = answer.clone();
+            async move {
+                let response = outbound::handle(tunnel, redelivery, max_pause, &names, request).await;
+                answer.begins();
+                Ok::<_, Infallible>(response)
+            }
         });
         let connection = self.server.serve_connection(TokioIo::new(stream), service).into_owned();
         tokio::select! {
@@ -208,16 +230,14 @@ impl LocalPort {
     }
 }
 
-/// Makes the system probe an idle client, so that the connection of a machine that has vanished is closed.
-fn keep_alive(socket: &TcpStream) {
-    let probes = TcpKeepalive::new().with_time(KEEP_ALIVE).with_interval(KEEP_ALIVE / 4);
-    // Without probes, the connection stays open for longer.
-    let _ = SockRef::from(socket).set_tcp_keepalive(&probes);
-}
-
-fn server() -> auto::Builder<TokioExecutor> {
+/// Creates the server. With TLS, a client that has ended its side counts as gone: its end stays unread in the socket.
+fn server(protocol: &LocalProtocol) -> auto::Builder<TokioExecutor> {
     let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);
+    builder
+        .http1()
+        .half_close(matches!(protocol, LocalProtocol::Plain))
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIMEOUT);
     builder
         .http2()
         .timer(TokioTimer::new())

@@ -18,6 +18,7 @@ use pin_project_lite::pin_project;
 use tokio::time::{Instant, Sleep, sleep_until};
 use tracing::{Span, debug, warn};
 
+use super::metadata;
 use crate::{
     protocol::{BoxError, CallError, Status, Wire},
     report::chain,
@@ -91,6 +92,11 @@ impl HttpBody for ReceivedBody {
         }
         if let Some(unread) = this.unread.as_ref().filter(|_| frame.is_none() || is_end) {
             unread.set(false);
+        }
+        if let Some(Ok(frame)) = &frame
+            && let Some(trailers) = frame.trailers_ref()
+        {
+            metadata::check(trailers, "trailers")?;
         }
         Poll::Ready(frame.map(|frame| frame.map_err(Into::into)))
     }

@@ -25,6 +25,11 @@ pub(crate) const MAX_SHARED_HEADERS: usize = 8 << 10;
 /// The most bytes of headers that are read on this machine. It is far more than enters the tunnel, so that a request with too
 /// many is refused in its own wire and does not end its connection.
 pub(crate) const LOCAL_MAX_HEADER_LIST: u32 = 1 << 20;
+/// The most bytes of a response's headers or trailers: what the tunnel carries, less what HTTP adds.
+pub(crate) const MAX_RESPONSE_METADATA: usize = MAX_HEADER_LIST as usize - 1024;
+/// The most bytes of headers or trailers that are read from an upstream, so that it is an error with a reason if the tunnel
+/// does not carry them.
+pub(crate) const MAX_UPSTREAM_HEADER_LIST: u32 = 512 << 10;
 /// The most calls at once on one local connection, as in Flower's own server.
 pub(crate) const MAX_CALLS: u32 = 1000;
 /// The most calls at once on one session through the tunnel. Further calls wait at the peer's end; they are refused only when

@@ -28,6 +28,8 @@ pub(crate) const MAX_ERROR_BODY: usize = 64 << 10;
 /// The longest text of an error, in bytes, and the longest encoded form: gRPC's C core accepts 8 KiB of headers.
 const MAX_TEXT: usize = 1024;
 const MAX_ENCODED: usize = 3 * MAX_TEXT;
+/// What stands at the end of a text that was longer.
+const CUT: &str = " [cut short here]";
 /// The longest encoded form of one byte of a text, in bytes.
 const MAX_WIDTH: usize = 6;
 /// A SuperNode up to 1.39 gives up instead of retrying if an UNAVAILABLE has these words (measured).
@@ -150,18 +152,25 @@ impl fmt::Display for FlowerError {
     }
 }
 
+/// Returns a text that fits into an error. One that does not is cut, and says so.
 fn clipped(text: &str) -> String {
-    let text = &text[..text.floor_char_boundary(MAX_TEXT)];
-    if text.len() * MAX_WIDTH <= MAX_ENCODED {
+    if text.len() * MAX_WIDTH <= MAX_ENCODED || beginning(text, MAX_TEXT, MAX_ENCODED) == text {
         return text.to_owned();
     }
-    let mut left = MAX_ENCODED;
-    let fits = |letter: &char| {
+    let kept = beginning(text, MAX_TEXT - CUT.len(), MAX_ENCODED - CUT.len());
+    [kept, CUT].concat()
+}
+
+/// Returns as much of a text as fits into these lengths, as it is and encoded.
+fn beginning(text: &str, max: usize, max_encoded: usize) -> &str {
+    let text = &text[..text.floor_char_boundary(max)];
+    let mut left = max_encoded;
+    let end = text.char_indices().find(|(_, letter)| {
         let room = left.checked_sub(encoded_len(*letter));
         left = room.unwrap_or_default();
-        room.is_some()
-    };
-    text.chars().take_while(fits).collect()
+        room.is_none()
+    });
+    &text[..end.map_or(text.len(), |(at, _)| at)]
 }
 
 /// Returns the longest form of a character as JSON in a `grpc-message`, in bytes.
@@ -247,6 +256,15 @@ mod tests {
     fn no_text_makes_a_supernode_give_up() {
         let error = FlowerError::plain(Status::UNAVAILABLE, "the cryptographic handshake failed: error 40");
         assert_eq!(message_of(&error), "the cryptographic handshake did not succeed: error 40");
+    }
+
+    #[test]
+    fn a_text_that_is_cut_says_so_once_and_one_that_fits_is_whole() {
+        let fits = "x".repeat(MAX_TEXT);
+        assert_eq!(clipped(&fits), fits);
+        let cut = clipped(&format!("{fits}y"));
+        assert!(cut.starts_with("xx") && cut.ends_with(CUT) && cut.len() == MAX_TEXT, "{cut}");
+        assert_eq!(clipped(&cut), cut);
     }
 
     #[test]

@@ -5,7 +5,7 @@
 //! /v1/{api}/{kebab-name}           lower-case words of letters and digits, joined by single hyphens
 //! /health
 //! /.funnel/hello                   between funnels
-//! CONNECT of HTTP/2                between funnels, where pass-through is granted
+//! /.funnel/passthrough             between funnels, where pass-through is granted
 //! ```
 //! Anything else is refused and never repaired: with a path that two programs read differently, a caller could reach one API
 //! under the name of another.
@@ -18,6 +18,9 @@ use super::{Api, Wire};
 
 /// The path at which one funnel asks another what it may call.
 pub const HELLO_PATH: &str = "/.funnel/hello";
+
+/// The path at which one funnel passes the bytes of a connection through to another.
+pub const PASSTHROUGH_PATH: &str = "/.funnel/passthrough";
 
 /// What a request asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,7 +40,7 @@ pub enum Route {
     Health,
     /// The hello of a funnel.
     Hello,
-    /// Pass-through of bytes to the configured target. The authority of the request is ignored.
+    /// Pass-through of bytes to the configured target, which no request can name.
     Passthrough,
 }
 
@@ -70,10 +73,9 @@ impl Route {
             return Err(Refusal::Form);
         }
         let (route, methods): (_, &[Method]) = match uri.path() {
-            // Only CONNECT has no path; over HTTP/1.1 it is not routed.
-            "" if request.version() == Version::HTTP_2 => (Self::Passthrough, &[Method::CONNECT]),
             "/health" => (Self::Health, &[Method::GET, Method::HEAD]),
             HELLO_PATH => (Self::Hello, &[Method::GET]),
+            PASSTHROUGH_PATH => (Self::Passthrough, &[Method::POST]),
             _ => (Self::call(uri.path_and_query().ok_or(Refusal::Path)?)?, &[Method::POST]),
         };
         if !methods.contains(request.method()) {

@@ -67,6 +67,8 @@ impl Status {
     pub const TOO_LARGE: Self = Self { grpc: 8, http: 413 };
     /// The headers are too long.
     pub const HEADERS_TOO_LARGE: Self = Self { grpc: 8, http: 431 };
+    /// The headers or trailers of a response are too long: gRPC's own clients say so too, and over HTTP a gateway does.
+    pub const METADATA_TOO_LARGE: Self = Self { grpc: 8, http: 502 };
     /// The content type is not the wire's.
     pub const UNSUPPORTED_TYPE: Self = Self { grpc: 3, http: 415 };
     /// The method, the compression or the number of messages is not supported.

@@ -54,14 +54,17 @@ impl LocalTls {
     }
 
     /// Does the TLS handshake with a client, for at most 10 s.
-    pub(crate) async fn accept<S>(&self, socket: S) -> Result<TlsStream<S>, HandshakeError>
+    ///
+    /// # Errors
+    /// With the socket if the client has been sent an alert that says why: the socket's end must not overtake it.
+    pub(crate) async fn accept<S>(&self, socket: S) -> Result<TlsStream<S>, (HandshakeError, Option<S>)>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        match timeout(HANDSHAKE_TIMEOUT, self.acceptor.accept(socket)).await {
+        match timeout(HANDSHAKE_TIMEOUT, self.acceptor.accept(socket).into_fallible()).await {
             Ok(Ok(stream)) => Ok(stream),
-            Ok(Err(error)) => Err(self.handshake_error(error)),
-            Err(_) => Err(HandshakeError::TimedOut),
+            Ok(Err((error, socket))) => Err((self.handshake_error(error), Some(socket))),
+            Err(_) => Err((HandshakeError::TimedOut, None)),
         }
     }
 

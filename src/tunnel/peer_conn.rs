@@ -100,7 +100,7 @@ where
         let request = request.map(hop::boxed);
         PeerCall(Box::pin(async move {
             let (response, lane) = tunnel.call(size, request).await.map_err(status)?;
-            Ok(Relayed::received(response).for_caller(Wire::Grpc, "the tunnel", lane))
+            Ok(Relayed::received(response).map_err(status)?.for_caller(Wire::Grpc, "the tunnel", lane))
         }))
     }
 }

@@ -93,6 +93,10 @@ impl UpstreamClient {
             if let Some(own) = own_error(&error) {
                 return own.clone();
             }
+            if is_too_large(&error) {
+                let reason = format!("the upstream at {upstream} answers with too many headers: {}", chain(&error));
+                return CallError::new(Status::METADATA_TOO_LARGE, reason).caused_by(error);
+            }
             let reason = match Trust::explain(&error) {
                 Some(explained) => format!("no TLS with the upstream at {upstream}: {explained}"),
                 None if error.is_connect() => format!("the upstream at {upstream} is not reachable: {}", chain(&error)),
@@ -136,6 +140,11 @@ fn own_error<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a CallError> {
     error.downcast_ref().or_else(|| own_error(error.source()?))
 }
 
+/// Returns whether the head of an HTTP/1.1 response exceeds the limits of the client.
+fn is_too_large(error: &(dyn Error + 'static)) -> bool {
+    error.downcast_ref().is_some_and(hyper::Error::is_parse_too_large) || error.source().is_some_and(is_too_large)
+}
+
 fn builder() -> client::Builder {
     let mut builder = Client::builder(TokioExecutor::new());
     builder.timer(TokioTimer::new()).pool_timer(TokioTimer::new()).pool_idle_timeout(POOL_IDLE_TIMEOUT);
@@ -148,7 +157,7 @@ fn grpc(connector: Connector) -> Client<Connector, Body> {
         .http2_initial_stream_window_size(settings::LOCAL_STREAM_WINDOW)
         .http2_initial_connection_window_size(settings::LOCAL_CONNECTION_WINDOW)
         .http2_max_frame_size(settings::FRAME_SIZE)
-        .http2_max_header_list_size(settings::MAX_HEADER_LIST)
+        .http2_max_header_list_size(settings::MAX_UPSTREAM_HEADER_LIST)
         .build(connector)
 }
 

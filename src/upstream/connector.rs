@@ -9,11 +9,12 @@ use std::{
 use http::{Uri, uri::Scheme};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder, MaybeHttpsStream};
 use hyper_util::{client::legacy::connect::HttpConnector, rt::TokioIo};
-use tokio::{net::TcpStream, time::timeout};
+use tokio::time::timeout;
 use tower_service::Service;
 
 use super::tcp::{AnswerFirst, TcpConnector};
 use crate::{
+    hop::tcp::TcpConnection,
     protocol::{BoxError, Wire},
     tls::Trust,
 };
@@ -22,13 +23,6 @@ use crate::{
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// The timeout of the whole connection, with the look-up of the name and TLS's handshake, in which a busy Python may be slow.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// The idle time after which TCP probes an upstream; two more probes follow at half of it. HTTP/2 pings would do as well, but
-/// a SuperLink closes connections that ping ("too many pings").
-const KEEP_ALIVE: Duration = Duration::from_secs(4);
-/// How long data may stay unacknowledged before TCP gives up the connection.
-#[cfg(target_os = "linux")]
-const UNACKNOWLEDGED_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Connects within a bounded time, to an `https` URI over TLS or not at all.
 #[derive(Clone, Debug)]
@@ -45,7 +39,7 @@ impl Connector {
 }
 
 impl Service<Uri> for Connector {
-    type Response = MaybeHttpsStream<TokioIo<AnswerFirst<TcpStream>>>;
+    type Response = MaybeHttpsStream<TokioIo<AnswerFirst<TcpConnection>>>;
     type Error = BoxError;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, BoxError>> + Send>>;
 
@@ -64,15 +58,10 @@ impl Service<Uri> for Connector {
     }
 }
 
+/// Connects to host names and addresses.
 fn tcp() -> HttpConnector {
     let mut connector = HttpConnector::new();
     connector.enforce_http(false);
-    connector.set_nodelay(true);
     connector.set_connect_timeout(Some(CONNECT_TIMEOUT));
-    connector.set_keepalive(Some(KEEP_ALIVE));
-    connector.set_keepalive_interval(Some(KEEP_ALIVE / 2));
-    connector.set_keepalive_retries(Some(2));
-    #[cfg(target_os = "linux")]
-    connector.set_tcp_user_timeout(Some(UNACKNOWLEDGED_TIMEOUT));
     connector
 }

@@ -18,12 +18,14 @@ use hyper_util::{
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::TcpStream,
     time::{Sleep, sleep},
 };
 use tower_service::Service;
 
-use crate::protocol::BoxError;
+use crate::{
+    hop::tcp::{self, TcpConnection},
+    protocol::BoxError,
+};
 
 /// How long the received data is awaited after a failure. The system reports it at once.
 const READ_TIMEOUT: Duration = Duration::from_secs(2);
@@ -39,7 +41,7 @@ impl TcpConnector {
 }
 
 impl Service<Uri> for TcpConnector {
-    type Response = TokioIo<AnswerFirst<TcpStream>>;
+    type Response = TokioIo<AnswerFirst<TcpConnection>>;
     type Error = BoxError;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, BoxError>> + Send>>;
 
@@ -49,7 +51,10 @@ impl Service<Uri> for TcpConnector {
 
     fn call(&mut self, uri: Uri) -> Self::Future {
         let connecting = self.0.call(uri);
-        Box::pin(async move { Ok(TokioIo::new(AnswerFirst::new(connecting.await?.into_inner()))) })
+        Box::pin(async move {
+            let socket = TcpConnection::new(connecting.await?.into_inner(), tcp::UPSTREAM);
+            Ok(TokioIo::new(AnswerFirst::new(socket)))
+        })
     }
 }
 

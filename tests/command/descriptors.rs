@@ -12,7 +12,7 @@ use tokio::{
 use crate::{
     control::{Office, Site, cut},
     funnel_process::FunnelProcess,
-    sides::{Sides, begin_call, guarded, http_server, read_head, response_head, status, words},
+    sides::{Sides, begin_call_on, guarded, http_server, read_head, response_head, status, words},
 };
 
 /// More connections than the limit leaves room for.
@@ -49,7 +49,8 @@ async fn without_descriptors_connections_are_closed_at_once_calls_go_on_and_with
         limit(&sides.outbound, 1024);
         // One may still meet the closing of those before it.
         let head = loop {
-            let mut call = begin_call(sides.dial, "/v1/fleet/pull-messages", 0).await;
+            let Ok(socket) = TcpStream::connect(sides.dial).await else { continue };
+            let mut call = begin_call_on(socket, "/v1/fleet/pull-messages", 0).await;
             if let Some(head) = read_head(&mut call).await {
                 break head;
             }
@@ -125,7 +126,8 @@ async fn the_soft_limit_of_open_files_is_raised_to_the_hard_one() {
 async fn exhaust(sides: &Sides, arrived: &Notify) -> Vec<TcpStream> {
     let mut held = Vec::new();
     for _ in 0..CONNECTIONS {
-        let mut call = begin_call(sides.dial, "/v1/fleet/push-object", 0).await;
+        let Ok(socket) = TcpStream::connect(sides.dial).await else { return held };
+        let mut call = begin_call_on(socket, "/v1/fleet/push-object", 0).await;
         // The SuperLink has it, or it ends.
         tokio::select! {
             head = read_head(&mut call) => {
@@ -140,7 +142,7 @@ async fn exhaust(sides: &Sides, arrived: &Notify) -> Vec<TcpStream> {
 
 /// Whether a connection ends without an answer.
 async fn is_closed(dial: std::net::SocketAddr) -> bool {
-    let mut socket = TcpStream::connect(dial).await.unwrap();
+    let Ok(mut socket) = TcpStream::connect(dial).await else { return true };
     // The funnel may have closed it before.
     let _ = socket.write_all(b"POST /v1/fleet/pull-messages HTTP/1.1\r\n").await;
     read_head(&mut socket).await.is_none()

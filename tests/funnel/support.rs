@@ -278,7 +278,9 @@ impl LocalClient {
     }
 
     pub(crate) fn grpc(addr: SocketAddr) -> Self {
-        let http = Client::builder(TokioExecutor::new()).http2_only(true).build_http();
+        // hyper's own limit for headers is below that of a funnel.
+        let mut builder = Client::builder(TokioExecutor::new());
+        let http = builder.http2_only(true).http2_max_header_list_size(1 << 20).build_http();
         Self { http, version: Version::HTTP_2, addr }
     }
 

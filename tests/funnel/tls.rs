@@ -1,6 +1,6 @@
 //! TLS on the local port and towards upstreams: what passes, and how everything else ends.
 
-use std::net::SocketAddr;
+use std::{io::ErrorKind, net::SocketAddr};
 
 use flower_iroh_funnel::{Api, Exposed, Funnel, SecretKey, Upstream as Address, identity};
 use http::{Request, Response, StatusCode};
@@ -209,7 +209,7 @@ async fn a_client_without_tls_is_cut_off_and_others_go_on() {
 }
 
 #[tokio::test]
-async fn a_client_that_connects_and_never_says_hello_is_cut_off_and_so_is_one_that_says_half_of_it() {
+async fn a_client_that_connects_and_never_says_hello_is_reset_and_so_is_one_that_says_half_of_it() {
     guarded(async {
         let (_folder, pair, roots, _echo) = local_port().await;
         let mut silent = TcpStream::connect(pair.dial).await.unwrap();
@@ -218,8 +218,22 @@ async fn a_client_that_connects_and_never_says_hello_is_cut_off_and_so_is_one_th
         still_works(&pair, roots).await;
         let (mut first, mut second) = ([0], [0]);
         let (silent, half) = tokio::join!(silent.read(&mut first), half.read(&mut second));
-        assert!(matches!(silent, Ok(0)) && matches!(half, Ok(0)), "{silent:?} {half:?}");
+        assert_eq!([silent, half].map(|end| end.unwrap_err().kind()), [ErrorKind::ConnectionReset; 2]);
         pair.stop().await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_funnel_that_stops_resets_a_client_in_the_handshake() {
+    guarded(async {
+        let (_folder, pair, roots, _echo) = local_port().await;
+        let mut half = TcpStream::connect(pair.dial).await.unwrap();
+        half.write_all(&[22, 3, 1]).await.unwrap();
+        // It is accepted when a later one is served.
+        still_works(&pair, roots).await;
+        pair.stop().await;
+        assert_eq!(half.read(&mut [0]).await.unwrap_err().kind(), ErrorKind::ConnectionReset);
     })
     .await;
 }

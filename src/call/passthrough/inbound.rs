@@ -5,18 +5,21 @@ use std::{
     time::Duration,
 };
 
-use bytes::Bytes;
 use http::{Request, Response};
-use hyper::{body::Incoming, upgrade::OnUpgrade};
-use hyper_util::rt::TokioIo;
 use tokio::{net::TcpStream, task::JoinSet, time::timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
-use super::splice;
+use super::{
+    call_stream::{CallStream, SentBody},
+    splice,
+};
 use crate::{
     call::permit::CallPermit,
-    hop::{self, Body},
+    hop::{
+        Body,
+        tcp::{self, TcpConnection},
+    },
     protocol::CallError,
     upstream::PassthroughTarget,
 };
@@ -39,14 +42,14 @@ impl PassthroughConnections {
         Self { stop, ..Self::default() }
     }
 
-    /// Connects a peer to `target`, whatever authority the request names.
+    /// Connects a peer to `target`.
     ///
     /// # Errors
     /// If the target cannot be reached, or if the session has too many connections.
     pub(crate) async fn connect(
         &self,
         target: &PassthroughTarget,
-        mut request: Request<Incoming>,
+        request: Request<Body>,
         permit: CallPermit,
     ) -> Result<Response<Body>, CallError> {
         let connected = timeout(CONNECT_TIMEOUT, TcpStream::connect(target.as_str())).await;
@@ -55,13 +58,13 @@ impl PassthroughConnections {
             .map_err(|error| {
                 CallError::unavailable(format_args!("{target} is not reachable: {error}")).caused_by(error)
             })?;
-        // Flower's messages must not wait for acknowledgements. Fails only on a dead socket.
-        let _ = socket.set_nodelay(true);
-        self.spawn(socket, hyper::upgrade::on(&mut request), permit)?;
-        Ok(Response::new(hop::full(Bytes::new())))
+        let (sender, body) = SentBody::new();
+        let stream = CallStream::new(request.into_body(), sender);
+        self.spawn(TcpConnection::new(socket, tcp::UPSTREAM), stream, permit)?;
+        Ok(Response::new(body))
     }
 
-    fn spawn(&self, socket: TcpStream, upgrade: OnUpgrade, permit: CallPermit) -> Result<(), CallError> {
+    fn spawn(&self, socket: TcpConnection, stream: CallStream, permit: CallPermit) -> Result<(), CallError> {
         let mut connections = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
         while connections.try_join_next().is_some() {}
         if connections.len() >= MAX_CONNECTIONS {
@@ -70,11 +73,7 @@ impl PassthroughConnections {
         let stop = self.stop.clone();
         connections.spawn(async move {
             let _permit = permit;
-            let ended = match upgrade.await {
-                Ok(upgraded) => splice::copy_bidirectional(TokioIo::new(upgraded), socket, &stop).await,
-                Err(error) => return debug!(%error, "a pass-through connection could not be established"),
-            };
-            if let Err(error) = ended {
+            if let Err(error) = splice::splice(socket, stream, &stop).await {
                 debug!(%error, "a pass-through connection ended");
             }
         });

@@ -2,20 +2,20 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::{Method, Request, Response};
+use http::{Request, Response, Uri};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
-use hyper_util::rt::TokioIo;
-use tokio::{net::TcpStream, time::timeout};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
-use super::splice;
+use super::{
+    call_stream::{CallStream, SentBody},
+    splice,
+};
 use crate::{
-    hop,
-    protocol::{Api, CallError, FlowerError, MAX_ERROR_BODY},
-    report::chain,
+    hop::{self, Relayed, tcp::TcpConnection},
+    protocol::{Api, CallError, FlowerError, MAX_ERROR_BODY, PASSTHROUGH_PATH},
     tunnel::{Size, Tunnel},
 };
 
@@ -26,18 +26,19 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Forwards one local connection until it ends.
 ///
 /// # Errors
-/// If the peer refuses it or cannot be reached. The connection is then closed, and Flower's clients retry.
-pub(crate) async fn forward(socket: TcpStream, tunnel: &Tunnel, stop: &CancellationToken) -> Result<(), CallError> {
-    let mut request = Request::new(hop::full(Bytes::new()));
-    *request.method_mut() = Method::CONNECT;
+/// If the peer refuses it or cannot be reached. The connection is then reset, and Flower's clients retry.
+pub(crate) async fn forward(socket: TcpConnection, tunnel: &Tunnel, stop: &CancellationToken) -> Result<(), CallError> {
+    socket.reset_on_drop(true);
+    // Held until the answer is read: the call is reset when it is dropped.
+    let (sender, body) = SentBody::new();
+    let request = Request::post(Uri::from_static(PASSTHROUGH_PATH)).body(body).expect("a constant is a path");
     let late = || CallError::unavailable(format_args!("the other side did not connect within {CONNECT_TIMEOUT:?}"));
     let (response, _lane) = timeout(CONNECT_TIMEOUT, tunnel.call(Size::Bulk, request)).await.map_err(|_| late())??;
     if !response.status().is_success() {
         return Err(refusal(response).await);
     }
-    let upgraded =
-        hyper::upgrade::on(response).await.map_err(|error| CallError::unavailable(chain(&error)).caused_by(error))?;
-    if let Err(error) = splice::copy_bidirectional(socket, TokioIo::new(upgraded), stop).await {
+    let received = hop::boxed(Relayed::received(response)?.into_response().into_body());
+    if let Err(error) = splice::splice(socket, CallStream::new(received, sender), stop).await {
         debug!(%error, "a pass-through connection ended");
     }
     Ok(())

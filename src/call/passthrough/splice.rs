@@ -12,6 +12,9 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
+use super::call_stream::CallStream;
+use crate::hop::tcp::TcpConnection;
+
 /// The longest idle time. A log stream may be silent for long while nodes train; a connection that is idle for longer is
 /// abandoned.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(3600);
@@ -20,9 +23,21 @@ const STOPPING_IDLE_TIMEOUT: Duration = Duration::from_secs(1);
 /// The size of a read buffer, in bytes. Each connection has two.
 const CHUNK: usize = 32 << 10;
 
+/// Copies bytes between a connection and a call until both have ended. If one fails, both are reset.
+///
+/// # Errors
+/// As [`copy_bidirectional`].
+pub(super) async fn splice(mut socket: TcpConnection, call: CallStream, stop: &CancellationToken) -> io::Result<()> {
+    // Also if this future is dropped.
+    socket.reset_on_drop(true);
+    copy_bidirectional(&mut socket, call, stop).await?;
+    socket.reset_on_drop(false);
+    Ok(())
+}
+
 /// Copies bytes until both sides have ended, one has failed, or both are idle. The end of one side is forwarded; the other
 /// direction continues.
-pub(super) async fn copy_bidirectional<A, B>(one: A, other: B, stop: &CancellationToken) -> io::Result<()>
+async fn copy_bidirectional<A, B>(one: A, other: B, stop: &CancellationToken) -> io::Result<()>
 where
     A: AsyncRead + AsyncWrite,
     B: AsyncRead + AsyncWrite,

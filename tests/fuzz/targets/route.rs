@@ -3,7 +3,7 @@
 
 use flower_iroh_funnel::{
     Api,
-    protocol::{HELLO_PATH, Method, Refusal, Route, Wire},
+    protocol::{HELLO_PATH, Method, PASSTHROUGH_PATH, Refusal, Route, Wire},
 };
 use http::{Request, Version};
 use libfuzzer_sys::{Corpus, fuzz_target};
@@ -60,7 +60,7 @@ fuzz_target!(|data: (u8, &str)| -> Corpus {
         }
         Ok(Route::Health) => assert!(is_plain && path == "/health" && ["GET", "HEAD"].contains(&method)),
         Ok(Route::Hello) => assert!(is_plain && path == HELLO_PATH && method == "GET"),
-        Ok(Route::Passthrough) => assert!(path.is_empty() && method == "CONNECT" && version == Version::HTTP_2),
+        Ok(Route::Passthrough) => assert!(is_plain && path == PASSTHROUGH_PATH && method == "POST"),
         Err(Refusal::Method(refused)) => assert_eq!(refused, method),
         Err(refusal) => assert!(call(path).is_none() || !is_plain, "{path}: {refusal}"),
     }
