@@ -58,7 +58,7 @@ enum Access {
 enum Audience {
     /// Its owner alone: mode 0600, whatever the process's umask is.
     Owner,
-    /// Everybody, as far as the process's umask permits.
+    /// Everybody: mode 0644, whatever the process's umask is.
     Everybody,
 }
 
@@ -118,7 +118,7 @@ fn replace_at(place: &Place, content: &[u8], audience: Audience, model: Option<&
     written
 }
 
-/// Creates `path`, and its folder if that is absent, with an owner and a mode as [`replace`] gives them. The content is
+/// Creates `path`, and its folder (mode 0700) if that is absent, with an owner and a mode as [`replace`] gives them. The content is
 /// complete before the file has its name, except on a file system without hard links. `draft` is the name that it has until
 /// then, which no other process uses.
 ///

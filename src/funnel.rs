@@ -5,6 +5,8 @@ mod drain;
 mod endpoint;
 mod home_relay;
 mod loaded;
+mod ports;
+mod sources;
 
 use std::{
     collections::HashMap,
@@ -27,13 +29,13 @@ use crate::{
     admission::{
         Access, AccessList, Admission, StatusFile,
         audit::Audit,
-        enrolment::{self, Enrolment},
-        peer_status,
+        enrolment,
+        peer_status::{self, SaveRequests},
         roster::RosterFile,
         warn_of_trust,
     },
     call::{LocalNames, inbound::Inbound, permit::Permits},
-    config::{AuditLog, CallLimits, ConfigError, Exposed, FunnelConfig, PeerConfig},
+    config::{AuditLog, CallLimits, ConfigError, Exposed, FunnelConfig},
     descriptors,
     error::Error,
     grpc_server::{self, LocalProtocol},
@@ -41,13 +43,15 @@ use crate::{
     protocol::Api,
     tls::LocalTls,
     transport::{IncomingLimits, IrohConnector, IrohIncoming},
-    tunnel::{PeerConn, Tunnel},
+    tunnel::{PeerConn, PeerSource, Tunnel},
     upstream::{Upstream, UpstreamState},
 };
 
 /// The wait for a relay and for addresses before a ticket is made. It is bounded so that a machine without internet starts
 /// too.
 const ADDRESS_TIMEOUT: Duration = Duration::from_secs(3);
+/// The wait until the ticket is saved.
+const SAVE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A sidecar of a Flower process: it forwards Flower's calls to peer funnels, and their calls to Flower.
 ///
@@ -63,11 +67,12 @@ struct Inner {
     audit: Audit,
     key_file: Option<PathBuf>,
     roster: Option<RosterFile>,
+    save_requests: SaveRequests,
     connector: IrohConnector,
     peer_relays: PeerRelays,
     lookup_log: LookupLog,
-    /// The enrolments with peers that invited this funnel, until the tunnel to each is opened.
-    enrolments: Mutex<HashMap<EndpointId, Enrolment>>,
+    /// The sources of the configured peers, until the tunnel to each is opened.
+    sources: Mutex<HashMap<EndpointId, PeerSource>>,
     alpn: Vec<u8>,
     relay_mode: RelayMode,
     incoming_limits: IncomingLimits,
@@ -127,12 +132,13 @@ impl Funnel {
         });
         let peer_relays = config.peer_relays();
         let inner = Inner {
-            enrolments: Mutex::new(enrolments(&config, &endpoint)),
+            sources: Mutex::new(sources::of(&config, &endpoint)),
             endpoint,
             admission,
             audit,
             key_file: config.key_file,
             roster: exposed.roster,
+            save_requests: SaveRequests::new(),
             connector,
             peer_relays,
             lookup_log,
@@ -185,6 +191,17 @@ impl Funnel {
             );
         }
         known_addr(endpoint, &self.inner.relay_mode)
+    }
+
+    /// Saves this funnel's ticket beside its roster, for invitations, and waits until that is done. Only a funnel that serves
+    /// does it: call this beside [`serve`](Self::serve). It gives up after 5 s, as on a disk that does not answer.
+    ///
+    /// # Cancel safety
+    /// Dropping the future changes nothing.
+    pub async fn save_ticket(&self) {
+        if self.inner.roster.is_some() && timeout(SAVE_TIMEOUT, self.inner.save_requests.save()).await.is_err() {
+            debug!("the ticket for invitations is not saved yet");
+        }
     }
 
     /// Returns the local address for each configured peer, in the order of the configuration.
@@ -329,15 +346,6 @@ fn known_addr(endpoint: &Endpoint, relay_mode: &RelayMode) -> EndpointAddr {
     endpoint.addr().with_addrs(own.into_iter().map(TransportAddr::Relay))
 }
 
-fn enrolments(config: &FunnelConfig, endpoint: &Endpoint) -> HashMap<EndpointId, Enrolment> {
-    let enrolment = |peer: &PeerConfig| {
-        let connector = IrohConnector::new(endpoint.clone(), enrolment::alpn_of(&config.alpn));
-        connector.add_peer(peer.addr.clone());
-        Some((peer.addr.id, Enrolment::new(connector, peer.invitation.as_ref()?)))
-    };
-    config.peers.iter().filter_map(enrolment).collect()
-}
-
 /// The serving tasks. A local port returns nothing, the sessions return what keeps idle links open.
 type Serving = JoinSet<Option<IrohIncoming>>;
 
@@ -373,12 +381,12 @@ impl Inner {
         if let Some(inbound) = self.inbound.clone() {
             watching.push(tokio::spawn(inbound.watch_upstreams()));
         }
-        if let Some(roster) = self.roster.clone() {
+        if let (Some(roster), Some(requests)) = (self.roster.clone(), self.save_requests.take()) {
             let seen = StatusFile::of_roster(roster.path());
             let admission = self.admission.clone();
             let (endpoint, relay_mode) = (self.endpoint.clone(), self.relay_mode.clone());
             let ticket = move || EndpointTicket::new(known_addr(&endpoint, &relay_mode)).to_string();
-            watching.push(tokio::spawn(peer_status::watch(seen, admission.clone(), ticket)));
+            watching.push(tokio::spawn(peer_status::watch(seen, admission.clone(), ticket, requests)));
             watching.push(tokio::spawn(admission.watch_roster()));
         }
         watching.into_iter().map(AbortOnDropHandle::new).collect()
@@ -393,8 +401,8 @@ impl Inner {
     }
 
     fn tunnel(&self, peer: EndpointId) -> Tunnel {
-        let enrolment = || self.enrolments.lock().unwrap_or_else(PoisonError::into_inner).remove(&peer);
-        let open = || Tunnel::open(self.connector.clone(), peer, self.lookup_log.clone(), enrolment());
+        let source = || self.sources.lock().unwrap_or_else(PoisonError::into_inner).remove(&peer).unwrap_or_default();
+        let open = || Tunnel::open(self.connector.clone(), peer, self.lookup_log.clone(), source());
         self.tunnels().entry(peer).or_insert_with(open).clone()
     }
 

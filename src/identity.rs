@@ -1,6 +1,7 @@
 //! The secret key, which gives this funnel its endpoint id.
 
 mod key_lock;
+mod port_file;
 
 use std::{
     fs::File,
@@ -12,7 +13,10 @@ use data_encoding::{HEXLOWER, HEXLOWER_PERMISSIVE};
 use directories::ProjectDirs;
 use iroh::SecretKey;
 
-pub(crate) use self::key_lock::{KeyInUse, KeyLock};
+pub(crate) use self::{
+    key_lock::{KeyInUse, KeyLock},
+    port_file::{PortFile, Ports},
+};
 use crate::atomic_file::{self, FileError, PrivateFile};
 
 /// The longest key file: 64 hexadecimal digits, a line end, and space around them.

@@ -6,6 +6,7 @@ mod liveness;
 mod peer_conn;
 mod peer_down;
 mod retry;
+mod source;
 mod supervisor;
 
 use std::{sync::Arc, time::Duration};
@@ -23,6 +24,7 @@ use tokio::{
 use tokio_util::task::AbortOnDropHandle;
 
 pub(crate) use self::lanes::{LaneGuard, Size};
+pub(crate) use self::source::PeerSource;
 pub use self::{
     hello::{ApiReport, Hello, WireReport},
     peer_conn::{PeerCall, PeerChannel, PeerConn},
@@ -31,7 +33,6 @@ pub use self::{
 use self::{lanes::Lanes, supervisor::Supervisor};
 use crate::{
     address_lookup::LookupLog,
-    admission::enrolment::Enrolment,
     hop::{self, Body, settings},
     protocol::{CallError, Status},
     transport::{IrohConnector, Path},
@@ -46,10 +47,22 @@ const LINK_TIMEOUT: Duration = Duration::from_secs(4);
 /// [`close`](Self::close)d.
 #[derive(Clone, Debug)]
 pub(crate) struct Tunnel {
-    peer: EndpointId,
-    authority: Authority,
+    target: watch::Receiver<Target>,
     state: watch::Sender<State>,
     supervisor: Arc<AbortOnDropHandle<()>>,
+}
+
+/// The peer of a tunnel. It changes only if the peer's ticket file names another one.
+#[derive(Clone, Debug)]
+struct Target {
+    peer: EndpointId,
+    authority: Authority,
+}
+
+impl Target {
+    fn new(peer: EndpointId) -> Self {
+        Self { peer, authority: Authority::try_from(peer.to_string()).expect("64 hexadecimal digits are a host") }
+    }
 }
 
 /// The state of the link.
@@ -79,25 +92,20 @@ struct Up {
 
 impl Tunnel {
     /// Starts to dial `peer`. If it is not reached, the lookup log explains why; if it does not admit this funnel, the
-    /// enrolment is tried.
+    /// invitation of its source is presented.
     ///
     /// # Panics
     /// If called outside a tokio runtime.
-    pub(crate) fn open(
-        connector: IrohConnector,
-        peer: EndpointId,
-        lookup_log: LookupLog,
-        enrolment: Option<Enrolment>,
-    ) -> Self {
-        let authority = Authority::try_from(peer.to_string()).expect("64 hexadecimal digits are a host");
+    pub(crate) fn open(connector: IrohConnector, peer: EndpointId, lookup_log: LookupLog, source: PeerSource) -> Self {
+        let (target, targeted) = watch::channel(Target::new(peer));
         let state = watch::Sender::new(State::Dialling { since: Instant::now() });
-        let supervisor = Supervisor::new(connector, peer, authority.clone(), state.clone(), lookup_log, enrolment);
+        let supervisor = Supervisor::new(connector, target, state.clone(), lookup_log, source);
         let supervisor = Arc::new(AbortOnDropHandle::new(tokio::spawn(supervisor.run())));
-        Self { peer, authority, state, supervisor }
+        Self { target: targeted, state, supervisor }
     }
 
     pub(crate) fn peer(&self) -> EndpointId {
-        self.peer
+        self.target.borrow().peer
     }
 
     /// Sends one call. The guard reserves its lane: hold it until the response's body has ended.
@@ -112,7 +120,7 @@ impl Tunnel {
         size: Size,
         request: Request<Body>,
     ) -> Result<(Response<Incoming>, LaneGuard), CallError> {
-        let mut request = hop::onward_request(request, Scheme::HTTP, &self.authority);
+        let mut request = hop::onward_request(request, Scheme::HTTP, &self.target.borrow().authority);
         check_headers(&request)?;
         let give_up = Instant::now() + LINK_TIMEOUT;
         loop {
@@ -154,7 +162,7 @@ impl Tunnel {
 
     /// Returns why there is no link; `None` while there is one.
     pub(crate) fn down(&self) -> Option<PeerDown> {
-        self.state.borrow().down(self.peer)
+        self.state.borrow().down(self.peer())
     }
 
     /// Waits for a link without a time limit, and calls `on_down` with each new reason why there is none.
@@ -191,7 +199,7 @@ impl Tunnel {
     pub(crate) fn close(&self) {
         self.supervisor.abort();
         let error = CallError::unavailable("this funnel has stopped");
-        let down = PeerDown::new(self.peer, DownReason::Stopped, error);
+        let down = PeerDown::new(self.peer(), DownReason::Stopped, error);
         self.state.send_replace(State::Down(Down { since: Instant::now(), down }));
     }
 

@@ -34,6 +34,9 @@ mod mistakes;
 mod nginx;
 #[path = "command/offline.rs"]
 mod offline;
+#[cfg(unix)]
+#[path = "command/pasted.rs"]
+mod pasted;
 #[path = "command/peers.rs"]
 mod peers;
 #[path = "support/ports.rs"]
@@ -54,6 +57,8 @@ mod relay_limits;
 mod relay_nginx;
 #[path = "command/relay/secrets.rs"]
 mod relay_secrets;
+#[path = "command/restart.rs"]
+mod restart;
 #[cfg(unix)]
 #[path = "command/roster.rs"]
 mod roster;
@@ -68,6 +73,9 @@ mod small_disk;
 mod state;
 #[path = "command/tls.rs"]
 mod tls;
+#[cfg(unix)]
+#[path = "command/umask.rs"]
+mod umask;
 #[cfg(target_os = "linux")]
 #[path = "support/wrong_clock.rs"]
 mod wrong_clock;

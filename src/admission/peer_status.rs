@@ -3,12 +3,17 @@
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
+    sync::{Mutex, PoisonError},
     time::Duration,
 };
 
 use iroh::EndpointId;
 use serde::{Deserialize, Serialize};
-use tokio::{task::spawn_blocking, time::sleep};
+use tokio::{
+    sync::{mpsc, oneshot},
+    task::spawn_blocking,
+    time::timeout,
+};
 use tracing::warn;
 
 use super::{Admission, LinkReport, Timestamp, roster::RosterHealth};
@@ -74,11 +79,45 @@ impl StatusFile {
     }
 }
 
-/// Samples the links of peers and keeps the file up to date, indefinitely. `ticket` returns this funnel's ticket.
-pub(crate) async fn watch(file: StatusFile, admission: Admission, ticket: impl Fn() -> String) {
+/// Asks the task that keeps the file up to date to do so now.
+#[derive(Debug)]
+pub(crate) struct SaveRequests {
+    sender: mpsc::Sender<oneshot::Sender<()>>,
+    /// `None` once the task has taken it.
+    receiver: Mutex<Option<mpsc::Receiver<oneshot::Sender<()>>>>,
+}
+
+impl SaveRequests {
+    pub(crate) fn new() -> Self {
+        let (sender, receiver) = mpsc::channel(1);
+        Self { sender, receiver: Mutex::new(Some(receiver)) }
+    }
+
+    /// Waits until the file has been written, or cannot be.
+    pub(crate) async fn save(&self) {
+        let (reply, saved) = oneshot::channel();
+        if self.sender.send(reply).await.is_ok() {
+            let _ = saved.await;
+        }
+    }
+
+    pub(crate) fn take(&self) -> Option<mpsc::Receiver<oneshot::Sender<()>>> {
+        self.receiver.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+/// Samples the links of peers and keeps the file up to date, at intervals and on request, indefinitely. `ticket` returns this
+/// funnel's ticket.
+pub(crate) async fn watch(
+    file: StatusFile,
+    admission: Admission,
+    ticket: impl Fn() -> String,
+    mut requests: mpsc::Receiver<oneshot::Sender<()>>,
+) {
     let (mut stored, mut counted) = (file.load(), Counted::new());
     let mut problem = OnChange::default();
     let mut status = stored.clone();
+    let mut request: Option<oneshot::Sender<()>> = None;
     loop {
         status.update(&admission.reports(), &mut counted);
         status.prune(MAX_PEERS, |peer| admission.is_on_roster(peer));
@@ -97,7 +136,10 @@ pub(crate) async fn watch(file: StatusFile, admission: Admission, ticket: impl F
                 Err(_) => {}
             }
         }
-        sleep(INTERVAL).await;
+        if let Some(reply) = request.take() {
+            let _ = reply.send(());
+        }
+        request = timeout(INTERVAL, requests.recv()).await.ok().flatten();
     }
 }
 

@@ -152,9 +152,7 @@ impl Place {
         };
         let flags = flags | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW;
         let file = rustix::fs::openat(&*self.folder, &self.name, flags, mode)?;
-        if audience == Audience::Owner {
-            rustix::fs::fchmod(&file, mode)?;
-        }
+        rustix::fs::fchmod(&file, mode)?;
         Ok(file.into())
     }
 

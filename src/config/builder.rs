@@ -19,11 +19,12 @@ pub struct FunnelConfigBuilder {
     pub(super) config: FunnelConfig,
     pub(super) chosen: Chosen,
     mistakes: Vec<String>,
+    missing_ticket_files: Vec<PathBuf>,
 }
 
 impl FunnelConfigBuilder {
     pub(super) fn new(config: FunnelConfig) -> Self {
-        Self { config, chosen: Chosen::default(), mistakes: Vec::new() }
+        Self { config, chosen: Chosen::default(), mistakes: Vec::new(), missing_ticket_files: Vec::new() }
     }
 
     /// Sets [`FunnelConfig::alpn`].
@@ -161,6 +162,17 @@ impl FunnelConfigBuilder {
     /// Adds a mistake that was found while reading the values, so that it is reported with the others.
     pub fn mistake(mut self, mistake: impl fmt::Display) -> Self {
         self.mistakes.push(mistake.to_string());
+        self
+    }
+
+    /// Returns the ticket files (`@FILE`) of peers in a configuration file that do not exist yet. Each is a mistake too: wait
+    /// until it exists, and parse the configuration file again.
+    pub fn missing_ticket_files(&self) -> &[PathBuf] {
+        &self.missing_ticket_files
+    }
+
+    pub(super) fn missing_ticket_file(mut self, path: PathBuf) -> Self {
+        self.missing_ticket_files.push(path);
         self
     }
 

@@ -1,6 +1,6 @@
 //! The configuration file.
 
-use std::{fmt, str::FromStr, time::Duration};
+use std::{fmt, path::PathBuf, str::FromStr, time::Duration};
 
 use toml::{Table, Value};
 
@@ -83,6 +83,7 @@ fn root(mut fields: Fields<'_>) -> FunnelConfigBuilder {
         builder = match peer(fields) {
             Some(Peer::Known(peer)) => builder.clone().peer(peer),
             Some(Peer::Named { place, wanted, settings }) => builder.clone().named_peer(place, wanted, settings),
+            Some(Peer::Missing(path)) => builder.clone().missing_ticket_file(path),
             None => return,
         };
     });
@@ -155,7 +156,13 @@ fn expose(mut fields: Fields<'_>, limits: &mut IncomingLimits, call_limits: &mut
 
 enum Peer {
     Known(PeerConfig),
-    Named { place: String, wanted: InvalidPeer, settings: Settings },
+    Named {
+        place: String,
+        wanted: InvalidPeer,
+        settings: Settings,
+    },
+    /// Its ticket file does not exist yet.
+    Missing(PathBuf),
 }
 
 fn peer(mut fields: Fields<'_>) -> Option<Peer> {
@@ -170,8 +177,8 @@ fn peer(mut fields: Fields<'_>) -> Option<Peer> {
         Ok(peer) => Some(Peer::Known(settings.of(peer.into()))),
         Err(wanted) if wanted.may_be_name() => Some(Peer::Named { place, wanted, settings }),
         Err(error) => {
-            fields.mistake("peer", error);
-            None
+            fields.mistake("peer", &error);
+            error.missing_file().map(|path| Peer::Missing(path.to_owned()))
         }
     };
     fields.end();

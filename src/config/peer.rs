@@ -1,10 +1,10 @@
 //! The peers that local Flower clients reach.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, path::PathBuf};
 
 use iroh::{EndpointAddr, EndpointId};
 
-use crate::address_lookup::{Invitation, PeerAddr};
+use crate::address_lookup::{Invitation, PeerAddr, TicketFile};
 
 /// A peer that local Flower clients reach.
 #[derive(Clone, Debug)]
@@ -14,18 +14,20 @@ pub struct PeerConfig {
     pub(crate) listen: Option<SocketAddr>,
     pub(crate) invitation: Option<Invitation>,
     pub(super) is_passthrough: bool,
+    ticket_file: Option<PathBuf>,
 }
 
 impl From<PeerAddr> for PeerConfig {
     fn from(peer: PeerAddr) -> Self {
-        Self { invitation: peer.invitation, ..Self::new(peer.addr) }
+        Self { invitation: peer.invitation, ticket_file: peer.file, ..Self::new(peer.addr) }
     }
 }
 
 impl PeerConfig {
     /// Creates the configuration of the peer at `addr`. If it is an id without addresses, it is looked up when it is dialled.
     pub fn new(addr: impl Into<EndpointAddr>) -> Self {
-        Self { name: None, addr: addr.into(), listen: None, invitation: None, is_passthrough: false }
+        let addr = addr.into();
+        Self { name: None, addr, listen: None, invitation: None, is_passthrough: false, ticket_file: None }
     }
 
     /// Creates the configuration of the peer that made an invitation. The invitation is presented to it if it does not admit
@@ -87,6 +89,12 @@ impl PeerConfig {
     /// Whether it has this name in the configuration.
     pub fn has_name(&self, name: &str) -> bool {
         self.name.as_deref() == Some(name)
+    }
+
+    /// Returns the file to read again when the peer is not reached, if it was read from one.
+    pub(crate) fn ticket_file(&self) -> Option<TicketFile> {
+        let (addr, invitation) = (self.addr.clone(), self.invitation.clone());
+        TicketFile::of(PeerAddr { addr, invitation, file: self.ticket_file.clone() })
     }
 
     pub(super) fn label(&self) -> String {

@@ -106,8 +106,11 @@ fn make(path: &Path) -> io::Result<StdListener> {
     let _ = fs::remove_dir(&folder);
     fs::DirBuilder::new().mode(0o700).create(&folder)?;
     let make = || {
+        let opened = open_own(&folder)?;
+        // Whatever the umask is.
+        rustix::fs::fchmod(&opened, Mode::RWXU)?;
         let socket = StdListener::bind(Address::of(&folder)?.path().join(DRAFT))?;
-        let folder = open_own(&folder)?;
+        let folder = opened;
         rustix::fs::chmodat(&folder, DRAFT, Mode::RUSR | Mode::WUSR, AtFlags::empty())?;
         hand_over(&folder, path);
         fs::rename(&draft, path)?;

@@ -5,16 +5,17 @@ use std::time::Duration;
 use iroh::{
     Endpoint, RelayMode,
     dns::DnsResolver,
-    endpoint::{PortmapperConfig, presets},
+    endpoint::{Builder, PortmapperConfig, presets},
 };
 use tokio::time::timeout;
 
-use super::loaded::Loaded;
+use super::{loaded::Loaded, ports::Addresses};
 use crate::{
     address_lookup::{self, Lookup, LookupLog},
     admission::{Admission, enrolment},
     config::FunnelConfig,
     error::Error,
+    protocol::BoxError,
     transport,
 };
 
@@ -28,7 +29,28 @@ pub(super) async fn bind_endpoint(
     loaded: &Loaded,
     admission: Admission,
 ) -> Result<(Endpoint, LookupLog), Error> {
-    let failed = |error: Box<dyn std::error::Error + Send + Sync>| Error::endpoint(config.bind_addr, error);
+    let bind = async |addresses: &Addresses| {
+        let builder = addresses.bind(builder(config, loaded, admission.clone()))?;
+        let endpoint = builder.bind().await?;
+        addresses.remember(&endpoint);
+        Ok::<_, BoxError>(endpoint)
+    };
+    let addresses = Addresses::choose(config);
+    let bound = match (bind(&addresses).await, addresses.with_any_port()) {
+        (Err(_), Some(addresses)) => bind(&addresses).await,
+        (bound, _) => bound,
+    };
+    let endpoint = bound.map_err(|error| Error::endpoint(config.bind_addr, error))?;
+    match address_lookup::attach(&endpoint, &config.lookups, &config.publications, &config.peer_relays()) {
+        Ok(lookup_log) => Ok((endpoint, lookup_log)),
+        Err(error) => {
+            close_endpoint(&endpoint).await;
+            Err(Error::lookup(error))
+        }
+    }
+}
+
+fn builder(config: &FunnelConfig, loaded: &Loaded, admission: Admission) -> Builder {
     let mut builder = Endpoint::builder(presets::Minimal)
         .relay_mode(config.relay_mode.clone())
         .ca_tls_config(loaded.relay_authorities.tls_config())
@@ -52,15 +74,7 @@ pub(super) async fn bind_endpoint(
     if !config.bind_addr.ip().is_unspecified() {
         builder = builder.clear_ip_transports();
     }
-    builder = builder.bind_addr(config.bind_addr).map_err(|error| failed(error.into()))?;
-    let endpoint = builder.bind().await.map_err(|error| failed(error.into()))?;
-    match address_lookup::attach(&endpoint, &config.lookups, &config.publications, &config.peer_relays()) {
-        Ok(lookup_log) => Ok((endpoint, lookup_log)),
-        Err(error) => {
-            close_endpoint(&endpoint).await;
-            Err(Error::lookup(error))
-        }
-    }
+    builder
 }
 
 /// Closes the endpoint and all its links. After [`CLOSE_TIMEOUT`], closing continues in the background.

@@ -3,10 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use http::{
-    Request,
-    uri::{Authority, Scheme},
-};
+use http::{Request, uri::Scheme};
 use iroh::EndpointId;
 use tokio::{
     sync::watch,
@@ -15,14 +12,14 @@ use tokio::{
 use tracing::{Instrument, debug, info, info_span, warn};
 
 use super::{
-    Down, DownReason, Hello, PeerDown, State, Up,
+    Down, DownReason, Hello, PeerDown, PeerSource, State, Target, Up,
     lanes::{Lanes, SendError, Size},
     liveness::Liveness,
     retry::Retry,
 };
 use crate::{
     address_lookup::LookupLog,
-    admission::enrolment::{Enrolment, EnrolmentOutcome},
+    admission::enrolment::EnrolmentOutcome,
     hop,
     protocol::{CallError, HELLO_PATH},
     report::OnChange,
@@ -41,11 +38,10 @@ const HELLO_TIMEOUT: Duration = Duration::from_secs(5);
 pub(super) struct Supervisor {
     connector: IrohConnector,
     peer: EndpointId,
-    authority: Authority,
+    target: watch::Sender<Target>,
     state: watch::Sender<State>,
     lookup_log: LookupLog,
-    /// `None` once the peer has accepted or refused it.
-    enrolment: Option<Enrolment>,
+    source: PeerSource,
     /// The last reason that was logged.
     reported: OnChange<String>,
 }
@@ -53,21 +49,25 @@ pub(super) struct Supervisor {
 impl Supervisor {
     pub(super) fn new(
         connector: IrohConnector,
-        peer: EndpointId,
-        authority: Authority,
+        target: watch::Sender<Target>,
         state: watch::Sender<State>,
         lookup_log: LookupLog,
-        enrolment: Option<Enrolment>,
+        source: PeerSource,
     ) -> Self {
-        Self { connector, peer, authority, state, lookup_log, enrolment, reported: OnChange::default() }
+        let peer = target.borrow().peer;
+        Self { connector, peer, target, state, lookup_log, source, reported: OnChange::default() }
     }
 
-    pub(super) async fn run(self) {
-        let span = info_span!("link", peer = %self.peer.fmt_short());
-        self.supervise().instrument(span).await;
+    pub(super) async fn run(mut self) {
+        loop {
+            let span = info_span!("link", peer = %self.peer.fmt_short());
+            self.peer = self.supervise().instrument(span).await;
+            self.target.send_replace(Target::new(self.peer));
+        }
     }
 
-    async fn supervise(mut self) {
+    /// Keeps a link to the peer, until its ticket file names another one, which is returned.
+    async fn supervise(&mut self) -> EndpointId {
         let (mut since, mut retry) = (Instant::now(), Retry::default());
         loop {
             let pause = match self.connect().await {
@@ -84,7 +84,17 @@ impl Supervisor {
                         let reason = down.reason();
                         let down = error.map_or(down.clone(), |error| down.with_error(error));
                         self.publish(Down { since, down });
-                        retry.after_failure(reason)
+                        match self.source.changed().await {
+                            None => retry.after_failure(reason),
+                            Some(addr) => {
+                                let peer = addr.id;
+                                self.connector.add_peer(addr);
+                                if peer != self.peer {
+                                    return peer;
+                                }
+                                Duration::ZERO
+                            }
+                        }
                     }
                 },
             };
@@ -163,7 +173,7 @@ impl Supervisor {
     /// A more specific error than the refusal, if there is one.
     async fn enrol(&mut self, down: &PeerDown) -> Result<(), Option<CallError>> {
         let enrolment = match down.reason() {
-            DownReason::NotAdmitted => self.enrolment.take().ok_or(None)?,
+            DownReason::NotAdmitted => self.source.enrolment.take().ok_or(None)?,
             DownReason::Unreachable | DownReason::Overloaded | DownReason::Stopped => return Err(None),
         };
         match enrolment.present().await {
@@ -173,7 +183,7 @@ impl Supervisor {
             }
             EnrolmentOutcome::Refused(error) => Err(Some(error)),
             EnrolmentOutcome::NotNow(error) => {
-                self.enrolment = Some(enrolment);
+                self.source.enrolment = Some(enrolment);
                 Err(Some(error))
             }
         }
@@ -232,7 +242,7 @@ impl Supervisor {
     async fn hello(&self, lanes: &Lanes) -> Result<Hello, CallError> {
         let mut request = Request::new(hop::full(Bytes::new()));
         *request.uri_mut() = http::Uri::from_static(HELLO_PATH);
-        let request = hop::onward_request(request, Scheme::HTTP, &self.authority);
+        let request = hop::onward_request(request, Scheme::HTTP, &self.target.borrow().authority);
         let answer = async {
             match lanes.send(Size::Small, request).await {
                 Ok((response, _lane)) => Hello::read(response).await,

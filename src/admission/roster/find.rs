@@ -5,7 +5,7 @@ use std::{fmt, path::PathBuf};
 use iroh::EndpointId;
 
 use super::{RosterError, RosterFile, Standing};
-use crate::report::chain;
+use crate::{address_lookup::shown_name, report::chain};
 
 /// The most names that a message lists.
 const LISTED: usize = 20;
@@ -54,11 +54,11 @@ pub struct UnknownName(Kind);
 
 #[derive(Debug, thiserror::Error)]
 enum Kind {
-    #[error("{name:?} cannot be looked up in the roster: {}", chain(.source))]
+    #[error("{} cannot be looked up in the roster: {}", shown_name(.name), chain(.source))]
     Roster { name: String, source: RosterError },
     #[error("{name:?} is denied by the roster {}, and is not dialled", .path.display())]
     Denied { name: String, path: PathBuf },
-    #[error("{name:?} is no peer's name in the roster {}: {names}", .path.display())]
+    #[error("{} is no peer's name in the roster {}: {names}", shown_name(.name), .path.display())]
     Unknown { name: String, path: PathBuf, names: String },
 }
 

@@ -2,10 +2,9 @@
 
 use std::{fmt, str::FromStr};
 
-use iroh::EndpointId;
 use iroh_tickets::{Ticket, endpoint::EndpointTicket};
 
-use crate::address_lookup::Invitation;
+use crate::address_lookup::{Invitation, is_file, parse_peer};
 
 /// The longest name, in characters: enough for a site's full name.
 const MAX_NAME: usize = 64;
@@ -51,8 +50,8 @@ fn is_text(text: &str) -> bool {
 
 /// Whether the text is another way to write a peer, which is never looked up as a name.
 fn is_other_form_of_peer(text: &str) -> bool {
-    let begins = ["@", EndpointTicket::KIND, Invitation::KIND].iter().any(|begin| text.starts_with(begin));
-    begins || text.parse::<EndpointId>().is_ok()
+    let begins = [EndpointTicket::KIND, Invitation::KIND].iter().any(|kind| text.starts_with(kind));
+    begins || is_file(text) || parse_peer(text).is_ok()
 }
 
 /// A text that is not a valid name of a peer.
@@ -70,7 +69,6 @@ mod properties {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::address_lookup::parse_peer;
 
     proptest! {
         #[test]

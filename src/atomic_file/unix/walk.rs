@@ -112,9 +112,14 @@ impl Walk {
 
     fn create_folder(&mut self, name: &OsStr) -> io::Result<()> {
         Found::of(&self.folder)?.check_led_by(self.led_by)?;
-        let mode = Mode::RWXU | Mode::RGRP | Mode::XGRP | Mode::ROTH | Mode::XOTH;
-        match rustix::fs::mkdirat(&self.folder, name, mode) {
-            Ok(()) | Err(Errno::EXIST) => {}
+        match rustix::fs::mkdirat(&self.folder, name, Mode::RWXU) {
+            Ok(()) => {
+                // The umask may have taken access from the owner. If this cannot be undone, using the folder fails.
+                let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+                let _ = rustix::fs::openat(&self.folder, name, flags, Mode::empty())
+                    .and_then(|created| rustix::fs::fchmod(created, Mode::RWXU));
+            }
+            Err(Errno::EXIST) => {}
             Err(error) => return Err(error.into()),
         }
         let folder = open_folder(&self.folder, name, OFlags::NOFOLLOW)?;

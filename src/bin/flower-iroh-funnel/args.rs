@@ -210,10 +210,10 @@ pub(crate) enum PeersAction {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Join {
-    /// The peer: an invitation, a ticket, an endpoint id, a name from the configuration file or the roster, or @FILE
-    /// containing one of the first three
-    #[arg(value_name = "INVITATION|TICKET|ENDPOINT_ID|NAME|@FILE")]
-    pub(crate) peer: String,
+    /// The peer: - to paste or pipe an invitation or a ticket; or @FILE with one of them, which is waited for; or the
+    /// invitation, the ticket, an endpoint id, or a name from the configuration file or the roster
+    #[arg(value_name = "-|@FILE|INVITATION|TICKET|ENDPOINT_ID|NAME", required = true)]
+    pub(crate) peer: Vec<String>,
     /// TCP address for local Flower clients
     #[arg(long, value_name = "ADDR", default_value = flower_iroh_funnel::DEFAULT_FLOWER_GRPC_ADDR)]
     pub(crate) listen: String,

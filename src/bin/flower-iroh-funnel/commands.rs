@@ -5,6 +5,7 @@ mod expose;
 mod id;
 mod invite;
 mod join;
+mod peer_input;
 mod peers;
 mod relay;
 mod run;

@@ -4,8 +4,10 @@
 mod args;
 mod commands;
 mod descriptors;
+mod secrets;
 mod signals;
 mod telemetry;
+mod umask;
 
 use std::{
     io::{self, Write},
@@ -24,11 +26,15 @@ use self::{
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(1);
 
 fn main() -> ExitCode {
+    umask::set();
     let args = match Args::try_parse() {
         Ok(args) => args,
         Err(error) => {
             // Fails only if the terminal is gone.
-            let _ = error.print();
+            let _ = match secrets::without_secrets(&error.to_string()) {
+                Some(text) => io::stderr().write_all(text.as_bytes()),
+                None => error.print(),
+            };
             return if error.use_stderr() { ExitCode::from(USAGE) } else { ExitCode::SUCCESS };
         }
     };
@@ -36,7 +42,8 @@ fn main() -> ExitCode {
     match run(args) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            let _ = writeln!(io::stderr(), "{error}");
+            let text = error.to_string();
+            let _ = writeln!(io::stderr(), "{}", secrets::without_secrets(&text).unwrap_or(text));
             error.exit_code()
         }
     }

@@ -3,6 +3,7 @@
 use std::process;
 
 use flower_iroh_funnel::Funnel;
+use tokio::task::JoinHandle;
 use tracing::{info, warn};
 
 /// The exit status that shells report for a process ended by Ctrl-C.
@@ -30,6 +31,28 @@ pub(crate) fn on_signal(stop: impl FnOnce() + Send + 'static) {
         warn!("stopped immediately");
         process::exit(INTERRUPTED);
     });
+}
+
+/// Ends the process at the first signal, until the handle is dropped: for a process that serves nothing yet. Without it, the
+/// first process of a container ignores signals.
+pub(crate) fn end_on_signal() -> AbortOnDrop {
+    let signals = Signals::listen();
+    AbortOnDrop(tokio::spawn(async move {
+        if let Ok(mut signals) = signals {
+            signals.next().await;
+            info!("stopped before anything was started");
+            process::exit(0);
+        }
+    }))
+}
+
+/// Ends its task when it is dropped.
+pub(crate) struct AbortOnDrop(JoinHandle<()>);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 #[cfg(unix)]

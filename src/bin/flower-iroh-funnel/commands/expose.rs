@@ -104,6 +104,7 @@ async fn announce(funnel: &Funnel, ticket_file: Option<&Path>) -> Result<(), Exi
     }
     print(format_args!("ticket {ticket}"));
     print(format_args!("on the other side, run: flower-iroh-funnel join {ticket}"));
+    funnel.save_ticket().await;
     print(format_args!("ready {}: {}", funnel.endpoint_id(), found(&funnel.upstreams().await)));
     Ok(())
 }

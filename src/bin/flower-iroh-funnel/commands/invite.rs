@@ -30,7 +30,8 @@ pub(crate) async fn invite(common: &Common, args: args::Invite) -> Result<(), Ex
         "uses: {}, expires: {expires}; anyone who has the invitation can use it: treat it like a password",
         args.uses
     ));
-    print(format_args!("on the other side, run: flower-iroh-funnel join {invitation}"));
+    // Not on the command line, which every user of the other machine can read.
+    print("on the other side, run: flower-iroh-funnel join - and paste the invitation, or save it and run: join @FILE");
     RunningFunnel::of(&config, &file)?.reload().await.print()
 }
 

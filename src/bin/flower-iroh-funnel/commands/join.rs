@@ -5,19 +5,19 @@ use std::{fs, net::SocketAddr, path::PathBuf, pin::pin};
 use directories::ProjectDirs;
 use flower_iroh_funnel::{
     Funnel, FunnelConfig, FunnelConfigBuilder, Hello, PeerConfig, PeerConn,
-    address_lookup::parse_peer,
     roster::{RosterFile, names},
 };
 
-use super::{ExitError, print, roster, with_key, with_options};
+use super::{ExitError, peer_input::peer_of, print, roster, with_key, with_options};
 use crate::{
     args::{self, Common},
     signals,
 };
 
 pub(crate) async fn join(common: &Common, args: args::Join) -> Result<(), ExitError> {
+    let peer = find_peer(common, &args).await;
     let mut builder = with_options(FunnelConfig::builder(), common);
-    match find_peer(common, &args) {
+    match peer {
         Ok(peer) if args.passthrough => builder = builder.peer(peer.passthrough()),
         Ok(peer) => builder = builder.peer(peer),
         Err(mistake) => builder = builder.mistake(mistake),
@@ -46,22 +46,26 @@ pub(crate) async fn join(common: &Common, args: args::Join) -> Result<(), ExitEr
     Ok(serving.await?)
 }
 
-fn find_peer(common: &Common, args: &args::Join) -> Result<PeerConfig, String> {
-    match parse_peer(&args.peer) {
+async fn find_peer(common: &Common, args: &args::Join) -> Result<PeerConfig, String> {
+    // A shell has split it if it was pasted with spaces.
+    let text = args.peer.join(" ");
+    match peer_of(&text).await {
         Ok(peer) => Ok(peer.into()),
-        Err(error) if error.may_be_name() => find_name(common, args).map_err(|nowhere| format!("{error}, {nowhere}")),
+        Err(error) if error.may_be_name() => {
+            find_name(common, args, &text).map_err(|nowhere| format!("{error}, {nowhere}"))
+        }
         Err(error) => Err(error.to_string()),
     }
 }
 
 /// Looks in the configuration file first, then in the roster.
-fn find_name(common: &Common, args: &args::Join) -> Result<PeerConfig, String> {
+fn find_name(common: &Common, args: &args::Join, name: &str) -> Result<PeerConfig, String> {
     let own = with_key(FunnelConfig::builder(), common);
     let roster = roster(&own, &args.roster).map_err(|error| error.to_string())?;
     let nowhere = match args.config.clone().or_else(default_config) {
         None => "and no home directory is known for the configuration file".to_owned(),
         Some(path) => match fs::read_to_string(&path) {
-            Ok(text) => match find_in_file(&text, &args.peer, &roster) {
+            Ok(text) => match find_in_file(&text, name, &roster) {
                 Ok(peer) => return Ok(peer),
                 Err(names) => format!("nor a peer's name in {}: {names}", path.display()),
             },
@@ -71,7 +75,7 @@ fn find_name(common: &Common, args: &args::Join) -> Result<PeerConfig, String> {
             Err(_) => format!("and there is no {} to look it up in as a name", path.display()),
         },
     };
-    match roster.peer_id(&args.peer) {
+    match roster.peer_id(name) {
         Ok(id) => Ok(PeerConfig::new(id)),
         Err(error) => Err(format!("{nowhere}; {error}")),
     }

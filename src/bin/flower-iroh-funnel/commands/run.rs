@@ -5,7 +5,7 @@ use std::pin::pin;
 use flower_iroh_funnel::{Funnel, FunnelConfig, roster::RosterFile};
 use iroh_tickets::endpoint::EndpointTicket;
 
-use super::{ExitError, ROSTER, print, read_config, with_options, with_state};
+use super::{ExitError, ROSTER, peer_input::wait_for_ticket, print, read_config, with_options, with_state};
 use crate::{
     args::{self, Common},
     signals,
@@ -13,7 +13,12 @@ use crate::{
 
 pub(crate) async fn run(common: &Common, args: args::Run) -> Result<(), ExitError> {
     let path = args.config.display();
-    let mut builder = with_options(FunnelConfig::from_toml(&read_config(&args.config)?), common);
+    let mut file = FunnelConfig::from_toml(&read_config(&args.config)?);
+    while let Some(path) = file.missing_ticket_files().first() {
+        wait_for_ticket(path).await;
+        file = FunnelConfig::from_toml(&read_config(&args.config)?);
+    }
+    let mut builder = with_options(file, common);
     if let (Some(exposed), Some(key_file)) = (builder.exposed().cloned(), builder.key_file_path()) {
         let exposed = with_state(exposed, key_file);
         builder = builder.expose(exposed);
@@ -45,6 +50,7 @@ pub(crate) async fn run(common: &Common, args: args::Run) -> Result<(), ExitErro
 async fn announce(funnel: &Funnel, exposes: bool) {
     if exposes {
         print(format_args!("ticket {}", EndpointTicket::new(funnel.endpoint_addr().await)));
+        funnel.save_ticket().await;
     }
     if let Some(local_tls) = funnel.local_tls() {
         print(format_args!(
