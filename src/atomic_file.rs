@@ -4,6 +4,8 @@
 //! happens relative to that folder, on files that were opened and looked at. What another user puts there in between is
 //! refused, or is not touched.
 
+mod home;
+mod in_place;
 mod lock;
 #[cfg(not(unix))]
 mod other;
@@ -20,6 +22,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+pub use self::home::expand_home;
 #[cfg(not(unix))]
 use self::other as platform;
 use self::platform::Place;
@@ -27,16 +30,18 @@ use self::platform::Place;
 use self::unix as platform;
 pub(crate) use self::{
     lock::{lock, open_lock},
-    platform::readers,
     private_file::{FileError, PrivateFile},
 };
+
+/// The byte order mark, which some editors put at the beginning of a text.
+const BOM: char = '\u{feff}';
 
 /// The users that can read a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub(crate) enum Readers {
-    /// Its owner alone.
-    Owner,
+    /// Its owner, or those whom root has handed it to.
+    Intended,
     /// Others as well, with this mode.
     #[cfg_attr(not(unix), allow(dead_code, reason = "file modes are Unix's"))]
     Others { mode: u32 },
@@ -49,7 +54,7 @@ enum Access {
     /// Reads and writes a lock file.
     Lock,
     Append,
-    /// Writes to a device or a pipe.
+    /// Writes to a device or a pipe, or over the content of a file.
     Write,
 }
 
@@ -62,7 +67,8 @@ enum Audience {
     Everybody,
 }
 
-/// Replaces the content of `path`, and keeps its owner and mode. A new file is readable by this user alone (mode 0600 on
+/// Replaces the content of `path`, and keeps its owner and mode. One that is mounted by itself, which cannot be replaced, is
+/// changed where it is: `content` is text that may end with empty lines. A new file is readable by this user alone (mode 0600 on
 /// Unix), or by the folder's owner if root writes it. A symbolic link stays one.
 ///
 /// Safe for root in another user's folder: a link of that user is followed only to that user's files.
@@ -95,9 +101,11 @@ pub(crate) fn write_public(path: &Path, content: &[u8]) -> io::Result<()> {
 }
 
 fn replace_at(place: &Place, content: &[u8], audience: Audience, model: Option<&Place>) -> io::Result<()> {
-    let before = match (place.look()?, model) {
+    let found = place.look()?;
+    let exists = found.is_some();
+    let before = match (found, model) {
         (None, Some(model)) => model.look()?,
-        (before, _) => before,
+        (found, _) => found,
     };
     let draft = place.beside(".tmp");
     let write = || {
@@ -110,11 +118,17 @@ fn replace_at(place: &Place, content: &[u8], audience: Audience, model: Option<&
         draft.rename_to(place)
     };
     let written = write();
-    match written {
-        Ok(()) => place.sync(),
-        // The first error is the one to report.
-        Err(_) => drop(draft.remove()),
+    if written.is_ok() {
+        place.sync();
+        return written;
     }
+    let written = match written {
+        // The draft, if there could be one, stays beside it meanwhile.
+        Err(error) if exists && in_place::is_needed(place, &error) => in_place::rewrite(place, content),
+        failed => failed,
+    };
+    // The first error is the one to report.
+    let _ = draft.remove();
     written
 }
 
@@ -163,7 +177,7 @@ pub(crate) fn rotate(path: &Path) -> io::Result<()> {
     place.rename_to(&place.beside(".1"))
 }
 
-/// Reads the regular file `path`; `None` if there is no such file. Never waits for a pipe.
+/// Reads the regular file `path`, without a byte order mark; `None` if there is no such file. Never waits for a pipe.
 ///
 /// # Errors
 /// It cannot be read, is not a regular file, is not UTF-8, or is longer than `max` bytes.
@@ -182,16 +196,32 @@ pub(crate) fn open(path: &Path) -> io::Result<Option<File>> {
     }
 }
 
-/// Opens `path` for reading. A pipe is waited for: for what an operator gives a process at its start, and it reads once.
-pub(crate) fn open_input(path: &Path) -> io::Result<File> {
-    let place = Place::to_read(path)?;
-    match place.open_special(Access::Read)? {
-        Some(pipe) => Ok(pipe),
-        None => place.open(Access::Read),
+/// Opens `path` as [`open`] does, and finds out who can read it.
+pub(crate) fn open_private(path: &Path) -> io::Result<Option<(File, Readers)>> {
+    let opened = Place::to_read(path).and_then(|place| {
+        let file = place.open(Access::Read)?;
+        let readers = place.readers(&file)?;
+        Ok((file, readers))
+    });
+    match opened {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        opened => opened.map(Some),
     }
 }
 
-/// Reads an open file.
+/// Opens `path` for reading, and finds out who can read it. A pipe is waited for: for what an operator gives a process at its
+/// start, and it reads once.
+pub(crate) fn open_private_input(path: &Path) -> io::Result<(File, Readers)> {
+    let place = Place::to_read(path)?;
+    let file = match place.open_special(Access::Read)? {
+        Some(pipe) => pipe,
+        None => place.open(Access::Read)?,
+    };
+    let readers = place.readers(&file)?;
+    Ok((file, readers))
+}
+
+/// Reads an open file, without a byte order mark.
 ///
 /// # Errors
 /// It cannot be read, is not a regular file, is not UTF-8, or is longer than `max` bytes.
@@ -203,7 +233,21 @@ pub(crate) fn read_text(file: File, max: u64) -> io::Result<String> {
     if file.take(max + 1).read_to_string(&mut text)? as u64 > max {
         return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("it has more than {max} bytes")));
     }
+    if text.starts_with(BOM) {
+        text.remove(0);
+    }
     Ok(text)
+}
+
+/// Returns a text without a byte order mark at its beginning.
+pub(crate) fn without_bom(text: &str) -> &str {
+    text.strip_prefix(BOM).unwrap_or(text)
+}
+
+/// Returns whether what is written is wrong: the content of a file, or its name. Otherwise the machine refuses it now.
+pub(crate) fn is_mistake(error: &io::Error) -> bool {
+    use io::ErrorKind::{FileTooLarge, InvalidData, InvalidFilename};
+    matches!(error.kind(), FileTooLarge | InvalidData | InvalidFilename)
 }
 
 fn not_regular(kind: &str) -> io::Error {

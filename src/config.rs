@@ -16,7 +16,6 @@ use std::{fmt, net::SocketAddr, path::PathBuf, time::Duration};
 
 use iroh::{RelayMode, SecretKey};
 
-pub(crate) use self::relay_authorities::RelayAuthorities;
 #[cfg(feature = "relay")]
 pub(crate) use self::relay_token::Match;
 pub use self::{
@@ -29,6 +28,7 @@ pub use self::{
     relay::{InvalidRelay, Relay},
     relay_token::{InvalidRelayToken, RelayToken},
 };
+pub(crate) use self::{error::Problems, relay_authorities::RelayAuthorities};
 use crate::{
     ALPN,
     address_lookup::{Lookup, PeerRelays, Publication, shown},
@@ -87,6 +87,10 @@ pub struct FunnelConfig {
     pub secret_key: Option<SecretKey>,
     /// The file with the secret key. [`Funnel::new`](crate::Funnel::new) reads it, and creates it if it is absent.
     pub key_file: Option<PathBuf>,
+    /// The folder for everything that is kept beside the key file otherwise: locks, the control socket, the local certificate,
+    /// and by default the roster and the audit log. For a key in a folder that cannot be written. Default: the key file's
+    /// folder.
+    pub state_dir: Option<PathBuf>,
     /// The limits on links and sessions that peers open. Default: those of [`IncomingLimits`], except 64 sessions per peer:
     /// two links with 17 lanes each, and some to spare.
     pub incoming_limits: IncomingLimits,
@@ -131,6 +135,7 @@ impl FunnelConfig {
             listen_names: Vec::new(),
             secret_key: None,
             key_file: None,
+            state_dir: None,
             incoming_limits: default_limits(),
             call_limits: CallLimits::default(),
             exposed: None,
@@ -179,6 +184,15 @@ impl FunnelConfig {
         mistakes.extend(self.empty_publications());
         mistakes.extend(self.own_upstreams());
         mistakes
+    }
+
+    /// Returns the path beside which state is kept: the key file, or that name in [`state_dir`](Self::state_dir).
+    pub(crate) fn state_path(&self) -> Option<PathBuf> {
+        let key_file = self.key_file.as_deref()?;
+        Some(match (&self.state_dir, key_file.file_name()) {
+            (Some(state_dir), Some(name)) => state_dir.join(name),
+            _ => key_file.to_owned(),
+        })
     }
 
     /// Decides which relays of peers may be dialled.

@@ -112,10 +112,10 @@ impl Error {
         matches!(self.0, Kind::Listen { .. } | Kind::Endpoint { .. })
     }
 
-    /// Whether the configuration, or a file that it names, has a mistake.
+    /// Whether the configuration, or a file that it names, has a mistake. Every other error may be gone at the next attempt.
     pub fn is_mistake(&self) -> bool {
         match &self.0 {
-            Kind::Config(_) => true,
+            Kind::Config(error) => error.is_mistake(),
             #[cfg(feature = "relay")]
             Kind::Roster(error) => error.is_mistake(),
             _ => false,

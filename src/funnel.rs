@@ -35,7 +35,7 @@ use crate::{
         warn_of_trust,
     },
     call::{LocalNames, inbound::Inbound, permit::Permits},
-    config::{AuditLog, CallLimits, ConfigError, Exposed, FunnelConfig},
+    config::{AuditLog, CallLimits, Exposed, FunnelConfig, Problems},
     descriptors,
     error::Error,
     grpc_server::{self, LocalProtocol},
@@ -65,7 +65,8 @@ struct Inner {
     endpoint: Endpoint,
     admission: Admission,
     audit: Audit,
-    key_file: Option<PathBuf>,
+    /// The path beside which state is kept; `None` without a key file.
+    state_path: Option<PathBuf>,
     roster: Option<RosterFile>,
     save_requests: SaveRequests,
     connector: IrohConnector,
@@ -136,7 +137,7 @@ impl Funnel {
             endpoint,
             admission,
             audit,
-            key_file: config.key_file,
+            state_path: config.state_path(),
             roster: exposed.roster,
             save_requests: SaveRequests::new(),
             connector,
@@ -239,8 +240,9 @@ impl Funnel {
     pub async fn connect_to_peer(&self, peer: impl Into<EndpointAddr>) -> Result<PeerConn, Error> {
         let peer = peer.into();
         let refused = self.inner.peer_relays.check(&peer).err();
-        let mistakes = refused.into_iter().map(|refused| format!("peer {}: {refused}", peer.id.fmt_short()));
-        ConfigError::check(mistakes.collect()).map_err(Error::config)?;
+        let mut problems = Problems::default();
+        problems.extend(refused.map(|refused| format!("peer {}: {refused}", peer.id.fmt_short())));
+        problems.check().map_err(Error::config)?;
         if !peer.is_empty() {
             self.inner.connector.add_peer(peer.clone());
         }

@@ -5,7 +5,7 @@ mod port_file;
 
 use std::{
     fs::File,
-    io::{self, Read},
+    io,
     path::{Path, PathBuf},
 };
 
@@ -17,6 +17,7 @@ pub(crate) use self::{
     key_lock::{KeyInUse, KeyLock},
     port_file::{PortFile, Ports},
 };
+pub use crate::atomic_file::expand_home;
 use crate::atomic_file::{self, FileError, PrivateFile};
 
 /// The longest key file: 64 hexadecimal digits, a line end, and space around them.
@@ -34,7 +35,7 @@ pub fn default_key_file() -> Option<PathBuf> {
 /// Two processes that create it at the same time end up with the same key.
 ///
 /// # Errors
-/// [`IdentityError`] for a file that cannot be read or written, that others can read (Unix), or that does not contain a key.
+/// [`IdentityError`] for a file that cannot be read or written, that others can read (Unix) and root has not handed to them, or that does not contain a key.
 pub fn load_or_create(path: &Path) -> Result<SecretKey, IdentityError> {
     let file = PrivateFile {
         path,
@@ -56,14 +57,12 @@ pub fn load_or_create(path: &Path) -> Result<SecretKey, IdentityError> {
 }
 
 fn read(file: &PrivateFile<'_>, opened: File) -> Result<SecretKey, IdentityError> {
-    let text = read_text(opened).map_err(|error| file.failed(error))?;
-    parse(text.trim()).ok_or_else(|| Problem::NoKey { path: file.path.to_owned() }.into())
-}
-
-fn read_text(file: File) -> io::Result<String> {
-    let mut text = String::new();
-    file.take(MAX_KEY_FILE).read_to_string(&mut text)?;
-    Ok(text)
+    let no_key = || Problem::NoKey { path: file.path.to_owned() }.into();
+    match atomic_file::read_text(opened, MAX_KEY_FILE) {
+        Ok(text) => parse(text.trim()).ok_or_else(no_key),
+        Err(error) if atomic_file::is_mistake(&error) => Err(no_key()),
+        Err(error) => Err(file.failed(error).into()),
+    }
 }
 
 fn parse(text: &str) -> Option<SecretKey> {
@@ -93,6 +92,16 @@ enum Problem {
          endpoint id"
     )]
     NoKey { path: PathBuf },
+}
+
+impl IdentityError {
+    /// Returns whether the content of the file is not a key; otherwise the file cannot be used now.
+    pub fn is_mistake(&self) -> bool {
+        match &self.0 {
+            Problem::File(error) => error.is_mistake(),
+            Problem::NoKey { .. } => true,
+        }
+    }
 }
 
 impl From<FileError> for IdentityError {

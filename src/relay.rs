@@ -78,7 +78,9 @@ impl RelayServer {
         let roster = config.access.roster_file().cloned();
         let listed = roster.as_ref().map_or(Ok(Roster::default()), RosterFile::load).map_err(Error::roster)?;
         let gate = Arc::new(RelayGate::new(config.access.clone(), listed.clone(), config.max_clients));
-        let mut relay = Self::serve(config, Arc::clone(&gate)).await.map_err(|error| Error::relay(listen, error))?;
+        let certificate = Certificate::load(&config.tls).await?;
+        let serving = Self::serve(config, certificate, Arc::clone(&gate)).await;
+        let mut relay = serving.map_err(|error| Error::relay(listen, error))?;
         let service = relay.service.clone();
         relay._following = roster.map(|file| {
             spawn(roster::watch(file, listed, WatchHandle::default(), move |roster| {
@@ -89,8 +91,11 @@ impl RelayServer {
         Ok(relay)
     }
 
-    async fn serve(config: RelayServerConfig, gate: Arc<RelayGate>) -> Result<Self, BoxError> {
-        let certificate = Certificate::load(&config.tls).await?;
+    async fn serve(
+        config: RelayServerConfig,
+        certificate: Option<Certificate>,
+        gate: Arc<RelayGate>,
+    ) -> Result<Self, BoxError> {
         let listener = TcpListener::bind(config.listen).await?;
         let url = url(&config, listener.local_addr()?);
         let discovery = match &certificate {

@@ -2,8 +2,11 @@
 
 mod authority;
 mod local;
+mod pem;
+mod refusal;
 mod store;
 mod trust;
+mod verifier;
 
 use std::{
     error::Error,
@@ -18,12 +21,13 @@ use tokio_rustls::rustls::{
 };
 
 pub use self::local::LocalTls;
-pub(crate) use self::trust::{Trust, authorities};
 #[cfg(feature = "relay")]
 pub(crate) use self::{
     local::server_config,
+    pem::advice,
     store::{Stored, load_or_issue, names},
 };
+pub(crate) use self::{pem::authorities, refusal::Server, trust::Trust, verifier::Verifier};
 use crate::{atomic_file::FileError, protocol::BoxError};
 
 /// The longest PEM file. A longer one is something else, or a system's whole certificate store.
@@ -52,13 +56,21 @@ pub(crate) enum TlsError {
     File(#[from] FileError),
     #[error("{path} does not contain a certificate that a funnel made; move it away, and a new one is made")]
     NotOurs { path: PathBuf },
-    #[error("{path} does not contain a certificate; give the CA's file, in PEM")]
-    NoCertificates { path: PathBuf },
+    #[error("{path} does not contain a certificate in PEM: {advice}")]
+    NoCertificates { path: PathBuf, advice: String },
     #[error("the certificate in {path} cannot be used")]
     Unusable { path: PathBuf, source: BoxError },
 }
 
 impl TlsError {
+    /// Returns whether the content of the file is wrong; otherwise it cannot be used now.
+    pub(crate) fn is_mistake(&self) -> bool {
+        match self {
+            Self::File(error) => error.is_mistake(),
+            Self::NotOurs { .. } | Self::NoCertificates { .. } | Self::Unusable { .. } => true,
+        }
+    }
+
     fn not_ours(path: &Path) -> Self {
         Self::NotOurs { path: path.to_owned() }
     }

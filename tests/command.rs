@@ -12,12 +12,18 @@ mod descriptors;
 mod disk;
 #[path = "command/drain.rs"]
 mod drain;
+#[cfg(target_os = "linux")]
+#[path = "command/exit_status.rs"]
+mod exit_status;
 #[path = "command/files.rs"]
 mod files;
 #[path = "command/foreign_relays.rs"]
 mod foreign_relays;
 #[path = "support/funnel_process.rs"]
 mod funnel_process;
+#[cfg(target_os = "linux")]
+#[path = "command/handed_out.rs"]
+mod handed_out;
 #[path = "command/keys.rs"]
 mod keys;
 #[path = "command/links.rs"]

@@ -32,6 +32,9 @@ mod metadata;
 mod namespaces;
 #[path = "support/nginx.rs"]
 mod nginx;
+#[cfg(unix)]
+#[path = "funnel/openssl.rs"]
+mod openssl;
 #[path = "funnel/passthrough.rs"]
 mod passthrough;
 #[path = "funnel/passthrough_ends.rs"]

@@ -171,7 +171,7 @@ fn hidden(text: &str) -> String {
 
 fn read(path: &Path) -> io::Result<String> {
     let mut bytes = Vec::new();
-    File::open(path)?.take(MAX_TICKET_FILE).read_to_end(&mut bytes)?;
+    File::open(atomic_file::expand_home(path))?.take(MAX_TICKET_FILE).read_to_end(&mut bytes)?;
     Ok(pasted::decoded(&bytes))
 }
 
@@ -217,6 +217,14 @@ impl InvalidPeer {
             Problem::Damaged(error) => is_cut(error),
             Problem::Neither(text) => text.is_empty(),
             Problem::Several | Problem::File(_) => false,
+        }
+    }
+
+    /// Returns whether the text, or that of its file, is wrong; otherwise the file could not be read.
+    pub fn is_mistake(&self) -> bool {
+        match &self.problem {
+            Problem::Damaged(_) | Problem::Neither(_) | Problem::Several => true,
+            Problem::File(error) => atomic_file::is_mistake(error),
         }
     }
 

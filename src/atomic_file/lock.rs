@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Access, Place};
+use super::{Access, Place, in_place};
 
 /// How long a change waits for the lock: many times longer than a change takes.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -19,7 +19,8 @@ const PAUSE: Duration = Duration::from_millis(10);
 const MAX_LEN: u64 = 16;
 
 /// Locks `path` for a change; waits up to 5 s while another process holds the lock. The lock is a file of its own
-/// (`….lock`), since `path` is replaced; its folder is created if it is absent. It is released when the handle is dropped, or
+/// (`….lock`), since `path` is replaced; its folder is created if it is absent. Where there can be none beside a file that is
+/// mounted by itself, that is locked. It is released when the handle is dropped, or
 /// its process ends.
 ///
 /// # Errors
@@ -30,7 +31,7 @@ pub(crate) fn lock(path: &Path) -> io::Result<File> {
 
 /// Locks `path` as [`lock`] does, and waits up to `timeout`; not at all if that is zero.
 pub(crate) fn lock_within(path: &Path, timeout: Duration) -> io::Result<File> {
-    let (lock, mut file) = open(path)?;
+    let Lock { place: lock, mut file, is_separate } = open(path)?;
     let deadline = Instant::now() + timeout;
     loop {
         match file.try_lock() {
@@ -43,23 +44,40 @@ pub(crate) fn lock_within(path: &Path, timeout: Duration) -> io::Result<File> {
             Err(TryLockError::WouldBlock) => thread::sleep(PAUSE),
         }
     }
-    // It is for messages alone: a full disk does not keep anybody from a change.
-    let _ = write_holder(&mut file);
+    if is_separate {
+        // It is for messages alone: a full disk does not keep anybody from a change.
+        let _ = write_holder(&mut file);
+    }
     Ok(file)
 }
 
 /// Opens the lock file of `path`, which is not locked yet.
 pub(crate) fn open_lock(path: &Path) -> io::Result<File> {
-    open(path).map(|(_, file)| file)
+    open(path).map(|lock| lock.file)
 }
 
-fn open(path: &Path) -> io::Result<(Place, File)> {
+/// A lock file.
+struct Lock {
+    place: Place,
+    file: File,
+    /// It is a file of its own.
+    is_separate: bool,
+}
+
+fn open(path: &Path) -> io::Result<Lock> {
     let place = Place::with_folder(path)?;
     let lock = place.beside(".lock");
     let before = place.look()?;
     let hand_over = |created: &File| place.hand_over(created, before.as_ref());
-    let file = lock.open_or_create(Access::Lock, hand_over).map_err(|error| explained(&lock, error))?;
-    Ok((lock, file))
+    match lock.open_or_create(Access::Lock, hand_over) {
+        Ok(file) => Ok(Lock { place: lock, file, is_separate: true }),
+        // It is never replaced, so that it can be locked itself.
+        Err(error) if before.is_some() && in_place::is_needed(&place, &error) => {
+            let file = place.open(Access::Lock).map_err(|error| explained(&place, error))?;
+            Ok(Lock { place, file, is_separate: false })
+        }
+        Err(error) => Err(explained(&lock, error)),
+    }
 }
 
 fn explained(lock: &Place, error: io::Error) -> io::Error {

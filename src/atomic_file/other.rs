@@ -99,6 +99,14 @@ impl Place {
     }
 
     pub(super) fn sync(&self) {}
+
+    pub(super) fn readers(&self, _file: &File) -> io::Result<Readers> {
+        Ok(Readers::Intended)
+    }
+
+    pub(super) fn is_mounted(&self) -> bool {
+        false
+    }
 }
 
 fn options(access: Access) -> OpenOptions {
@@ -110,8 +118,4 @@ fn options(access: Access) -> OpenOptions {
         Access::Write => options.write(true),
     };
     options
-}
-
-pub(crate) fn readers(_file: &File) -> io::Result<Readers> {
-    Ok(Readers::Owner)
 }

@@ -1,4 +1,4 @@
-//! Files with a secret in them, which only their owner may read.
+//! Files with a secret in them, which only their owner may read, and those whom root has handed them to.
 
 use std::{
     fs::File,
@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{Readers, readers};
+use super::Readers;
 
 /// A file with a secret in it.
 #[derive(Clone, Copy, Debug)]
@@ -24,10 +24,10 @@ impl PrivateFile<'_> {
     /// # Errors
     /// The file cannot be opened, is not a regular file, or others can read it.
     pub(crate) fn open(&self) -> Result<Option<File>, FileError> {
-        let Some(file) = super::open(self.path).map_err(|error| self.failed(error))? else { return Ok(None) };
-        match readers(&file).map_err(|error| self.failed(error))? {
-            Readers::Owner => Ok(Some(file)),
-            Readers::Others { mode } => Err(FileError::Exposed {
+        match super::open_private(self.path).map_err(|error| self.failed(error))? {
+            None => Ok(None),
+            Some((file, Readers::Intended)) => Ok(Some(file)),
+            Some((_, Readers::Others { mode })) => Err(FileError::Exposed {
                 name: self.name,
                 path: self.path.to_owned(),
                 mode,
@@ -54,6 +54,14 @@ pub(crate) enum FileError {
 }
 
 impl FileError {
+    /// Returns whether the content of the file is wrong, or its name; otherwise it cannot be used now.
+    pub(crate) fn is_mistake(&self) -> bool {
+        match self {
+            Self::Io { source, .. } => super::is_mistake(source),
+            Self::Exposed { .. } => false,
+        }
+    }
+
     pub(crate) fn io(name: &'static str, path: &Path, source: io::Error) -> Self {
         Self::Io { name, path: path.to_owned(), source }
     }

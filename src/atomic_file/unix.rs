@@ -1,6 +1,7 @@
 //! Files on Unix: a folder is opened once, and files are used relative to it, as they were opened.
 
 mod found;
+mod readers;
 mod walk;
 
 use std::{
@@ -21,7 +22,7 @@ use self::{
     found::Found,
     walk::{MissingFolders, Purpose, Walk},
 };
-use super::{Access, Audience, Readers};
+use super::{Access, Audience};
 
 /// How often a file that appears and vanishes is tried to be opened.
 const ATTEMPTS: usize = 8;
@@ -97,7 +98,7 @@ impl Place {
         let (opened, folder) = (Found::of(&file)?, Found::of(&*self.folder)?);
         opened.check_regular()?;
         opened.check_owner(&folder, self.led_by)?;
-        if matches!(access, Access::Lock | Access::Append) {
+        if access != Access::Read {
             opened.check_writable_in(&folder)?;
         }
         Ok(file)
@@ -187,6 +188,18 @@ impl Place {
         Ok(rustix::fs::renameat(&*self.folder, &self.name, &*to.folder, &to.name)?)
     }
 
+    /// Returns whether the file is mounted by itself, as far as this system tells.
+    pub(super) fn is_mounted(&self) -> bool {
+        #[cfg(target_os = "linux")]
+        {
+            use rustix::fs::{StatxAttributes, StatxFlags, statx};
+            let found = statx(&*self.folder, &self.name, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::empty());
+            found.is_ok_and(|found| found.stx_attributes.contains(StatxAttributes::MOUNT_ROOT))
+        }
+        #[cfg(not(target_os = "linux"))]
+        false
+    }
+
     /// Gives the file a second name. It does not follow links.
     pub(super) fn link_to(&self, to: &Self) -> io::Result<()> {
         Ok(rustix::fs::linkat(&*self.folder, &self.name, &*to.folder, &to.name, AtFlags::empty())?)
@@ -208,10 +221,4 @@ fn flags(access: Access) -> OFlags {
         Access::Write => OFlags::WRONLY,
     };
     flags | OFlags::CLOEXEC | OFlags::NOCTTY
-}
-
-/// Finds out who can read an open file.
-pub(crate) fn readers(file: &File) -> io::Result<Readers> {
-    let mode = file.metadata()?.permissions().mode();
-    Ok(if mode & 0o077 == 0 { Readers::Owner } else { Readers::Others { mode: mode & 0o777 } })
 }

@@ -9,7 +9,7 @@ use std::{
 
 use iroh::{RelayMode, SecretKey};
 
-use super::{CallLimits, ConfigError, Exposed, FunnelConfig, PeerConfig, Relay, lookups::Chosen};
+use super::{CallLimits, ConfigError, Exposed, FunnelConfig, PeerConfig, Problems, Relay, lookups::Chosen};
 use crate::transport::{CongestionControl, IncomingLimits};
 
 /// Builds a [`FunnelConfig`].
@@ -18,13 +18,13 @@ use crate::transport::{CongestionControl, IncomingLimits};
 pub struct FunnelConfigBuilder {
     pub(super) config: FunnelConfig,
     pub(super) chosen: Chosen,
-    mistakes: Vec<String>,
+    problems: Problems,
     missing_ticket_files: Vec<PathBuf>,
 }
 
 impl FunnelConfigBuilder {
     pub(super) fn new(config: FunnelConfig) -> Self {
-        Self { config, chosen: Chosen::default(), mistakes: Vec::new(), missing_ticket_files: Vec::new() }
+        Self { config, chosen: Chosen::default(), problems: Problems::default(), missing_ticket_files: Vec::new() }
     }
 
     /// Sets [`FunnelConfig::alpn`].
@@ -46,7 +46,7 @@ impl FunnelConfigBuilder {
         for text in texts {
             match text.as_ref().parse::<Relay>() {
                 Ok(relay) => relays.push(relay),
-                Err(error) => self = self.mistake(format_args!("{place} {error}")),
+                Err(error) => self = self.problem(format_args!("{place} {error}"), error.is_mistake()),
             }
         }
         match Relay::mode(relays) {
@@ -113,6 +113,18 @@ impl FunnelConfigBuilder {
         self.config.key_file.as_deref()
     }
 
+    /// Sets [`FunnelConfig::state_dir`].
+    pub fn state_dir(mut self, state_dir: impl Into<PathBuf>) -> Self {
+        self.config.state_dir = Some(state_dir.into());
+        self
+    }
+
+    /// Returns the path beside which state is kept: the key file, if one is set, or that name in
+    /// [`FunnelConfig::state_dir`].
+    pub fn state_path(&self) -> Option<PathBuf> {
+        self.config.state_path()
+    }
+
     /// Sets [`FunnelConfig::local_tls`].
     pub fn local_tls(mut self) -> Self {
         self.config.local_tls = true;
@@ -160,8 +172,22 @@ impl FunnelConfigBuilder {
     }
 
     /// Adds a mistake that was found while reading the values, so that it is reported with the others.
-    pub fn mistake(mut self, mistake: impl fmt::Display) -> Self {
-        self.mistakes.push(mistake.to_string());
+    pub fn mistake(self, mistake: impl fmt::Display) -> Self {
+        self.problem(mistake, true)
+    }
+
+    /// Adds a trouble, a file that could not be read while reading the values, so that it is reported with the mistakes.
+    pub fn trouble(self, trouble: impl fmt::Display) -> Self {
+        self.problem(trouble, false)
+    }
+
+    pub(super) fn problem(mut self, problem: impl fmt::Display, is_mistake: bool) -> Self {
+        self.problems.add(problem.to_string(), is_mistake);
+        self
+    }
+
+    pub(super) fn with_problems(mut self, problems: Problems) -> Self {
+        self.problems.append(problems);
         self
     }
 
@@ -179,9 +205,9 @@ impl FunnelConfigBuilder {
     /// Returns the builder if it has no mistakes so far. Reads no files, and does not check whether values fit together.
     ///
     /// # Errors
-    /// [`ConfigError`] with the mistakes so far.
+    /// [`ConfigError`] with the mistakes and troubles so far.
     pub fn without_mistakes(self) -> Result<Self, ConfigError> {
-        ConfigError::check(self.mistakes.clone()).map(|()| self)
+        self.problems.clone().check().map(|()| self)
     }
 
     /// Checks the configuration. The key, certificate and CA files are read later, by
@@ -194,7 +220,7 @@ impl FunnelConfigBuilder {
     }
 
     fn check(mut self) -> Result<FunnelConfig, ConfigError> {
-        let mut mistakes = self.mistakes;
+        let mut problems = self.problems;
         let own: Vec<_> = self.config.peers.iter().map(|peer| self.config.listen_addr(peer)).collect();
         if let Some(exposed) = &mut self.config.exposed
             && exposed.looks_for_superlink
@@ -203,7 +229,10 @@ impl FunnelConfigBuilder {
                 exposed.upstreams.remove(addr);
             }
         }
-        mistakes.extend(self.config.mistakes());
-        ConfigError::check(mistakes).map(|()| self.config)
+        // Without a file that could not be read, values may seem not to fit together.
+        if !problems.has_trouble() {
+            problems.extend(self.config.mistakes());
+        }
+        problems.check().map(|()| self.config)
     }
 }

@@ -5,25 +5,27 @@ use std::{fmt, path::PathBuf, str::FromStr, time::Duration};
 use toml::{Table, Value};
 
 use super::{
-    CallLimits, Exposed, FunnelConfig, FunnelConfigBuilder, Grant, PeerConfig, default_limits, grant::Right,
+    CallLimits, Exposed, FunnelConfig, FunnelConfigBuilder, Grant, PeerConfig, Problems, default_limits, grant::Right,
     lookups::Settings,
 };
 use crate::{
     address_lookup::{InvalidPeer, parse_peer, shown},
     admission::roster::RosterFile,
+    atomic_file::{expand_home, without_bom},
     protocol::Api,
     transport::IncomingLimits,
 };
 
 /// Parses a configuration file. The builder has every mistake in it.
 pub(super) fn read(text: &str) -> FunnelConfigBuilder {
+    let text = without_bom(text);
     let table = match text.parse::<Table>() {
         Ok(table) => table,
         Err(error) => return FunnelConfig::builder().mistake(syntax(text, &error)),
     };
-    let mut mistakes = Vec::new();
-    let builder = root(Fields::new(String::new(), table, &mut mistakes));
-    mistakes.into_iter().fold(builder, FunnelConfigBuilder::mistake)
+    let mut problems = Problems::default();
+    let builder = root(Fields::new(String::new(), table, &mut problems));
+    builder.with_problems(problems)
 }
 
 /// Describes a syntax error without the line itself, which may contain a token.
@@ -51,7 +53,7 @@ fn root(mut fields: Fields<'_>) -> FunnelConfigBuilder {
         builder = builder.publication_texts(fields.strings("publish"), "publish:");
     }
     for relay_ca in fields.strings("relay_ca") {
-        builder = builder.relay_ca_file(relay_ca);
+        builder = builder.relay_ca_file(expand_home(relay_ca));
     }
     if let Some(congestion_control) = fields.parse("congestion_control") {
         builder = builder.congestion_control(congestion_control);
@@ -68,8 +70,11 @@ fn root(mut fields: Fields<'_>) -> FunnelConfigBuilder {
     if let Some(seconds) = fields.seconds("drain_timeout_s") {
         builder = builder.drain_timeout(seconds);
     }
-    if let Some(key_file) = fields.string("key_file") {
+    if let Some(key_file) = fields.path("key_file") {
         builder = builder.key_file(key_file);
+    }
+    if let Some(state_dir) = fields.path("state_dir") {
+        builder = builder.state_dir(state_dir);
     }
     if fields.flag("local_tls") {
         builder = builder.local_tls();
@@ -93,7 +98,7 @@ fn root(mut fields: Fields<'_>) -> FunnelConfigBuilder {
 
 fn expose(mut fields: Fields<'_>, limits: &mut IncomingLimits, call_limits: &mut CallLimits) -> Exposed {
     let mut exposed = Exposed::new();
-    if let Some(path) = fields.string("superlink_ca") {
+    if let Some(path) = fields.path("superlink_ca") {
         exposed = exposed.superlink_ca(path);
     }
     fields.count("max_links", &mut limits.max_links);
@@ -134,10 +139,10 @@ fn expose(mut fields: Fields<'_>, limits: &mut IncomingLimits, call_limits: &mut
             exposed = exposed.allow_any([api]);
         }
     }
-    if let Some(roster) = fields.string("roster") {
+    if let Some(roster) = fields.path("roster") {
         exposed = exposed.roster(RosterFile::new(roster));
     }
-    if let Some(audit_log) = fields.string("audit_log") {
+    if let Some(audit_log) = fields.path("audit_log") {
         exposed = exposed.audit_log(audit_log);
     }
     fields.each_table("allow", |mut allow| {
@@ -177,7 +182,8 @@ fn peer(mut fields: Fields<'_>) -> Option<Peer> {
         Ok(peer) => Some(Peer::Known(settings.of(peer.into()))),
         Err(wanted) if wanted.may_be_name() => Some(Peer::Named { place, wanted, settings }),
         Err(error) => {
-            fields.mistake("peer", &error);
+            let problem = format!("{}peer: {error}", fields.path);
+            fields.problems.add(problem, error.is_mistake());
             error.missing_file().map(|path| Peer::Missing(path.to_owned()))
         }
     };
@@ -189,16 +195,16 @@ fn peer(mut fields: Fields<'_>) -> Option<Peer> {
 struct Fields<'a> {
     path: String,
     table: Table,
-    mistakes: &'a mut Vec<String>,
+    problems: &'a mut Problems,
 }
 
 impl<'a> Fields<'a> {
-    fn new(path: String, table: Table, mistakes: &'a mut Vec<String>) -> Self {
-        Self { path, table, mistakes }
+    fn new(path: String, table: Table, problems: &'a mut Problems) -> Self {
+        Self { path, table, problems }
     }
 
     fn mistake(&mut self, key: &str, problem: impl fmt::Display) {
-        self.mistakes.push(format!("{}{key}: {problem}", self.path));
+        self.problems.mistake(format!("{}{key}: {problem}", self.path));
     }
 
     /// Reads a string that is required.
@@ -221,6 +227,11 @@ impl<'a> Fields<'a> {
                 None
             }
         }
+    }
+
+    /// Reads a path, which may begin with `~/`.
+    fn path(&mut self, key: &str) -> Option<PathBuf> {
+        self.string(key).map(expand_home)
     }
 
     fn parse<T: FromStr<Err: fmt::Display>>(&mut self, key: &str) -> Option<T> {
@@ -309,7 +320,7 @@ impl<'a> Fields<'a> {
 
     fn table(&mut self, key: &str) -> Option<Fields<'_>> {
         match self.table.remove(key)? {
-            Value::Table(table) => Some(Fields::new(format!("{}{key}.", self.path), table, self.mistakes)),
+            Value::Table(table) => Some(Fields::new(format!("{}{key}.", self.path), table, self.problems)),
             other => {
                 self.mistake(key, format_args!("expected a table, found {}", other.type_str()));
                 None
@@ -327,7 +338,7 @@ impl<'a> Fields<'a> {
         for (index, value) in values.into_iter().enumerate() {
             match value {
                 Value::Table(table) => {
-                    read(Fields::new(format!("{}{key}[{index}].", self.path), table, self.mistakes));
+                    read(Fields::new(format!("{}{key}[{index}].", self.path), table, self.problems));
                 }
                 other => self.mistake(key, format_args!("expected tables, found {}", other.type_str())),
             }
@@ -337,7 +348,7 @@ impl<'a> Fields<'a> {
     /// Adds a mistake for each unknown key.
     fn end(self) {
         for key in self.table.keys() {
-            self.mistakes.push(format!("{}{key}: no such key", self.path));
+            self.problems.mistake(format!("{}{key}: no such key", self.path));
         }
     }
 }

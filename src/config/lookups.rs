@@ -94,7 +94,7 @@ impl FunnelConfigBuilder {
                     peers.insert(position.min(peers.len()), settings.of(PeerConfig::new(id)));
                     self
                 }
-                Err(error) => self.mistake(format_args!("{place} {wanted}, and {error}")),
+                Err(error) => self.problem(format_args!("{place} {wanted}, and {error}"), error.is_mistake()),
             };
         }
         self

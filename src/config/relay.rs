@@ -5,6 +5,7 @@ use std::str::FromStr;
 use iroh::{RelayConfig, RelayMap, RelayMode, RelayUrl};
 
 use super::relay_token::{InvalidRelayToken, RelayToken};
+use crate::atomic_file::expand_home;
 
 /// `default`, `off`, or a self-hosted relay: its URL and, after a comma, a token or `@FILE`, a file that contains one.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,7 +66,7 @@ impl FromStr for Relay {
             return Err(Problem::Ipv6 { name: owned() }.into());
         }
         let token = match token.map(|token| (token.strip_prefix('@'), token)) {
-            Some((Some(file), _)) => Some(RelayToken::read(file)),
+            Some((Some(file), _)) => Some(RelayToken::read(expand_home(file))),
             Some((None, token)) => Some(token.parse()),
             None => None,
         };
@@ -78,6 +79,16 @@ impl FromStr for Relay {
 #[derive(Debug, thiserror::Error)]
 #[error(transparent)]
 pub struct InvalidRelay(#[from] Problem);
+
+impl InvalidRelay {
+    /// Returns whether the text, or that of its token file, is wrong; otherwise the file could not be read.
+    pub fn is_mistake(&self) -> bool {
+        match &self.0 {
+            Problem::Token { source, .. } => source.is_mistake(),
+            Problem::NotARelay { .. } | Problem::Ipv6 { .. } | Problem::Beside { .. } => true,
+        }
+    }
+}
 
 /// Each with the text before the comma.
 #[derive(Debug, thiserror::Error)]

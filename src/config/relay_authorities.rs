@@ -1,11 +1,11 @@
 //! The CAs that are trusted for relays and pkarr servers.
 
-use std::path::Path;
+use std::{path::Path, sync::Arc};
 
 use iroh::tls::CaTlsConfig;
 use tokio_rustls::rustls::pki_types::CertificateDer;
 
-use crate::tls::{self, TlsError};
+use crate::tls::{self, Server, TlsError, Verifier};
 
 /// CAs that are trusted in addition to the public ones.
 #[derive(Clone, Debug, Default)]
@@ -21,8 +21,16 @@ impl RelayAuthorities {
         self.0.extend(others.0);
     }
 
-    /// Returns these CAs and the public ones as iroh's TLS configuration.
+    /// Returns these CAs and the public ones as iroh's TLS configuration. A server may use one of these certificates itself.
     pub(crate) fn tls_config(&self) -> CaTlsConfig {
-        CaTlsConfig::embedded().with_extra_roots(self.0.clone())
+        let given = self.0.clone();
+        let config = CaTlsConfig::embedded().with_extra_roots(given.clone());
+        if given.is_empty() {
+            return config;
+        }
+        CaTlsConfig::custom_server_cert_verifier(Arc::new(move |provider| {
+            let inner = config.server_cert_verifier(provider)?;
+            Ok(Arc::new(Verifier::new(inner, given.clone(), Server::Relay)))
+        }))
     }
 }

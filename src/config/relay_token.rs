@@ -19,7 +19,7 @@ const MAX_TOKEN: usize = 256;
 pub struct RelayToken(String);
 
 impl RelayToken {
-    /// Reads the token from a file that only its owner can read (Unix), or from a pipe.
+    /// Reads the token from a file that only its owner can read (Unix), or that root has handed to this process, or from a pipe.
     ///
     /// # Errors
     /// [`InvalidRelayToken`] for a file that cannot be read, that others can read, or that does not contain a token.
@@ -27,13 +27,13 @@ impl RelayToken {
         let path = path.as_ref();
         let file = || path.to_owned();
         let failed = |source| Problem::Io { file: file(), source };
-        let opened = atomic_file::open_input(path).map_err(failed)?;
-        if let Readers::Others { mode } = atomic_file::readers(&opened).map_err(failed)? {
+        let (opened, readers) = atomic_file::open_private_input(path).map_err(failed)?;
+        if let Readers::Others { mode } = readers {
             return Err(Problem::Exposed { file: file(), mode }.into());
         }
         let mut text = String::new();
         opened.take(MAX_TOKEN_FILE).read_to_string(&mut text).map_err(failed)?;
-        text.trim().parse().map_err(|_| Problem::NoTokenIn { file: file() }.into())
+        atomic_file::without_bom(&text).trim().parse().map_err(|_| Problem::NoTokenIn { file: file() }.into())
     }
 
     /// Returns the token itself, for the relay.
@@ -85,6 +85,17 @@ impl fmt::Debug for RelayToken {
 #[derive(Debug, thiserror::Error)]
 #[error(transparent)]
 pub struct InvalidRelayToken(#[from] Problem);
+
+impl InvalidRelayToken {
+    /// Returns whether the text is not a token; otherwise its file could not be read, or others can read it.
+    pub fn is_mistake(&self) -> bool {
+        match &self.0 {
+            Problem::Io { source, .. } => atomic_file::is_mistake(source),
+            Problem::Exposed { .. } => false,
+            Problem::NoTokenIn { .. } | Problem::NotAToken => true,
+        }
+    }
+}
 
 #[derive(Debug, thiserror::Error)]
 enum Problem {

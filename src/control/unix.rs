@@ -153,7 +153,9 @@ pub(super) async fn connect(key_file: &Path, path: &Path) -> io::Result<UnixStre
     let connecting = spawn_blocking(move || {
         let stream = std::os::unix::net::UnixStream::connect(Address::of(&path)?.path())?;
         stream.set_nonblocking(true)?;
-        Ok::<_, io::Error>((stream, fs::metadata(key_file).map(|key| key.uid())))
+        // The key may be in another folder, which cannot be written.
+        let owned = fs::metadata(&key_file).or_else(|_| fs::metadata(key_file.parent().unwrap_or(&key_file)));
+        Ok::<_, io::Error>((stream, owned.map(|owned| owned.uid())))
     });
     let (stream, owner) = connecting.await.map_err(io::Error::other)??;
     let stream = UnixStream::from_std(stream)?;

@@ -35,7 +35,7 @@ impl Inner {
     /// Opens the control socket, if there is a key file beside which it belongs. Without one the funnel serves all the same: it may
     /// be that its folder cannot be written.
     pub(super) async fn open_control_socket(&self) -> Option<ControlServer> {
-        let key_file = self.key_file.as_deref()?;
+        let state_path = self.state_path.as_deref()?;
         let handler = FunnelControl {
             admission: self.admission.clone(),
             endpoint_id: self.endpoint.id(),
@@ -43,12 +43,12 @@ impl Inner {
             roster: self.roster.as_ref().map(OwnRoster::of),
             funnel: Handle::current(),
         };
-        match ControlServer::start(key_file, handler).await {
+        match ControlServer::start(state_path, handler).await {
             Ok(server) => Some(server),
             Err(error) => {
                 warn!(
-                    key_file = %key_file.display(), %error,
-                    "no control socket beside the key file: commands cannot ask this funnel, and a change of the roster is in \
+                    key_file = %state_path.display(), %error,
+                    "no control socket beside the key file (--state-dir names another folder): commands cannot ask this funnel, and a change of the roster is in \
                      force when it is next read"
                 );
                 None

@@ -28,8 +28,8 @@ impl Addresses {
     /// Chooses them. Ports are remembered if the configuration gives none and the key is in a file.
     pub(super) fn choose(config: &FunnelConfig) -> Self {
         let bind = config.bind_addr;
-        let key_file = config.key_file.as_deref().filter(|_| bind.port() == 0);
-        let Some(file) = key_file.map(PortFile::of_key_file) else {
+        let state_path = config.state_path().filter(|_| bind.port() == 0);
+        let Some(file) = state_path.as_deref().map(PortFile::of_state) else {
             return Self { addrs: vec![bind], remembered: None };
         };
         let last = file.read();
@@ -130,7 +130,7 @@ mod tests {
         fs::write(&key_file, "key").unwrap();
         let taken = UdpSocket::bind("127.0.0.1:0").unwrap();
         let free = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let write = |ipv4| PortFile::of_key_file(&key_file).write(Ports { ipv4, ipv6: 0 }).unwrap();
+        let write = |ipv4| PortFile::of_state(&key_file).write(Ports { ipv4, ipv6: 0 }).unwrap();
         write(free);
         assert_eq!(chosen(&config("127.0.0.1:0", Some(&key_file))), [format!("127.0.0.1:{free}")]);
         assert_eq!(chosen(&config("0.0.0.0:0", Some(&key_file))), [format!("0.0.0.0:{free}"), "[::]:0".to_owned()]);

@@ -36,17 +36,21 @@ struct Held {
 }
 
 impl KeyLock {
-    /// Locks a key file, which must exist, and a file beside it (`.lock`) unless the folder is read-only, and names this
-    /// process in another one (`.pid`). Where locks do not work, the funnel runs without one, with a warning.
+    /// Locks a key file, which must exist, and a file beside it or in `state_dir` (`.lock`) unless that folder is read-only, and
+    /// names this process in another one (`.pid`). Where locks do not work, the funnel runs without one, with a warning.
     ///
     /// # Errors
     /// [`KeyInUse`] if another funnel has locked it.
-    pub(crate) fn acquire(key_file: &Path) -> Result<Self, KeyInUse> {
+    pub(crate) fn acquire(key_file: &Path, state_dir: Option<&Path>) -> Result<Self, KeyInUse> {
         // One lock, whichever path leads to the file.
         let key_file = fs::canonicalize(key_file).unwrap_or_else(|_| key_file.to_owned());
-        let pid_file = beside(&key_file, ".pid");
+        let state_path = match (state_dir, key_file.file_name()) {
+            (Some(state_dir), Some(name)) => state_dir.join(name),
+            _ => key_file.clone(),
+        };
+        let pid_file = beside(&state_path, ".pid");
         let mut locked = [None, None];
-        for (file, locked) in lock_files(&key_file).into_iter().zip(&mut locked) {
+        for (file, locked) in lock_files(&key_file, &state_path).into_iter().zip(&mut locked) {
             match file.as_ref().map(File::try_lock) {
                 Some(Err(TryLockError::WouldBlock)) => {
                     return Err(KeyInUse { holder: read_pid(&pid_file), key_file });
@@ -67,7 +71,7 @@ impl KeyLock {
         }
         // One of a process that was killed would name the wrong one.
         let _ = fs::remove_file(&pid_file);
-        if let Err(error) = write_pid(&pid_file, &key_file) {
+        if let Err(error) = write_pid(&pid_file, &state_path) {
             debug!(path = %pid_file.display(), %error, "cannot write the process id");
         }
         Ok(Self { _held: Some(Held { pid_file, _locked: locked }) })
@@ -81,18 +85,18 @@ impl Drop for Held {
     }
 }
 
-/// Opens the files to lock: that beside the key file, and the key file itself.
-fn lock_files(key_file: &Path) -> [Option<File>; 2] {
-    let beside = atomic_file::open_lock(key_file).map_err(|error| {
+/// Opens the files to lock: that beside the key file, or where state is kept, and the key file itself.
+fn lock_files(key_file: &Path, state_path: &Path) -> [Option<File>; 2] {
+    let beside = atomic_file::open_lock(state_path).map_err(|error| {
         debug!(key_file = %key_file.display(), %error, "no lock file beside the key file");
     });
     let key = atomic_file::open(key_file).ok().flatten().filter(|_| LOCKED_FILES_ARE_READABLE);
     [beside.ok(), key]
 }
 
-/// Writes the process id, to the key file's owner.
-fn write_pid(path: &Path, key_file: &Path) -> io::Result<()> {
-    atomic_file::replace_like(path, format!("{}\n", process::id()).as_bytes(), key_file)
+/// Writes the process id, to the key file's owner, or the folder's if the key is in another one.
+fn write_pid(path: &Path, state_path: &Path) -> io::Result<()> {
+    atomic_file::replace_like(path, format!("{}\n", process::id()).as_bytes(), state_path)
 }
 
 fn read_pid(path: &Path) -> Option<u32> {
@@ -132,14 +136,14 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let key_file = folder.path().join("secret.key");
         fs::write(&key_file, "key").unwrap();
-        let lock = KeyLock::acquire(&key_file).unwrap();
-        let refused = KeyLock::acquire(&folder.path().join(".").join("secret.key")).unwrap_err().to_string();
+        let lock = KeyLock::acquire(&key_file, None).unwrap();
+        let refused = KeyLock::acquire(&folder.path().join(".").join("secret.key"), None).unwrap_err().to_string();
         let pid = process::id();
         assert!(refused.contains("secret.key is in use"), "{refused}");
         assert!(refused.contains(&format!("another funnel of this process ({pid}) runs with it")), "{refused}");
         assert_eq!(fs::read_to_string(&key_file).unwrap(), "key", "it can be read");
         drop(lock);
-        KeyLock::acquire(&key_file).unwrap();
+        KeyLock::acquire(&key_file, None).unwrap();
         assert!(!beside(&key_file, ".pid").exists());
     }
 
@@ -149,11 +153,11 @@ mod tests {
         let (key_file, pid_file) = (folder.path().join("secret.key"), folder.path().join("secret.key.pid"));
         fs::write(&key_file, "key").unwrap();
         fs::write(&pid_file, "1").unwrap();
-        let _lock = KeyLock::acquire(&key_file).unwrap();
+        let _lock = KeyLock::acquire(&key_file, None).unwrap();
         assert_eq!(read_pid(&pid_file), Some(process::id()));
         for content in ["", "-1", "none", &"1".repeat(1000)] {
             fs::write(&pid_file, content).unwrap();
-            let refused = KeyLock::acquire(&key_file).unwrap_err().to_string();
+            let refused = KeyLock::acquire(&key_file, None).unwrap_err().to_string();
             assert!(refused.contains("in use: another funnel runs with it"), "{refused}");
         }
     }
@@ -165,8 +169,8 @@ mod tests {
         let (key_file, link) = (folder.path().join("secret.key"), folder.path().join("link"));
         fs::write(&key_file, "key").unwrap();
         std::os::unix::fs::symlink(&key_file, &link).unwrap();
-        let _lock = KeyLock::acquire(&link).unwrap();
-        KeyLock::acquire(&key_file).unwrap_err();
+        let _lock = KeyLock::acquire(&link, None).unwrap();
+        KeyLock::acquire(&key_file, None).unwrap_err();
     }
 
     #[test]
@@ -177,9 +181,9 @@ mod tests {
         // Even root cannot make a file where a folder is.
         fs::create_dir(beside(&key_file, ".lock")).unwrap();
         fs::create_dir(beside(&key_file, ".pid")).unwrap();
-        let lock = KeyLock::acquire(&key_file).unwrap();
-        assert_eq!(KeyLock::acquire(&key_file).is_err(), LOCKED_FILES_ARE_READABLE);
+        let lock = KeyLock::acquire(&key_file, None).unwrap();
+        assert_eq!(KeyLock::acquire(&key_file, None).is_err(), LOCKED_FILES_ARE_READABLE);
         drop(lock);
-        KeyLock::acquire(&key_file).unwrap();
+        KeyLock::acquire(&key_file, None).unwrap();
     }
 }

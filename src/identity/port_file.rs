@@ -42,18 +42,17 @@ impl fmt::Display for Ports {
     }
 }
 
-/// The file beside a key file (`….port`) with the ports that its funnel used last.
+/// The file beside a funnel's state (`secret.key.port`) with the ports that it used last.
 #[derive(Clone, Debug)]
 pub(crate) struct PortFile {
     path: PathBuf,
-    key_file: PathBuf,
 }
 
 impl PortFile {
-    /// Returns the file beside the key file, whichever path leads to that.
-    pub(crate) fn of_key_file(key_file: &Path) -> Self {
-        let key_file = fs::canonicalize(key_file).unwrap_or_else(|_| key_file.to_owned());
-        Self { path: beside(&key_file, ".port"), key_file }
+    /// Returns the file beside the path of the state, whichever path leads to that.
+    pub(crate) fn of_state(state_path: &Path) -> Self {
+        let state_path = fs::canonicalize(state_path).unwrap_or_else(|_| state_path.to_owned());
+        Self { path: beside(&state_path, ".port") }
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -66,12 +65,12 @@ impl PortFile {
         text.map_or_else(Ports::default, |text| Ports::parse(&text))
     }
 
-    /// Replaces the file, for the key file's owner.
+    /// Replaces the file; a new one belongs to the owner of its folder.
     ///
     /// # Errors
     /// It cannot be written; an earlier one is unchanged.
     pub(crate) fn write(&self, ports: Ports) -> io::Result<()> {
-        atomic_file::replace_like(&self.path, ports.to_string().as_bytes(), &self.key_file)
+        atomic_file::replace(&self.path, ports.to_string().as_bytes())
     }
 }
 
@@ -84,7 +83,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let key_file = folder.path().join("secret.key");
         fs::write(&key_file, "key").unwrap();
-        let file = PortFile::of_key_file(&folder.path().join(".").join("secret.key"));
+        let file = PortFile::of_state(&folder.path().join(".").join("secret.key"));
         assert_eq!(file.read(), Ports::default());
         let ports = Ports { ipv4: 51_234, ipv6: 7 };
         file.write(ports).unwrap();

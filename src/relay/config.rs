@@ -10,7 +10,7 @@ use std::{
 use iroh::RelayUrl;
 
 use super::{access::RelayAccess, proxies::TrustedProxies, tls};
-use crate::config::ConfigError;
+use crate::config::{ConfigError, Problems};
 
 /// The UDP port where funnels expect QUIC address discovery: iroh's default.
 pub const DEFAULT_QUIC_PORT: u16 = 7842;
@@ -100,7 +100,7 @@ impl RelayServerConfig {
                 proxy_protocol: TrustedProxies::default(),
                 trust_forwarded: TrustedProxies::default(),
             },
-            mistakes: Vec::new(),
+            problems: Problems::default(),
         }
     }
 }
@@ -136,7 +136,7 @@ pub(super) fn authority(host: &str) -> String {
 pub struct RelayServerConfigBuilder {
     listen: Option<SocketAddr>,
     config: RelayServerConfig,
-    mistakes: Vec<String>,
+    problems: Problems,
 }
 
 impl RelayServerConfigBuilder {
@@ -198,7 +198,13 @@ impl RelayServerConfigBuilder {
 
     /// Adds a mistake that was found while reading the values, so that it is reported with the others.
     pub fn mistake(mut self, mistake: impl fmt::Display) -> Self {
-        self.mistakes.push(mistake.to_string());
+        self.problems.mistake(mistake.to_string());
+        self
+    }
+
+    /// Adds a trouble, a file that could not be read while reading the values, so that it is reported with the mistakes.
+    pub fn trouble(mut self, trouble: impl fmt::Display) -> Self {
+        self.problems.add(trouble.to_string(), false);
         self
     }
 
@@ -207,15 +213,15 @@ impl RelayServerConfigBuilder {
     /// # Errors
     /// [`ConfigError`] with every mistake.
     pub fn build(mut self) -> Result<RelayServerConfig, ConfigError> {
-        let mut mistakes = self.mistakes;
+        let mut problems = self.problems;
         let host: Option<IpAddr> = self.config.host.as_ref().and_then(|host| host.parse().ok());
         match self.listen {
             Some(listen) => self.config.listen = listen,
             None if host.is_some_and(|host| host.is_ipv6()) => self.config.listen.set_ip(Ipv6Addr::UNSPECIFIED.into()),
             None => {}
         }
-        if self.config.access.is_nobody() {
-            mistakes.push(
+        if self.config.access.is_nobody() && !problems.has_trouble() {
+            problems.mistake(
                 "access: no peer may use this relay; admit peers that have a token (--token-file F), that are on a roster \
                  (--roster F), by their id (--allow ID), or all (--open)"
                     .to_owned(),
@@ -224,11 +230,11 @@ impl RelayServerConfigBuilder {
         if let Some(host) = &self.config.host
             && format!("https://{}:1", authority(host)).parse::<RelayUrl>().is_err()
         {
-            mistakes.push(format!("host: {host:?} is not a name or an address"));
+            problems.mistake(format!("host: {host:?} is not a name or an address"));
         }
-        mistakes.extend(self.config.unverifiable());
-        mistakes.extend(tls::mistakes(&self.config.tls));
-        ConfigError::check(mistakes).map(|()| self.config)
+        problems.extend(self.config.unverifiable());
+        problems.append(tls::problems(&self.config.tls));
+        problems.check().map(|()| self.config)
     }
 }
 

@@ -15,6 +15,8 @@ use tokio_rustls::rustls::{
 
 use super::config::RelayTls;
 use crate::{
+    config::{ConfigError, Problems},
+    error::Error,
     protocol::BoxError,
     report::chain,
     tls::{self, Stored, server_config},
@@ -29,18 +31,22 @@ pub(super) struct Certificate {
 
 impl Certificate {
     /// Loads or makes the certificate; `None` without TLS.
-    pub(super) async fn load(tls: &RelayTls) -> Result<Option<Self>, BoxError> {
+    pub(super) async fn load(tls: &RelayTls) -> Result<Option<Self>, Error> {
         match tls {
             RelayTls::Files { cert, key } => {
                 let provider = ring::default_provider();
                 let interval = DEFAULT_CERT_RELOAD_INTERVAL;
-                let resolver = reloading_resolver(&provider, cert.clone(), key.clone(), interval).await?;
+                let resolver = reloading_resolver(&provider, cert.clone(), key.clone(), interval)
+                    .await
+                    .map_err(|error| unusable(&*BoxError::from(error), false))?;
                 Ok(Some(Self { server_config: server_config().with_cert_resolver(resolver), ca_file: None }))
             }
             RelayTls::Local { beside, names } => {
                 let Stored { certificate, key, root_certificates } =
-                    tls::load_or_issue(beside, names, OffsetDateTime::now_utc())?;
-                let server_config = server_config().with_single_cert(vec![certificate], key)?;
+                    tls::load_or_issue(beside, names, OffsetDateTime::now_utc())
+                        .map_err(|error| unusable(&error, error.is_mistake()))?;
+                let server_config =
+                    server_config().with_single_cert(vec![certificate], key).map_err(|error| unusable(&error, true))?;
                 Ok(Some(Self { server_config, ca_file: Some(root_certificates) }))
             }
             RelayTls::Plain => Ok(None),
@@ -48,10 +54,16 @@ impl Certificate {
     }
 }
 
-/// Checks the files of a certificate, and returns every mistake.
-pub(super) fn mistakes(tls: &RelayTls) -> Vec<String> {
-    let RelayTls::Files { cert, key } = tls else { return Vec::new() };
-    let mistakes = match (read_chain(cert), read_key(key)) {
+/// Returns the error for a certificate that cannot be used.
+fn unusable(error: &(dyn std::error::Error + 'static), is_mistake: bool) -> Error {
+    Error::config(ConfigError::of(format!("the relay's certificate: {}", chain(error)), is_mistake))
+}
+
+/// Checks the files of a certificate, and returns every problem.
+pub(super) fn problems(tls: &RelayTls) -> Problems {
+    let mut problems = Problems::default();
+    let RelayTls::Files { cert, key } = tls else { return problems };
+    let found = match (read_chain(cert), read_key(key)) {
         (Ok(chain), Ok(read)) => match server_config().with_single_cert(chain, read) {
             Ok(_) => Vec::new(),
             Err(source) => {
@@ -60,13 +72,19 @@ pub(super) fn mistakes(tls: &RelayTls) -> Vec<String> {
         },
         (chain, key) => chain.err().into_iter().chain(key.err()).collect(),
     };
-    mistakes.iter().map(|mistake| chain(mistake)).collect()
+    for error in &found {
+        problems.add(chain(error), error.is_mistake());
+    }
+    problems
 }
 
 fn read_chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, FilesError> {
     let chain = CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
     match chain {
-        Ok(chain) if chain.is_empty() => Err(FilesError::NoCertificate { path: path.to_owned() }),
+        Ok(chain) if chain.is_empty() => {
+            let content = std::fs::read(path).unwrap_or_default();
+            Err(FilesError::NoCertificate { path: path.to_owned(), advice: tls::advice(&content, path) })
+        }
         Ok(chain) => Ok(chain),
         Err(source) => Err(FilesError::Certificate { path: path.to_owned(), source }),
     }
@@ -76,11 +94,21 @@ fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>, FilesError> {
     PrivateKeyDer::from_pem_file(path).map_err(|source| FilesError::Key { path: path.to_owned(), source })
 }
 
-/// A mistake in the files of a certificate.
+impl FilesError {
+    /// Returns whether the content of a file is wrong; otherwise it cannot be read now.
+    fn is_mistake(&self) -> bool {
+        match self {
+            Self::Certificate { source, .. } | Self::Key { source, .. } => !matches!(source, pem::Error::Io(_)),
+            Self::NoCertificate { .. } | Self::Mismatch { .. } => true,
+        }
+    }
+}
+
+/// A problem with the files of a certificate.
 #[derive(Debug, thiserror::Error)]
 enum FilesError {
-    #[error("the certificate file {path} does not contain a certificate")]
-    NoCertificate { path: PathBuf },
+    #[error("the certificate file {path} does not contain a certificate in PEM: {advice}")]
+    NoCertificate { path: PathBuf, advice: String },
     #[error("cannot read the certificate file {path}")]
     Certificate { path: PathBuf, source: pem::Error },
     #[error("cannot read the key file {path}")]

@@ -5,6 +5,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use crate::atomic_file;
+
 /// A roster that cannot be used, or the ledger beside it.
 ///
 /// Its source is the [`io::Error`], if a file could not be read or written.
@@ -54,7 +56,15 @@ fn hint(error: &io::Error) -> &'static str {
 impl RosterError {
     /// Returns whether the content of a file is invalid; otherwise a file could not be read or written.
     pub fn is_mistake(&self) -> bool {
-        matches!(self.0, Kind::Invalid { .. } | Kind::InvalidLedger { .. })
+        match &self.0 {
+            Kind::Invalid { .. } | Kind::InvalidLedger { .. } => true,
+            Kind::Read { source, .. }
+            | Kind::Write { source, .. }
+            | Kind::ReadLedger { source, .. }
+            | Kind::WriteLedger { source, .. }
+            | Kind::DeniedByLedgerAlone { source, .. }
+            | Kind::StillDenied { source, .. } => atomic_file::is_mistake(source),
+        }
     }
 
     pub(super) fn read(path: &Path, source: io::Error) -> Self {

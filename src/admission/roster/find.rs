@@ -52,6 +52,16 @@ pub fn names(all: impl IntoIterator<Item = impl fmt::Display>) -> String {
 #[error(transparent)]
 pub struct UnknownName(Kind);
 
+impl UnknownName {
+    /// Returns whether the name, or the text of the roster, is wrong; otherwise the roster could not be read.
+    pub fn is_mistake(&self) -> bool {
+        match &self.0 {
+            Kind::Roster { source, .. } => source.is_mistake(),
+            Kind::Denied { .. } | Kind::Unknown { .. } => true,
+        }
+    }
+}
+
 #[derive(Debug, thiserror::Error)]
 enum Kind {
     #[error("{} cannot be looked up in the roster: {}", shown_name(.name), chain(.source))]

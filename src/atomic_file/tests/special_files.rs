@@ -77,7 +77,7 @@ fn a_log_may_be_a_device_and_is_not_renamed_then() {
 fn a_pipe_without_a_name_is_written_to_and_read() {
     use std::{io::Read, os::fd::AsRawFd};
 
-    use crate::atomic_file::{open_input, write_public};
+    use crate::atomic_file::{open_private_input, write_public};
 
     let (mut reader, writer) = io::pipe().unwrap();
     let path = |fd: i32| PathBuf::from(format!("/dev/fd/{fd}"));
@@ -88,7 +88,7 @@ fn a_pipe_without_a_name_is_written_to_and_read() {
     write_public(&path(writer.as_raw_fd()), b"again").unwrap();
     drop(writer);
     let mut text = String::new();
-    open_input(&path(reader.as_raw_fd())).unwrap().read_to_string(&mut text).unwrap();
+    open_private_input(&path(reader.as_raw_fd())).unwrap().0.read_to_string(&mut text).unwrap();
     assert_eq!(text, "again");
     let fd = reader.as_raw_fd();
     assert!(at_once(move || read(&path(fd), 10)).is_err(), "state is no pipe");

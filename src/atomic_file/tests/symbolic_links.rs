@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::atomic_file::{append, beside, create, lock, open_input, read, replace, rotate};
+use crate::atomic_file::{append, beside, create, lock, open_private_input, read, replace, rotate};
 
 const USER: u32 = 54_321;
 const SECOND_USER: u32 = 54_322;
@@ -82,7 +82,7 @@ fn root_does_not_follow_the_links_of_a_user_to_other_peoples_files_and_folders()
                 |path| lock(path).map(drop),
                 |path| append(path).map(drop),
                 |path| create(path, ".draft", b"content"),
-                |path| open_input(path).map(drop),
+                |path| open_private_input(path).map(drop),
             ];
             for (number, operation) in operations.iter().enumerate() {
                 assert!(operation(&path).is_err(), "{number} {}", path.display());

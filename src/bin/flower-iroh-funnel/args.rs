@@ -5,7 +5,11 @@ use std::{
     path::PathBuf,
 };
 
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{
+    Parser, Subcommand, ValueEnum,
+    builder::{PathBufValueParser, TypedValueParser},
+};
+use flower_iroh_funnel::identity::expand_home;
 
 /// Connects Flower SuperNodes to a SuperLink across NAT, without open ports.
 #[derive(Debug, Parser)]
@@ -17,11 +21,20 @@ pub(crate) struct Args {
     pub(crate) common: Common,
 }
 
+/// Parses a path, which may begin with `~/`: shells leave that in `--option=~/file`.
+fn path() -> impl TypedValueParser<Value = PathBuf> {
+    PathBufValueParser::new().map(expand_home)
+}
+
 #[derive(Debug, clap::Args)]
 pub(crate) struct Common {
     /// File with this funnel's secret key, created if missing [default: secret.key in the platform's data directory]
-    #[arg(long, global = true, value_name = "F")]
+    #[arg(long, global = true, value_name = "F", value_parser = path())]
     pub(crate) key_file: Option<PathBuf>,
+    /// Folder for what is kept beside the key file otherwise: locks, control socket, certificate, and by default roster and
+    /// audit log [default: the key file's folder]
+    #[arg(long, global = true, value_name = "DIR", value_parser = path())]
+    pub(crate) state_dir: Option<PathBuf>,
     /// UDP address to bind for connections between peers [default: every interface, any port]
     #[arg(long, global = true, value_name = "ADDR")]
     pub(crate) bind: Option<String>,
@@ -41,7 +54,7 @@ pub(crate) struct Common {
     #[arg(long, global = true, value_name = "off|n0|mdns|pkarr:URL[,addresses]")]
     pub(crate) publish: Vec<String>,
     /// CA certificate (PEM) for your own relays and pkarr servers, if no public CA signed theirs; may be repeated
-    #[arg(long, global = true, value_name = "F")]
+    #[arg(long, global = true, value_name = "F", value_parser = path())]
     pub(crate) relay_ca: Vec<PathBuf>,
     /// Log format on stderr
     #[arg(long, global = true, value_enum, default_value_t = LogFormat::Text)]
@@ -98,7 +111,7 @@ pub(crate) struct Expose {
     #[arg(long, value_name = "ADDR")]
     pub(crate) superlink: Option<String>,
     /// CA certificate (PEM) of a SuperLink with TLS: its --ssl-ca-certfile
-    #[arg(long, value_name = "F")]
+    #[arg(long, value_name = "F", value_parser = path())]
     pub(crate) superlink_ca: Option<PathBuf>,
     /// Upstream address of a single API, such as fleet=127.0.0.1:9092; may be repeated
     #[arg(long, value_name = "API=ADDR")]
@@ -114,26 +127,26 @@ pub(crate) struct Expose {
     #[arg(long)]
     pub(crate) allow_any: bool,
     /// Also write the ticket to this file
-    #[arg(long, value_name = "F")]
+    #[arg(long, value_name = "F", value_parser = path())]
     pub(crate) ticket_file: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) roster: Roster,
     /// Audit log, as JSON lines: what each peer was allowed or denied [default: audit.jsonl beside the key file]
-    #[arg(long, value_name = "F|off")]
+    #[arg(long, value_name = "F|off", value_parser = path())]
     pub(crate) audit_log: Option<PathBuf>,
 }
 
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Roster {
     /// Roster file: peers and open invitations [default: peers.toml beside the key file]
-    #[arg(long = "roster", global = true, value_name = "F")]
+    #[arg(long = "roster", global = true, value_name = "F", value_parser = path())]
     pub(crate) file: Option<PathBuf>,
 }
 
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Configuration {
     /// Configuration file of the funnel to manage: names its key file and roster
-    #[arg(long = "config", global = true, value_name = "F")]
+    #[arg(long = "config", global = true, value_name = "F", value_parser = path())]
     pub(crate) path: Option<PathBuf>,
 }
 
@@ -228,7 +241,7 @@ pub(crate) struct Join {
     #[arg(long, conflicts_with = "tls")]
     pub(crate) passthrough: bool,
     /// Configuration file to look NAME up in [default: funnel.toml in the platform's configuration directory]
-    #[arg(long, value_name = "F")]
+    #[arg(long, value_name = "F", value_parser = path())]
     pub(crate) config: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) roster: Roster,
@@ -237,7 +250,7 @@ pub(crate) struct Join {
 #[derive(Debug, clap::Args)]
 pub(crate) struct Run {
     /// Configuration file
-    #[arg(long, value_name = "F")]
+    #[arg(long, value_name = "F", value_parser = path())]
     pub(crate) config: PathBuf,
 }
 
@@ -251,10 +264,10 @@ pub(crate) struct Relay {
     #[arg(long, value_name = "HOST")]
     pub(crate) host: Option<String>,
     /// Certificate chain (PEM)
-    #[arg(long, value_name = "F", requires = "tls_key")]
+    #[arg(long, value_name = "F", requires = "tls_key", value_parser = path())]
     pub(crate) tls_cert: Option<PathBuf>,
     /// Private key of the certificate (PEM)
-    #[arg(long, value_name = "F", requires = "tls_cert")]
+    #[arg(long, value_name = "F", requires = "tls_cert", value_parser = path())]
     pub(crate) tls_key: Option<PathBuf>,
     /// Use a certificate from a local CA for this name or address, created if missing; funnels need --relay-ca
     #[arg(long, value_name = "HOST")]
@@ -266,7 +279,7 @@ pub(crate) struct Relay {
     #[arg(long, value_name = "PORT", default_value_t = flower_iroh_funnel::relay::DEFAULT_QUIC_PORT)]
     pub(crate) quic_port: u16,
     /// Admit clients with the token in this file, which only its owner may be able to read
-    #[arg(long, value_name = "F", conflicts_with = "token")]
+    #[arg(long, value_name = "F", conflicts_with = "token", value_parser = path())]
     pub(crate) token_file: Option<PathBuf>,
     /// Admit clients with this token; every user of this machine can see it here
     #[arg(long, value_name = "TOKEN")]
@@ -275,7 +288,7 @@ pub(crate) struct Relay {
     #[arg(long, value_name = "ID")]
     pub(crate) allow: Vec<String>,
     /// Admit the peers that this roster allows, and follow its changes
-    #[arg(long = "roster", value_name = "F")]
+    #[arg(long = "roster", value_name = "F", value_parser = path())]
     pub(crate) roster: Option<PathBuf>,
     /// Admit every client
     #[arg(long)]

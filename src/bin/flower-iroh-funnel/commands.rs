@@ -67,13 +67,13 @@ fn with_options(mut builder: FunnelConfigBuilder, common: &Common) -> FunnelConf
     common.relay_ca.iter().fold(builder, FunnelConfigBuilder::relay_ca_file)
 }
 
-/// Adds the default roster and audit log, beside the key file, where none are configured.
-fn with_state(mut exposed: Exposed, key_file: &Path) -> Exposed {
+/// Adds the default roster and audit log, beside the key file or in the state folder, where none are configured.
+fn with_state(mut exposed: Exposed, state_path: &Path) -> Exposed {
     if exposed.roster_file().is_none() {
-        exposed = exposed.roster(RosterFile::new(key_file.with_file_name(ROSTER)));
+        exposed = exposed.roster(RosterFile::new(state_path.with_file_name(ROSTER)));
     }
     if !exposed.has_audit_log() {
-        exposed = exposed.audit_log(key_file.with_file_name(AUDIT_LOG));
+        exposed = exposed.audit_log(state_path.with_file_name(AUDIT_LOG));
     }
     exposed
 }
@@ -84,22 +84,29 @@ fn managed_config(common: &Common, configuration: &args::Configuration) -> Resul
         None => FunnelConfig::builder(),
         Some(path) => {
             let builder = FunnelConfig::from_toml(&read_config(path)?).without_mistakes();
-            builder.map_err(|error| ExitError::usage(format_args!("{}: {error}", path.display())))?
+            builder.map_err(|error| ExitError::from(error).about(path.display()))?
         }
     };
     Ok(with_key(builder, common))
 }
 
 fn read_config(path: &Path) -> Result<String, ExitError> {
-    fs::read_to_string(path)
-        .map_err(|error| ExitError::usage(format_args!("cannot read --config {}: {error}", path.display())))
+    fs::read_to_string(path).map_err(|error| {
+        let is_mistake = is_mistake(&error);
+        ExitError::of(error).about(format_args!("cannot read --config {}", path.display())).or_usage(is_mistake)
+    })
+}
+
+/// Returns whether the content of a file is wrong, or its name; otherwise it cannot be read now.
+fn is_mistake(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::InvalidFilename)
 }
 
 /// Finds the roster to use: from the option, the funnel's configuration, or beside its key file, in this order.
 fn roster(config: &FunnelConfigBuilder, named: &args::Roster) -> Result<RosterFile, ExitError> {
     let named = named.file.as_ref().map(RosterFile::new);
     let configured = || config.exposed().and_then(Exposed::roster_file).cloned();
-    let beside_key = || Some(RosterFile::new(config.key_file_path()?.with_file_name(ROSTER)));
+    let beside_key = || Some(RosterFile::new(config.state_path()?.with_file_name(ROSTER)));
     let file = named.or_else(configured).or_else(beside_key);
     file.ok_or_else(|| ExitError::usage(no_home_directory("the roster", "--roster")))
 }
@@ -113,7 +120,10 @@ fn parse_apis<'a>(names: impl IntoIterator<Item = &'a str>) -> Result<Vec<Api>, 
     names.into_iter().map(|name| name.parse().map_err(|error: UnknownApi| error.to_string())).collect()
 }
 
-fn with_key(builder: FunnelConfigBuilder, common: &Common) -> FunnelConfigBuilder {
+fn with_key(mut builder: FunnelConfigBuilder, common: &Common) -> FunnelConfigBuilder {
+    if let Some(state_dir) = &common.state_dir {
+        builder = builder.state_dir(state_dir);
+    }
     if let Some(key_file) = &common.key_file {
         return builder.key_file(key_file);
     }

@@ -6,6 +6,8 @@ use flower_iroh_funnel::{ConfigError, roster::RosterError};
 
 /// The exit status `EX_USAGE` of `sysexits.h`.
 pub(crate) const USAGE: u8 = 64;
+/// The beginning of a message.
+const ERROR: &str = "error: ";
 
 /// A message for the operator, and the exit status of the process.
 #[derive(Debug)]
@@ -15,14 +17,14 @@ pub(crate) struct ExitError {
 }
 
 impl ExitError {
-    /// Reports a mistake in the command line or in a file.
+    /// Reports a mistake in what was typed, or written into a file.
     pub(crate) fn usage(message: impl fmt::Display) -> Self {
-        Self { message: format!("error: {message}"), status: USAGE }
+        Self { message: format!("{ERROR}{message}"), status: USAGE }
     }
 
-    /// Reports an error with its causes.
+    /// Reports an error with its causes: something that may be gone at the next attempt.
     pub(crate) fn of<E: Error>(error: E) -> Self {
-        let mut message = format!("error: {error}");
+        let mut message = format!("{ERROR}{error}");
         let mut cause = error.source();
         while let Some(error) = cause {
             // Some errors name their cause themselves.
@@ -40,12 +42,20 @@ impl ExitError {
         Self { message: format!("NOT in force: {reason}"), status: 1 }
     }
 
+    /// Adds what the message is about, for instance the path of a file.
+    pub(crate) fn about(mut self, what: impl fmt::Display) -> Self {
+        let text = self.message.strip_prefix(ERROR).unwrap_or(&self.message);
+        self.message = format!("{ERROR}{what}: {text}");
+        self
+    }
+
     /// Adds a line to the message.
     pub(crate) fn with_note(mut self, note: impl fmt::Display) -> Self {
         self.message.push_str(&format!("\n{note}"));
         self
     }
 
+    /// Sets the exit status of a mistake, if it is one.
     pub(crate) fn or_usage(self, mistake: bool) -> Self {
         Self { status: if mistake { USAGE } else { self.status }, ..self }
     }
@@ -57,7 +67,8 @@ impl ExitError {
 
 impl From<ConfigError> for ExitError {
     fn from(error: ConfigError) -> Self {
-        Self::usage(error)
+        let mistake = error.is_mistake();
+        Self::of(error).or_usage(mistake)
     }
 }
 

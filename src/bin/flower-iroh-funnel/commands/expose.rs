@@ -22,7 +22,7 @@ pub(crate) async fn expose(common: &Common, args: args::Expose) -> Result<(), Ex
     };
     (builder, exposed) = upstreams(builder, exposed, &args);
     (builder, exposed) = access(builder, exposed, &args);
-    exposed = state(exposed, &args, builder.key_file_path());
+    exposed = state(exposed, &args, builder.state_path().as_deref());
     let funnel = Funnel::new(builder.expose(exposed).build()?).await?;
     signals::drain_on_signal(funnel.clone());
     let mut serving = pin!(funnel.serve());
@@ -78,14 +78,14 @@ fn access(
     (builder, exposed)
 }
 
-fn state(mut exposed: Exposed, args: &args::Expose, key_file: Option<&Path>) -> Exposed {
+fn state(mut exposed: Exposed, args: &args::Expose, state_path: Option<&Path>) -> Exposed {
     if let Some(roster) = &args.roster.file {
         exposed = exposed.roster(RosterFile::new(roster));
     }
     if let Some(path) = &args.audit_log {
         exposed = exposed.audit_log(path);
     }
-    key_file.into_iter().fold(exposed, with_state)
+    state_path.into_iter().fold(exposed, with_state)
 }
 
 fn add_upstream(exposed: &mut Exposed, text: &str) -> Result<(), String> {
@@ -99,7 +99,7 @@ async fn announce(funnel: &Funnel, ticket_file: Option<&Path>) -> Result<(), Exi
     let ticket = EndpointTicket::new(addr.clone());
     if let Some(path) = ticket_file {
         write_ticket(path, addr).map_err(|error| {
-            ExitError::usage(format_args!("cannot write --ticket-file {}: {error}", path.display()))
+            ExitError::of(error).about(format_args!("cannot write --ticket-file {}", path.display()))
         })?;
     }
     print(format_args!("ticket {ticket}"));

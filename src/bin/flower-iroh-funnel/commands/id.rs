@@ -14,6 +14,9 @@ pub(crate) fn id(common: &Common, args: args::Id) -> Result<(), ExitError> {
 pub(super) fn own_id(config: &FunnelConfigBuilder) -> Result<EndpointId, ExitError> {
     let key_file = config.key_file_path();
     let key_file = key_file.ok_or_else(|| ExitError::usage(no_home_directory("the key", "--key-file")))?;
-    let key = identity::load_or_create(key_file);
-    Ok(key.map_err(|error| ExitError::of(error).or_usage(true))?.public())
+    let key = identity::load_or_create(key_file).map_err(|error| {
+        let is_mistake = error.is_mistake();
+        ExitError::of(error).or_usage(is_mistake)
+    });
+    Ok(key?.public())
 }

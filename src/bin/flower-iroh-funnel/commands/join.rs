@@ -5,10 +5,11 @@ use std::{fs, net::SocketAddr, path::PathBuf, pin::pin};
 use directories::ProjectDirs;
 use flower_iroh_funnel::{
     Funnel, FunnelConfig, FunnelConfigBuilder, Hello, PeerConfig, PeerConn,
+    address_lookup::InvalidPeer,
     roster::{RosterFile, names},
 };
 
-use super::{ExitError, peer_input::peer_of, print, roster, with_key, with_options};
+use super::{ExitError, is_mistake, peer_input::peer_of, print, roster, with_key, with_options};
 use crate::{
     args::{self, Common},
     signals,
@@ -20,7 +21,8 @@ pub(crate) async fn join(common: &Common, args: args::Join) -> Result<(), ExitEr
     match peer {
         Ok(peer) if args.passthrough => builder = builder.peer(peer.passthrough()),
         Ok(peer) => builder = builder.peer(peer),
-        Err(mistake) => builder = builder.mistake(mistake),
+        Err(Unfound::Mistake(mistake)) => builder = builder.mistake(mistake),
+        Err(Unfound::Trouble(trouble)) => builder = builder.trouble(trouble),
     }
     match args.listen.parse() {
         Ok(listen) => builder = builder.flower_grpc_addr(listen),
@@ -46,22 +48,34 @@ pub(crate) async fn join(common: &Common, args: args::Join) -> Result<(), ExitEr
     Ok(serving.await?)
 }
 
-async fn find_peer(common: &Common, args: &args::Join) -> Result<PeerConfig, String> {
+/// Why a peer was not found.
+enum Unfound {
+    /// What was typed or written names no peer.
+    Mistake(String),
+    /// A file in which it is looked up cannot be read now.
+    Trouble(String),
+}
+
+impl Unfound {
+    fn of(text: String, is_mistake: bool) -> Self {
+        if is_mistake { Self::Mistake(text) } else { Self::Trouble(text) }
+    }
+}
+
+async fn find_peer(common: &Common, args: &args::Join) -> Result<PeerConfig, Unfound> {
     // A shell has split it if it was pasted with spaces.
     let text = args.peer.join(" ");
     match peer_of(&text).await {
         Ok(peer) => Ok(peer.into()),
-        Err(error) if error.may_be_name() => {
-            find_name(common, args, &text).map_err(|nowhere| format!("{error}, {nowhere}"))
-        }
-        Err(error) => Err(error.to_string()),
+        Err(error) if error.may_be_name() => find_name(common, args, &text, &error),
+        Err(error) => Err(Unfound::of(error.to_string(), error.is_mistake())),
     }
 }
 
 /// Looks in the configuration file first, then in the roster.
-fn find_name(common: &Common, args: &args::Join, name: &str) -> Result<PeerConfig, String> {
+fn find_name(common: &Common, args: &args::Join, name: &str, wanted: &InvalidPeer) -> Result<PeerConfig, Unfound> {
     let own = with_key(FunnelConfig::builder(), common);
-    let roster = roster(&own, &args.roster).map_err(|error| error.to_string())?;
+    let roster = roster(&own, &args.roster).map_err(|error| Unfound::Mistake(format!("{wanted}, {error}")))?;
     let nowhere = match args.config.clone().or_else(default_config) {
         None => "and no home directory is known for the configuration file".to_owned(),
         Some(path) => match fs::read_to_string(&path) {
@@ -70,14 +84,15 @@ fn find_name(common: &Common, args: &args::Join, name: &str) -> Result<PeerConfi
                 Err(names) => format!("nor a peer's name in {}: {names}", path.display()),
             },
             Err(error) if args.config.is_some() => {
-                return Err(format!("and --config {} cannot be read: {error}", path.display()));
+                let problem = format!("{wanted}, and --config {} cannot be read: {error}", path.display());
+                return Err(Unfound::of(problem, is_mistake(&error)));
             }
             Err(_) => format!("and there is no {} to look it up in as a name", path.display()),
         },
     };
     match roster.peer_id(name) {
         Ok(id) => Ok(PeerConfig::new(id)),
-        Err(error) => Err(format!("{nowhere}; {error}")),
+        Err(error) => Err(Unfound::of(format!("{wanted}, {nowhere}; {error}"), error.is_mistake())),
     }
 }
 

@@ -52,7 +52,7 @@ pub(crate) async fn relay(common: &Common, args: args::Relay) -> Result<(), Exit
 fn config(common: &Common, args: &args::Relay) -> Result<RelayServerConfig, ExitError> {
     let tls = match (&args.tls_cert, &args.tls_key, &args.tls_local) {
         (Some(cert), Some(key), _) => RelayTls::Files { cert: cert.clone(), key: key.clone() },
-        (_, _, Some(host)) => RelayTls::local(beside_key(common)?, host),
+        (_, _, Some(host)) => RelayTls::local(in_state_dir(common)?, host),
         _ => RelayTls::Plain,
     };
     let mut builder = RelayServerConfig::builder(tls).quic_port(args.quic_port);
@@ -97,8 +97,11 @@ fn with_proxies(mut builder: RelayServerConfigBuilder, args: &args::Relay) -> Re
     builder
 }
 
-/// Returns the common part of the local CA's file names: `relay`, in the folder of the key file.
-fn beside_key(common: &Common) -> Result<PathBuf, ExitError> {
+/// Returns the common part of the local CA's file names: `relay`, in the state folder, by default that of the key file.
+fn in_state_dir(common: &Common) -> Result<PathBuf, ExitError> {
+    if let Some(state_dir) = &common.state_dir {
+        return Ok(state_dir.join("relay"));
+    }
     let key_file = common.key_file.clone().or_else(identity::default_key_file);
     let key_file = key_file.ok_or_else(|| ExitError::usage(no_home_directory("the certificate", "--key-file")))?;
     Ok(key_file.with_file_name("relay"))
@@ -120,7 +123,8 @@ fn with_access(mut builder: RelayServerConfigBuilder, args: &args::Relay) -> Rel
     for (option, token) in named.into_iter().chain(in_file) {
         match token {
             Ok(token) => access = access.token(token),
-            Err(error) => builder = builder.mistake(format_args!("{option}: {error}")),
+            Err(error) if error.is_mistake() => builder = builder.mistake(format_args!("{option}: {error}")),
+            Err(error) => builder = builder.trouble(format_args!("{option}: {error}")),
         }
     }
     for text in &args.allow {

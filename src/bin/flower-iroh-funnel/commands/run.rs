@@ -19,25 +19,21 @@ pub(crate) async fn run(common: &Common, args: args::Run) -> Result<(), ExitErro
         file = FunnelConfig::from_toml(&read_config(&args.config)?);
     }
     let mut builder = with_options(file, common);
-    if let (Some(exposed), Some(key_file)) = (builder.exposed().cloned(), builder.key_file_path()) {
-        let exposed = with_state(exposed, key_file);
+    if let (Some(exposed), Some(state_path)) = (builder.exposed().cloned(), builder.state_path()) {
+        let exposed = with_state(exposed, &state_path);
         builder = builder.expose(exposed);
     }
-    if let Some(roster) = builder.key_file_path().map(|key_file| RosterFile::new(key_file.with_file_name(ROSTER)))
+    if let Some(roster) = builder.state_path().map(|state_path| RosterFile::new(state_path.with_file_name(ROSTER)))
         && builder.exposed().is_none()
     {
         builder = builder.peer_names(&roster);
     }
-    let config = builder.build();
-    let config = config.map_err(|error| ExitError::usage(format_args!("{path}: {error}")))?;
+    let config = builder.build().map_err(|error| ExitError::from(error).about(&path))?;
     if config.exposed.is_none() && config.peers.is_empty() {
         return Err(ExitError::usage(format_args!("{path}: nothing to do: add [expose] or [[peer]]")));
     }
     let exposes = config.exposed.is_some();
-    let funnel = Funnel::new(config).await.map_err(|error| match error.is_mistake() {
-        true => ExitError::usage(format_args!("{path}: {error}")),
-        false => error.into(),
-    })?;
+    let funnel = Funnel::new(config).await.map_err(|error| ExitError::from(error).about(&path))?;
     signals::drain_on_signal(funnel.clone());
     let mut serving = pin!(funnel.serve());
     tokio::select! {

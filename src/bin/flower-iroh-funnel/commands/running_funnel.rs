@@ -30,9 +30,9 @@ pub(super) enum Effect {
 
 impl RunningFunnel {
     pub(super) fn of(config: &FunnelConfigBuilder, roster: &RosterFile) -> Result<Self, ExitError> {
-        let key_file = config.key_file_path();
-        let key_file = key_file.ok_or_else(|| ExitError::usage(no_home_directory("the key", "--key-file")))?;
-        Ok(Self { socket: ControlSocket::of_key_file(key_file), roster: roster.path().to_owned() })
+        let state_path = config.state_path();
+        let state_path = state_path.ok_or_else(|| ExitError::usage(no_home_directory("the key", "--key-file")))?;
+        Ok(Self { socket: ControlSocket::of_key_file(state_path), roster: roster.path().to_owned() })
     }
 
     /// Denies a peer at once.
