@@ -124,7 +124,11 @@ async fn a_ticket_file_that_does_not_exist_yet_is_waited_for_also_while_it_is_be
         let text = "relay_mode = \"off\"\nbind_addr = \"127.0.0.1:0\"\n[[peer]]\nlisten = \"127.0.0.1:0\"\n";
         fs::write(
             &config,
-            format!("key_file = {:?}\n{text}peer = \"@{}\"\n", scene.site.file("run.key"), ticket.display()),
+            format!(
+                "key_file = {:?}\n{text}peer = {:?}\n",
+                scene.site.file("run.key"),
+                format!("@{}", ticket.display())
+            ),
         )
         .unwrap();
         let site = scene.join(&format!("@{}", ticket.display()));
