@@ -39,7 +39,10 @@ pub use self::{
     peer_status::{FunnelStatus, PeerStatus, StatusFile},
     timestamp::{InvalidTimestamp, Timestamp},
 };
-use crate::{report::OncePerPeer, transport::Code};
+use crate::{
+    report::StrangerLog,
+    transport::{Code, Source},
+};
 
 /// Admits peers to the endpoint, as its hook, and keeps track of their links. Clones share their state.
 ///
@@ -50,12 +53,13 @@ pub(crate) struct Admission {
     audit: Audit,
     enrolments: Option<Arc<EnrolmentServer>>,
     connections: Connections,
-    denied: OncePerPeer,
+    denied: StrangerLog<Source>,
 }
 
 impl Admission {
     pub(crate) fn new(access: Access, audit: Audit) -> Self {
-        Self { access, audit, enrolments: None, connections: Connections::default(), denied: OncePerPeer::default() }
+        let denied = StrangerLog::new("not admitted");
+        Self { access, audit, enrolments: None, connections: Connections::default(), denied }
     }
 
     /// Redeems invitations on links for `alpn`, and adds the peers that present them to `roster`.

@@ -49,7 +49,7 @@ use crate::{
 
 /// The wait for a relay and for addresses before a ticket is made. It is bounded so that a machine without internet starts
 /// too.
-const ADDRESS_TIMEOUT: Duration = Duration::from_secs(3);
+const ADDRESS_TIMEOUT: Duration = Duration::from_secs(5);
 /// The wait until the ticket is saved.
 const SAVE_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -417,7 +417,7 @@ impl Inner {
 fn warn_of_exposure(config: &FunnelConfig, access: &AccessList) {
     if let Some(exposed) = &config.exposed {
         if access.is_empty() {
-            warn!(
+            info!(
                 "no peer is admitted yet; invite one with: flower-iroh-funnel invite NAME, or list it with: --allow ID"
             );
         }

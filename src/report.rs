@@ -1,7 +1,14 @@
-//! How things are reported: an error with its causes in one line, and what is reported once or on a change alone.
+//! How things are reported: an error with its causes in one line, and what is reported on a change alone or for some of those
+//! that cause it.
 
 mod chain;
+mod fair_reports;
 mod on_change;
-mod once_per_peer;
+mod stranger_log;
 
-pub(crate) use self::{chain::chain, on_change::OnChange, once_per_peer::OncePerPeer};
+pub(crate) use self::{
+    chain::chain,
+    fair_reports::{Decision, FairReports, ReportLimits},
+    on_change::OnChange,
+    stranger_log::StrangerLog,
+};

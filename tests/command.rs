@@ -24,6 +24,8 @@ mod funnel_process;
 #[cfg(target_os = "linux")]
 #[path = "command/handed_out.rs"]
 mod handed_out;
+#[path = "command/healthy_day.rs"]
+mod healthy_day;
 #[path = "command/keys.rs"]
 mod keys;
 #[path = "command/links.rs"]
@@ -38,6 +40,8 @@ mod memory;
 mod mistakes;
 #[path = "support/nginx.rs"]
 mod nginx;
+#[path = "command/numbers.rs"]
+mod numbers;
 #[path = "command/offline.rs"]
 mod offline;
 #[cfg(unix)]
@@ -47,6 +51,8 @@ mod pasted;
 mod peers;
 #[path = "support/ports.rs"]
 mod ports;
+#[path = "support/raw_peer.rs"]
+mod raw_peer;
 #[path = "command/relay.rs"]
 mod relay;
 #[path = "command/relay/access.rs"]

@@ -67,7 +67,8 @@ fn dns(text: &str) -> Result<Lookup, Problem> {
 }
 
 fn parse_nameserver(text: &str) -> Option<SocketAddr> {
-    text.parse().ok().or_else(|| Some((text.parse::<IpAddr>().ok()?, DNS_PORT).into()))
+    let addr = text.parse().ok().or_else(|| Some((text.parse::<IpAddr>().ok()?, DNS_PORT).into()));
+    addr.filter(|addr: &SocketAddr| addr.port() != 0)
 }
 
 /// Parses the URL of a pkarr server, below which the peers' records are.
@@ -75,7 +76,7 @@ pub(super) fn pkarr_url(text: &str) -> Option<Url> {
     let is_plain = |url: &Url| {
         let has_user = !url.username().is_empty() || url.password().is_some();
         let is_web = matches!(url.scheme(), "http" | "https") && url.has_host();
-        is_web && !has_user && url.query().is_none() && url.fragment().is_none()
+        is_web && !has_user && url.port() != Some(0) && url.query().is_none() && url.fragment().is_none()
     };
     text.parse().ok().filter(is_plain)
 }

@@ -9,7 +9,7 @@ use super::{
     enrolment::{EnrolmentServer, RedeemError},
     not_admitted,
 };
-use crate::transport::{self, Code};
+use crate::transport::{self, Code, Source};
 
 /// The only reason that the bearer of an invalid invitation receives.
 const NOT_INVITED: &str = "it is expired, revoked or already used; ask for a new one";
@@ -40,10 +40,11 @@ impl Admission {
             transport::raise_receive_window(connection);
             return AfterHandshakeOutcome::Accept;
         }
-        self.denied.run(peer, || {
+        let source = Source::of(connection).shared();
+        self.denied.run(peer, source.clone(), || {
             warn!(%peer, "not admitted; to admit it: flower-iroh-funnel peers allow {peer}");
         });
-        self.audit.record(peer, name, Event::Link, Outcome::Denied);
+        self.audit.record_denied_peer(peer, name, source, Event::Link);
         reject(Code::REFUSED, &not_admitted(peer))
     }
 
@@ -55,16 +56,23 @@ impl Admission {
         }
         if self.access.list().denies(peer) {
             // What is denied here may not be denied in the file, where it would use the invitation.
-            self.audit.record(peer, || self.access.name(peer), Event::Enrol, Outcome::Denied);
-            return reject(Code::REFUSED, NOT_INVITED);
+            return self.refuse_enrolment(connection);
         }
-        let (outcome, answer) = match server.redeem(connection, || self.access.roster()).await {
-            Ok(()) => (Outcome::Allowed, reject(Code::RECONNECT, "enrolled")),
-            Err(RedeemError::NotInvited) => (Outcome::Denied, reject(Code::REFUSED, NOT_INVITED)),
-            Err(RedeemError::NotNow(reason)) => return reject(Code::OVERLOADED, reason),
-        };
-        self.audit.record(peer, || self.access.name(peer), Event::Enrol, outcome);
-        answer
+        match server.redeem(connection, || self.access.roster()).await {
+            Ok(()) => {
+                self.audit.record(peer, || self.access.name(peer), Event::Enrol, Outcome::Allowed);
+                reject(Code::RECONNECT, "enrolled")
+            }
+            Err(RedeemError::NotInvited) => self.refuse_enrolment(connection),
+            Err(RedeemError::NotNow(reason)) => reject(Code::OVERLOADED, reason),
+        }
+    }
+
+    fn refuse_enrolment(&self, connection: &Connection) -> AfterHandshakeOutcome {
+        let peer = connection.remote_id();
+        let source = Source::of(connection).shared();
+        self.audit.record_denied_peer(peer, || self.access.name(peer), source, Event::Enrol);
+        reject(Code::REFUSED, NOT_INVITED)
     }
 }
 

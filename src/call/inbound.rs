@@ -1,7 +1,7 @@
 //! The inbound end: forwards calls from the tunnel to a Flower process on this machine.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashMap,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -30,14 +30,22 @@ use crate::{
     },
     hop::{self, Body, ReceivedBody, Relayed},
     protocol::{Api, CallError, FlowerError, MAX_ERROR_BODY, Method, MethodKind, Route, Status, Translation, Wire},
+    report::{Decision, FairReports, ReportLimits},
     tls::Trust,
     transport::RateLimit,
     tunnel::{ApiReport, Hello, Size, WireReport},
     upstream::{PassthroughTarget, Probe, Upstream, UpstreamClient, UpstreamState, Upstreams},
 };
 
-/// The most unknown methods that are logged, so that a peer that invents names cannot exhaust memory.
-const MAX_UNKNOWN_METHODS: usize = 64;
+/// Unknown methods are logged once a day each. A peer that invents names hides only its own, and for an hour.
+const UNKNOWN_METHODS: ReportLimits = ReportLimits {
+    window: Duration::from_secs(3600),
+    repeat: Duration::from_secs(86_400),
+    per_source: 16,
+    overall: 64,
+};
+/// The longest path that is told from others, in characters.
+const MAX_UNKNOWN_METHOD: usize = 256;
 /// The interval between two warnings of one kind.
 const WARNING_INTERVAL: Duration = Duration::from_secs(60);
 /// The name of the upstream in errors that callers receive.
@@ -60,7 +68,7 @@ struct Shared {
     probe: Probe,
     redelivery: Redelivery,
     queue: FairQueue,
-    unknown_methods: Mutex<HashSet<String>>,
+    unknown_methods: FairReports<String, EndpointId>,
     warnings: Mutex<HashMap<Api, RateLimit>>,
 }
 
@@ -96,7 +104,7 @@ impl Inbound {
             probe,
             redelivery: Redelivery::inbound(),
             queue: FairQueue::new(max_calls_at_upstreams),
-            unknown_methods: Mutex::default(),
+            unknown_methods: FairReports::new(UNKNOWN_METHODS),
             warnings: Mutex::default(),
         };
         Self {
@@ -347,14 +355,22 @@ impl Inbound {
         self.shared.audit.record(peer, || self.shared.access.name(peer), event, outcome);
     }
 
-    /// Logs a method that is not in the table, once. It is forwarded, since its API is allowed.
+    /// Logs a method that is not in the table. It is forwarded, since its API is allowed.
     fn report_unknown(&self, call: &Call) {
         if call.method.is_some() {
             return;
         }
-        let mut unknown = self.shared.unknown_methods.lock().unwrap_or_else(PoisonError::into_inner);
-        if unknown.len() < MAX_UNKNOWN_METHODS && unknown.insert(call.path.as_str().to_owned()) {
-            info!("forwarding a method that this funnel does not know: its API is allowed");
+        let path = call.path.as_str().chars().take(MAX_UNKNOWN_METHOD).collect();
+        let (decision, missed) = self.shared.unknown_methods.decide(path, call.permit.peer());
+        if missed > 0 {
+            info!(missed, "calls of methods that this funnel does not know were not logged before");
+        }
+        match decision {
+            Decision::Report => info!("forwarding a method that this funnel does not know: its API is allowed"),
+            Decision::Missed { is_first: true } => {
+                info!("forwarding more methods that this funnel does not know than it logs: they are counted");
+            }
+            Decision::Known | Decision::Missed { .. } => {}
         }
     }
 }

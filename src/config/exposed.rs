@@ -180,7 +180,8 @@ impl Exposed {
 pub enum AuditLog {
     /// No audit log.
     Off,
-    /// This file. At 16 MiB it is renamed to `.1`, which replaces the previous one.
+    /// This file, and one beside it for peers that are not admitted: `audit.strangers.jsonl` beside `audit.jsonl`. At 16 MiB each
+    /// is renamed to `.1`, which replaces the previous one.
     File(PathBuf),
 }
 

@@ -16,6 +16,21 @@ use crate::{
     transport::IncomingLimits,
 };
 
+/// The largest number of links or calls: more than a machine has room for.
+const MAX_COUNT: usize = 1_000_000;
+/// The largest number of MiB: a TiB.
+const MAX_MEBIBYTES: u64 = 1 << 20;
+/// The longest time, in seconds: a day.
+const MAX_SECONDS: f64 = 86_400.0;
+
+/// Shows a value that is not a valid number, without the content of what is not a number.
+fn brief(value: &Value) -> String {
+    match value {
+        Value::Integer(_) | Value::Float(_) => value.to_string(),
+        other => format!("a {}", other.type_str()),
+    }
+}
+
 /// Parses a configuration file. The builder has every mistake in it.
 pub(super) fn read(text: &str) -> FunnelConfigBuilder {
     let text = without_bom(text);
@@ -67,7 +82,7 @@ fn root(mut fields: Fields<'_>) -> FunnelConfigBuilder {
     for listen_name in fields.strings("listen_names") {
         builder = builder.listen_name(listen_name);
     }
-    if let Some(seconds) = fields.seconds("drain_timeout_s") {
+    if let Some(seconds) = fields.seconds("drain_timeout_s", 0.0) {
         builder = builder.drain_timeout(seconds);
     }
     if let Some(key_file) = fields.path("key_file") {
@@ -106,10 +121,8 @@ fn expose(mut fields: Fields<'_>, limits: &mut IncomingLimits, call_limits: &mut
     fields.count("max_calls_per_peer", &mut call_limits.max_calls_per_peer);
     fields.count("max_bulk_calls_per_peer", &mut call_limits.max_bulk_calls_per_peer);
     fields.count("max_calls_at_upstreams", &mut call_limits.max_calls_at_upstreams);
-    match fields.seconds("max_pause_s") {
-        Some(pause) if (1..=86_400).contains(&pause.as_secs()) => call_limits.max_pause = pause,
-        Some(_) => fields.mistake("max_pause_s", "it must be 1 to 86400 s"),
-        None => {}
+    if let Some(pause) = fields.seconds("max_pause_s", 1.0) {
+        call_limits.max_pause = pause;
     }
     fields.mebibytes("max_request_mib", &mut call_limits.max_request);
     fields.mebibytes("max_mib_per_peer", &mut call_limits.max_bytes_per_peer);
@@ -290,32 +303,39 @@ impl<'a> Fields<'a> {
         strings.iter().filter_map(|text| self.parse_text(key, text)).collect()
     }
 
-    /// Sets `count` to the number, which must be at least 1, if the key is present.
+    /// Sets `count` to the number, if the key is present.
     fn count(&mut self, key: &str, count: &mut usize) {
         let Some(value) = self.table.remove(key) else { return };
-        match value.as_integer().map(usize::try_from) {
-            Some(Ok(number @ 1..)) => *count = number,
-            _ => self.mistake(key, format_args!("{value} is not a number of at least 1")),
+        match value.as_integer().and_then(|number| usize::try_from(number).ok()) {
+            Some(number @ 1..=MAX_COUNT) => *count = number,
+            _ => self
+                .mistake(key, format_args!("it must be a whole number from 1 to {MAX_COUNT}, not {}", brief(&value))),
         }
     }
 
-    /// Sets `bytes` to the number of MiB, which must be at least 1, if the key is present.
+    /// Sets `bytes` to the number of MiB, if the key is present.
     fn mebibytes(&mut self, key: &str, bytes: &mut u64) {
         let Some(value) = self.table.remove(key) else { return };
-        match value.as_integer().map(|number| u64::try_from(number).map(|number| number.checked_mul(1 << 20))) {
-            Some(Ok(Some(number @ 1..))) => *bytes = number,
-            _ => self.mistake(key, format_args!("{value} is not a number of MiB of at least 1")),
+        match value.as_integer().and_then(|number| u64::try_from(number).ok()) {
+            Some(number @ 1..=MAX_MEBIBYTES) => *bytes = number << 20,
+            _ => self.mistake(
+                key,
+                format_args!("it must be a whole number of MiB from 1 to {MAX_MEBIBYTES}, not {}", brief(&value)),
+            ),
         }
     }
 
-    fn seconds(&mut self, key: &str) -> Option<Duration> {
+    /// Reads a number of seconds of at least `min`, at most a day.
+    fn seconds(&mut self, key: &str, min: f64) -> Option<Duration> {
         let value = self.table.remove(key)?;
         let seconds = value.as_float().or_else(|| value.as_integer().map(|seconds| seconds as f64));
-        let duration = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
-        if duration.is_none() {
-            self.mistake(key, "it must be a number of seconds");
+        match seconds.filter(|seconds| (min..=MAX_SECONDS).contains(seconds)) {
+            Some(seconds) => Some(Duration::from_secs_f64(seconds)),
+            None => {
+                self.mistake(key, format_args!("it must be from {min} to {MAX_SECONDS} s, not {}", brief(&value)));
+                None
+            }
         }
-        duration
     }
 
     fn table(&mut self, key: &str) -> Option<Fields<'_>> {
@@ -483,7 +503,7 @@ mod tests {
             "bind_addr:",
             "drain_timeout_s:",
             "expose.superlink:",
-            "expose.max_links: 0 is not",
+            "expose.max_links: it must be a whole number from 1 to 1000000, not 0",
             "expose.allow[0].apis:",
             "expose.allow[0].peer: it is missing",
             "peer[0].listen:",
@@ -496,6 +516,36 @@ mod tests {
             assert!(error.mistakes().iter().any(|mistake| mistake.starts_with(part)), "{part} is not in {error}");
         }
         assert_eq!(error.mistakes().len(), expected.len(), "{error}");
+    }
+
+    #[test]
+    fn numbers_outside_of_their_ranges_are_refused_with_the_range() {
+        type Row = (&'static str, &'static str, &'static [&'static str], &'static [&'static str]);
+        const COUNT: &str = "from 1 to 1000000";
+        const ROWS: [Row; 9] = [
+            ("max_links", COUNT, &["1", "1000000"], &["0", "1000001", "1.5"]),
+            ("max_links_per_peer", COUNT, &["1", "1000000"], &["0", "1000001", "1.5"]),
+            ("max_calls_per_peer", COUNT, &["1", "1000000"], &["0", "1000001", "1.5"]),
+            ("max_bulk_calls_per_peer", COUNT, &["1", "1000000"], &["0", "1000001", "1.5"]),
+            ("max_calls_at_upstreams", COUNT, &["1", "1000000"], &["0", "1000001", "1.5"]),
+            ("max_request_mib", "from 1 to 1048576", &["1", "1048576"], &["0", "1048577", "1.5"]),
+            ("max_mib_per_peer", "from 1 to 1048576", &["1", "1048576"], &["0", "1048577", "1.5"]),
+            ("max_pause_s", "from 1 to 86400 s", &["1", "2.5", "86400"], &["0", "0.9", "86400.5"]),
+            ("drain_timeout_s", "from 0 to 86400 s", &["0", "0.5", "86400"], &["-0.1", "86401"]),
+        ];
+        const NONSENSE: [&str; 9] =
+            ["-1", "9223372036854775807", "1e300", "nan", "-nan", "inf", "-inf", "true", "\"one\""];
+        for (key, range, good, bad) in ROWS {
+            let place = if key == "drain_timeout_s" { "" } else { "[expose]" };
+            let read = |value: &str| FunnelConfig::from_toml(&format!("{place}\n{key} = {value}")).build();
+            for value in good {
+                assert!(read(value).is_ok(), "{key} = {value}");
+            }
+            for value in bad.iter().chain(&NONSENSE) {
+                let error = read(value).unwrap_err().to_string();
+                assert!(error.contains(key) && error.contains(range), "{key} = {value}: {error}");
+            }
+        }
     }
 
     #[test]
@@ -601,10 +651,10 @@ mod properties {
         }
 
         #[test]
-        fn a_count_is_one_or_more(number in prop_oneof![any::<i64>(), -2..3i64]) {
+        fn a_count_is_one_or_more(number in prop_oneof![any::<i64>(), -2..3i64, 999_999..1_000_002i64]) {
             let text = format!("[expose]\nmax_links = {number}");
             let limit = FunnelConfig::from_toml(&text).build().map(|config| config.incoming_limits.max_links);
-            prop_assert_eq!(limit.ok(), usize::try_from(number).ok().filter(|number| *number > 0));
+            prop_assert_eq!(limit.ok(), usize::try_from(number).ok().filter(|number| (1..=MAX_COUNT).contains(number)));
         }
     }
 }

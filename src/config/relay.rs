@@ -62,6 +62,9 @@ impl FromStr for Relay {
             _ => return Err(Problem::NotARelay { name: owned() }.into()),
         }
         let url: RelayUrl = name.parse().map_err(|_| Problem::NotARelay { name: owned() })?;
+        if url.port() == Some(0) {
+            return Err(Problem::Port { name: owned() }.into());
+        }
         if url.scheme() == "https" && url.host_str().is_some_and(|host| host.starts_with('[')) {
             return Err(Problem::Ipv6 { name: owned() }.into());
         }
@@ -85,7 +88,7 @@ impl InvalidRelay {
     pub fn is_mistake(&self) -> bool {
         match &self.0 {
             Problem::Token { source, .. } => source.is_mistake(),
-            Problem::NotARelay { .. } | Problem::Ipv6 { .. } | Problem::Beside { .. } => true,
+            Problem::NotARelay { .. } | Problem::Ipv6 { .. } | Problem::Port { .. } | Problem::Beside { .. } => true,
         }
     }
 }
@@ -104,6 +107,8 @@ enum Problem {
          that address"
     )]
     Ipv6 { name: String },
+    #[error("{name:?}: the port must be from 1 to 65535")]
+    Port { name: String },
     #[error("{name:?}: {source}")]
     Token { name: String, source: InvalidRelayToken },
     #[error("{name:?} cannot be combined with other relays")]

@@ -15,8 +15,8 @@ use super::{access::RelayAccess, client_address};
 use crate::{
     admission::{Verdict, roster::Roster},
     config::RelayToken,
-    report::OncePerPeer,
-    transport::{ArrivalRate, RateLimit},
+    report::StrangerLog,
+    transport::{ArrivalRate, RateLimit, Source},
 };
 
 /// The most connections of one client. It needs one; those of its earlier starts count until they are known to be lost.
@@ -29,8 +29,10 @@ pub(super) struct RelayGate {
     max_clients: NonZeroUsize,
     state: Mutex<State>,
     rate: ArrivalRate,
-    strangers: OncePerPeer,
+    /// By the address of the client, if it is known.
+    strangers: StrangerLog<Option<Source>>,
     full: RateLimit,
+    too_many: RateLimit,
 }
 
 /// The connected clients, and the roster that admitted them.
@@ -57,8 +59,9 @@ impl RelayGate {
             max_clients,
             state,
             rate: ArrivalRate::default(),
-            strangers: OncePerPeer::default(),
+            strangers: StrangerLog::new("refused"),
             full: RateLimit::default(),
+            too_many: RateLimit::default(),
         }
     }
 
@@ -147,12 +150,17 @@ impl AccessControl for RelayGate {
                 "this relay has no room for more clients"
             }
             Admission::TooMany => {
-                self.full.run(|| warn!(%peer, MAX_OF_CLIENT, "refused: this client has too many connections"));
+                self.too_many.run(|| warn!(%peer, MAX_OF_CLIENT, "refused: this client has too many connections"));
                 "this client has too many connections here"
             }
             Admission::Refused(reason) => {
                 let remedy = || self.access.remedy(peer);
-                self.strangers.run(peer, || warn!(%peer, address, reason, "refused; to admit it, {}", remedy()));
+                let source = client.map(Source::from);
+                self.strangers.run(
+                    peer,
+                    source,
+                    || warn!(%peer, address, reason, "refused; to admit it, {}", remedy()),
+                );
                 reason
             }
         };

@@ -123,7 +123,14 @@ pub(super) struct Acceptor {
     free_links: Arc<Semaphore>,
     free_sessions: Arc<Semaphore>,
     peers: PeerLimits,
-    warnings: Arc<RateLimit>,
+    warnings: Arc<Warnings>,
+}
+
+/// One kind of refusal hides no other.
+#[derive(Debug, Default)]
+struct Warnings {
+    links: RateLimit,
+    sessions: RateLimit,
 }
 
 impl Acceptor {
@@ -144,7 +151,7 @@ impl Acceptor {
         // First the peer's own limit: a link that waits for it takes no place of others.
         let Some(permit) = self.peers.admit(&connection, &self.limits).await else { return };
         let Ok(_slot) = self.free_links.try_acquire() else {
-            self.warn(peer, "link refused: too many links");
+            self.warn(&self.warnings.links, peer, "link refused: too many links");
             connection.close(Code::OVERLOADED.into(), b"too many links");
             return;
         };
@@ -165,7 +172,7 @@ impl Acceptor {
             };
             let (of_peer, of_all) = (Arc::clone(&permit.shared.free_sessions), Arc::clone(&self.free_sessions));
             let (Ok(of_peer), Ok(of_all)) = (of_peer.try_acquire_owned(), of_all.try_acquire_owned()) else {
-                self.warn(link.peer(), "session refused: too many sessions");
+                self.warn(&self.warnings.sessions, link.peer(), "session refused: too many sessions");
                 stream.reset(Code::OVERLOADED);
                 continue;
             };
@@ -175,7 +182,7 @@ impl Acceptor {
         }
     }
 
-    fn warn(&self, peer: EndpointId, message: &str) {
-        self.warnings.run(|| warn!(peer = %peer.fmt_short(), limits = ?self.limits, "{message}"));
+    fn warn(&self, limit: &RateLimit, peer: EndpointId, message: &str) {
+        limit.run(|| warn!(peer = %peer.fmt_short(), limits = ?self.limits, "{message}"));
     }
 }

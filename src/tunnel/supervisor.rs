@@ -34,6 +34,9 @@ const REDIAL_INTERVAL: Duration = Duration::from_millis(1250);
 /// The wait for the answer to hello, which the peer gives without contacting an upstream.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// How long a peer may be away without a warning after it has announced its end: a restart of it is nothing unusual.
+const RESTART_TIME: Duration = Duration::from_secs(60);
+
 /// The task that dials a peer, and dials it again when the link is lost.
 pub(super) struct Supervisor {
     connector: IrohConnector,
@@ -42,8 +45,10 @@ pub(super) struct Supervisor {
     state: watch::Sender<State>,
     lookup_log: LookupLog,
     source: PeerSource,
-    /// The last reason that was logged.
-    reported: OnChange<String>,
+    /// When the peer announced that it ends the link.
+    announced: Option<Instant>,
+    /// The last reason that was logged, and whether it is one of a restart.
+    reported: OnChange<(String, bool)>,
 }
 
 impl Supervisor {
@@ -55,7 +60,8 @@ impl Supervisor {
         source: PeerSource,
     ) -> Self {
         let peer = target.borrow().peer;
-        Self { connector, peer, target, state, lookup_log, source, reported: OnChange::default() }
+        let reported = OnChange::default();
+        Self { connector, peer, target, state, lookup_log, source, announced: None, reported }
     }
 
     pub(super) async fn run(mut self) {
@@ -70,7 +76,7 @@ impl Supervisor {
     async fn supervise(&mut self) -> EndpointId {
         let (mut since, mut retry) = (Instant::now(), Retry::default());
         loop {
-            let pause = match self.connect().await {
+            let pause = match self.enrol_and_connect().await {
                 Ok(up) => {
                     self.reported.clear();
                     let began = Instant::now();
@@ -78,25 +84,21 @@ impl Supervisor {
                     since = Instant::now();
                     retry.after_link(began.elapsed(), reason)
                 }
-                Err(down) => match self.enrol(&down).await {
-                    Ok(()) => continue,
-                    Err(error) => {
-                        let reason = down.reason();
-                        let down = error.map_or(down.clone(), |error| down.with_error(error));
-                        self.publish(Down { since, down });
-                        match self.source.changed().await {
-                            None => retry.after_failure(reason),
-                            Some(addr) => {
-                                let peer = addr.id;
-                                self.connector.add_peer(addr);
-                                if peer != self.peer {
-                                    return peer;
-                                }
-                                Duration::ZERO
+                Err(down) => {
+                    let reason = down.reason();
+                    self.publish(Down { since, down });
+                    match self.source.changed().await {
+                        None => retry.after_failure(reason),
+                        Some(addr) => {
+                            let peer = addr.id;
+                            self.connector.add_peer(addr);
+                            if peer != self.peer {
+                                return peer;
                             }
+                            Duration::ZERO
                         }
                     }
-                },
+                }
             };
             sleep(pause).await;
         }
@@ -116,7 +118,7 @@ impl Supervisor {
             let mut liveness = Liveness::of(link.clone());
             match self.replacement(&link, &mut liveness).await {
                 Ok(next) if next.hello.is_of_another_start(&up.hello) => {
-                    warn!("the peer was restarted");
+                    info!("the peer was restarted");
                     link.close(Code::DONE, "replaced by another link");
                     up = Arc::new(next);
                 }
@@ -126,6 +128,8 @@ impl Supervisor {
                     up = Arc::new(next);
                 }
                 Err(lost) => {
+                    let is_announced = matches!(lost.code(), Some(Code::SHUTDOWN | Code::RECONNECT));
+                    self.announced = is_announced.then(Instant::now);
                     let down = PeerDown::of_lost(lost);
                     let reason = down.reason();
                     self.publish(Down { since: Instant::now(), down });
@@ -167,32 +171,43 @@ impl Supervisor {
         }
     }
 
-    /// Presents the invitation, if there is one, to a peer that does not admit this funnel.
-    ///
-    /// # Errors
-    /// A more specific error than the refusal, if there is one.
-    async fn enrol(&mut self, down: &PeerDown) -> Result<(), Option<CallError>> {
-        let enrolment = match down.reason() {
-            DownReason::NotAdmitted => self.source.enrolment.take().ok_or(None)?,
-            DownReason::Unreachable | DownReason::Overloaded | DownReason::Stopped => return Err(None),
-        };
+    /// Presents the invitation, if there is one, and connects. The invitation goes first: a peer that does not admit this funnel
+    /// yet reports every other link as that of a stranger.
+    async fn enrol_and_connect(&mut self) -> Result<Up, PeerDown> {
+        let refusal = self.enrol().await;
+        self.connect().await.map_err(|down| match (down.reason(), refusal) {
+            (DownReason::NotAdmitted, Some(refusal)) => down.with_error(refusal),
+            _ => down,
+        })
+    }
+
+    /// Presents the invitation, if there is one, and returns why the peer did not take it. A peer that admits this funnel
+    /// already does not use it.
+    async fn enrol(&mut self) -> Option<CallError> {
+        let enrolment = self.source.enrolment.take()?;
         match enrolment.present().await {
             EnrolmentOutcome::Enrolled => {
-                info!("the peer has accepted the invitation");
-                Ok(())
+                info!("the peer admits this funnel");
+                None
             }
-            EnrolmentOutcome::Refused(error) => Err(Some(error)),
+            EnrolmentOutcome::Refused(error) => Some(error),
             EnrolmentOutcome::NotNow(error) => {
                 self.source.enrolment = Some(enrolment);
-                Err(Some(error))
+                Some(error)
             }
         }
     }
 
-    /// Publishes why there is no link, and logs it when it changes.
+    /// Publishes why there is no link, and logs it when it changes, or when a restart of the peer takes too long.
     fn publish(&mut self, down: Down) {
-        self.reported.run(down.down.to_string(), |text| {
-            warn!("{text}");
+        let is_restart = down.down.reason() == DownReason::Unreachable
+            && self.announced.is_some_and(|at| at.elapsed() < RESTART_TIME);
+        self.reported.run((down.down.to_string(), is_restart), |(text, is_restart)| {
+            if *is_restart {
+                info!("{text}");
+            } else {
+                warn!("{text}");
+            }
             self.state.send_replace(State::Down(down));
         });
     }

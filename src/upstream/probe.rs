@@ -7,7 +7,7 @@ use futures_util::future::join_all;
 use http::{HeaderValue, Method, Request, StatusCode, header};
 use tokio::{
     sync::{Notify, watch},
-    time::{sleep, timeout},
+    time::{Instant, sleep, timeout},
 };
 use tracing::{info, warn};
 
@@ -31,6 +31,8 @@ const ROUNDS_WHILE_SERVED: u32 = 30;
 const FIRST_ROUND_TIMEOUT: Duration = Duration::from_secs(1);
 /// The timeout of one probe.
 const TIMEOUT: Duration = Duration::from_secs(2);
+/// How long a SuperLink may be away without a warning: a restart of it is nothing unusual.
+const RESTART_TIME: Duration = Duration::from_secs(60);
 /// A method that does not exist: every gRPC server answers it with UNIMPLEMENTED.
 const GRPC_PROBE: &str = "/flwr.proto.Fleet/FunnelProbe";
 
@@ -123,7 +125,7 @@ impl Probe {
 
     /// Probes the upstreams in rounds, indefinitely.
     pub(crate) async fn run(self, client: UpstreamClient) {
-        let mut served_by = HashMap::new();
+        let mut served = HashMap::<Api, Served>::new();
         for round in 0_u32.. {
             let all = round.is_multiple_of(ROUNDS_WHILE_SERVED);
             let mut due = self.rows();
@@ -144,7 +146,7 @@ impl Probe {
                 // A call may have been answered since.
                 if details.contains_key(&api) || self.is_served(api) {
                     let details = details.get(&api).map_or(&[][..], Vec::as_slice);
-                    self.report(api, details, served_by.entry(api).or_default());
+                    self.report(api, details, served.entry(api).or_default());
                 }
             }
             sleep(MIN_INTERVAL).await;
@@ -162,18 +164,37 @@ impl Probe {
         self.upstreams.of(api).any(|upstream| self.state(api, upstream) == UpstreamState::Up)
     }
 
-    /// Logs which upstream serves an API, when that changes.
-    fn report(&self, api: Api, details: &[String], served_by: &mut OnChange<Option<Upstream>>) {
+    /// Logs which upstream serves an API, when that changes, and that none has done so for long.
+    fn report(&self, api: Api, details: &[String], served: &mut Served) {
         let upstream = self.upstreams.of(api).find(|upstream| self.state(api, upstream) == UpstreamState::Up);
-        served_by.run_with_last(upstream.cloned(), |upstream, last| {
+        let Served { by, lost } = served;
+        by.run_with_last(upstream.cloned(), |upstream, last| {
             let detail = details.join("; ");
             match (upstream, last) {
-                (Some(upstream), _) => info!(%api, %upstream, "the SuperLink answers"),
-                (None, Some(Some(_))) => warn!(%api, detail, "the SuperLink no longer answers"),
+                (Some(upstream), _) => {
+                    info!(%api, %upstream, "the SuperLink answers");
+                    *lost = None;
+                }
+                (None, Some(Some(_))) => {
+                    info!(%api, detail, "the SuperLink no longer answers");
+                    *lost = Some(Instant::now());
+                }
                 (None, _) => info!(%api, detail, "no SuperLink answers yet; it is used as soon as it does"),
             }
         });
+        if lost.take_if(|since| since.elapsed() >= RESTART_TIME).is_some() {
+            let detail = details.join("; ");
+            warn!(%api, detail, "the SuperLink has not answered for {} s: start it again", RESTART_TIME.as_secs());
+        }
     }
+}
+
+/// Which upstream serves an API.
+#[derive(Debug, Default)]
+struct Served {
+    by: OnChange<Option<Upstream>>,
+    /// Since when none does, until that was warned of; `None` if none ever did.
+    lost: Option<Instant>,
 }
 
 async fn probe(client: &UpstreamClient, api: Api, upstream: &Upstream) -> (UpstreamState, Option<String>) {

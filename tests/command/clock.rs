@@ -1,7 +1,7 @@
 //! Clocks that are wrong. Needs `faketime`.
 #![cfg(target_os = "linux")]
 
-use std::path::Path;
+use std::{ffi::OsString, fs, path::Path};
 
 use tokio::io::AsyncWriteExt;
 
@@ -35,4 +35,43 @@ async fn funnels_with_clocks_two_hours_apart_carry_calls() {
         assert_eq!(status(&read_head(&mut call).await.unwrap()), "200");
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clock_that_cannot_be_true_is_refused_with_what_it_says_and_what_to_do() {
+    guarded(async {
+        let Some(library) = library().await else { return };
+        let folder = tempfile::tempdir().unwrap();
+        let file = |name: &str| folder.path().join(name).into_os_string();
+        let peer = endpoint_id(Path::new(&file("other.key"))).await.unwrap();
+        fs::write(file("funnel.toml"), format!("key_file = {:?}\n[expose]\n", file("secret.key"))).unwrap();
+        let config = folder.path().join("funnel.toml");
+        let commands: [&[&str]; 5] = [
+            &["expose", "--superlink", "http://127.0.0.1:9"],
+            &["join", &peer, "--listen", "127.0.0.1:0"],
+            &["run", "--config", config.to_str().unwrap()],
+            &["relay", "--http", "--open", "--listen", "127.0.0.1:0"],
+            &["invite", "site"],
+        ];
+        for (date, part) in [("1970-01-01", "before this program was released"), ("2101-07-01", "after 2100")] {
+            for arguments in commands {
+                let stderr = refused(&library, date, words(arguments, &[("--key-file", &file("secret.key"))])).await;
+                for part in [date, part, "NTP"] {
+                    assert!(stderr.contains(part), "{arguments:?}: {part} is not in {stderr}");
+                }
+            }
+        }
+        assert!(!Path::new(&file("secret.key")).exists() && !Path::new(&file("peers.toml")).exists());
+    })
+    .await;
+}
+
+/// Runs the program at this date, and returns what it says when it ends with status 1: not a mistake of the operator.
+async fn refused(library: &str, date: &str, arguments: Vec<OsString>) -> String {
+    let mut launcher = command(&with_clock(library, &format!("@{date} 12:00:00")));
+    launcher.arg(env!("CARGO_BIN_EXE_flower-iroh-funnel")).args(&arguments).kill_on_drop(true);
+    let output = launcher.output().await.unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{arguments:?}: {stderr}");
+    stderr
 }

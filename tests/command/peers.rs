@@ -88,7 +88,6 @@ async fn an_operator_invites_lists_shuts_out_lets_in_and_removes_without_a_resta
         }
         assert!(office.peers().await[0]["received"].as_u64().unwrap() > 0);
 
-        // The first dial, before the invitation is presented, has logged the second line.
         let count = |process: &FunnelProcess, text| process.stderr().matches(text).count();
         let counts =
             || (count(&inbound, "link ended: the peer is denied"), count(&site, "closed by the peer: refused"));

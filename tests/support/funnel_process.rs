@@ -153,6 +153,11 @@ impl FunnelProcess {
         self.reads_stderr.send_replace(reads);
     }
 
+    /// What the process logs, also after it has ended.
+    pub fn output(&self) -> watch::Receiver<String> {
+        self.stderr.clone()
+    }
+
     /// Waits until the process has logged `text`.
     ///
     /// # Errors

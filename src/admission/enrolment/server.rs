@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     address_lookup::Secret,
-    report::{OncePerPeer, chain},
+    report::{StrangerLog, chain},
     transport::{RateLimit, Source},
 };
 
@@ -32,7 +32,7 @@ pub(in crate::admission) struct EnrolmentServer {
     roster: RosterFile,
     watch: WatchHandle,
     pending: PendingEnrolments,
-    refused: OncePerPeer,
+    refused: StrangerLog<Source>,
     roster_failed: RateLimit,
 }
 
@@ -53,7 +53,7 @@ impl EnrolmentServer {
             roster,
             watch: WatchHandle::default(),
             pending: PendingEnrolments::default(),
-            refused: OncePerPeer::default(),
+            refused: StrangerLog::new("an invitation was refused"),
             roster_failed: RateLimit::default(),
         }
     }
@@ -91,8 +91,7 @@ impl EnrolmentServer {
     ) -> Result<(), RedeemError> {
         let secret = self.pending.wait_for(Source::of(connection), read_secret(connection)).await;
         let secret = secret.flatten().ok_or(RedeemError::NotNow("no invitation was presented"))?;
-        let peer = connection.remote_id();
-        match timeout(DEADLINE, self.redeem_secret(peer, secret, in_force)).await {
+        match timeout(DEADLINE, self.redeem_secret(connection, secret, in_force)).await {
             Ok(redeemed) => redeemed,
             Err(_) => {
                 let path = self.roster.path().display();
@@ -109,11 +108,12 @@ impl EnrolmentServer {
 
     async fn redeem_secret(
         &self,
-        peer: EndpointId,
+        connection: &Connection,
         secret: Secret,
         in_force: impl Fn() -> Arc<Roster>,
     ) -> Result<(), RedeemError> {
-        self.check(peer, &secret, in_force).await?;
+        let peer = connection.remote_id();
+        self.check(connection, &secret, in_force).await?;
         let file = self.roster.clone();
         let redeemed = match self.watch.changes().run(move || redeem_in_file(&file, peer, &secret)) {
             Ok(redeemed) => redeemed.await,
@@ -129,7 +129,7 @@ impl EnrolmentServer {
                 self.watch.reload().await;
                 Ok(())
             }
-            Ok(Ok(Err(reason))) => Err(self.refuse(peer, reason)),
+            Ok(Ok(Err(reason))) => Err(self.refuse(connection, reason)),
             Ok(Err(error)) => {
                 self.roster_failed.run(|| error!("an invitation could not be redeemed: {}", chain(&error)));
                 Err(RedeemError::NotNow(NO_ROSTER))
@@ -143,23 +143,24 @@ impl EnrolmentServer {
     /// the moment at which it was written. So a stranger causes a look, shared with others, and no change of the file.
     async fn check(
         &self,
-        peer: EndpointId,
+        connection: &Connection,
         secret: &Secret,
         in_force: impl Fn() -> Arc<Roster>,
     ) -> Result<(), RedeemError> {
-        let check = || in_force().check_invitation(peer, secret, Timestamp::now());
+        let check = || in_force().check_invitation(connection.remote_id(), secret, Timestamp::now());
         if check().is_err() {
             self.watch.refresh().await;
         }
-        check().map_err(|reason| self.refuse(peer, reason))
+        check().map_err(|reason| self.refuse(connection, reason))
     }
 
     /// Refuses an invitation; while the roster cannot be followed, only for now.
-    fn refuse(&self, peer: EndpointId, reason: NotInvited) -> RedeemError {
+    fn refuse(&self, connection: &Connection, reason: NotInvited) -> RedeemError {
         if self.roster_health().problem.is_some() {
             return RedeemError::NotNow(NO_ROSTER);
         }
-        self.refused.run(peer, || info!(%peer, ?reason, "an invitation was refused"));
+        let peer = connection.remote_id();
+        self.refused.run(peer, Source::of(connection).shared(), || info!(%peer, ?reason, "an invitation was refused"));
         RedeemError::NotInvited
     }
 }

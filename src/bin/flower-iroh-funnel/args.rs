@@ -3,6 +3,7 @@
 use std::{
     num::{NonZeroU32, NonZeroUsize},
     path::PathBuf,
+    time::Duration,
 };
 
 use clap::{
@@ -10,6 +11,8 @@ use clap::{
     builder::{PathBufValueParser, TypedValueParser},
 };
 use flower_iroh_funnel::identity::expand_home;
+
+use crate::numbers;
 
 /// Connects Flower SuperNodes to a SuperLink across NAT, without open ports.
 #[derive(Debug, Parser)]
@@ -96,6 +99,11 @@ impl Command {
             Self::Id(_) | Self::Invite(_) | Self::Peers(_) => false,
         }
     }
+
+    /// Returns whether it judges or sets times by the clock.
+    pub(crate) fn needs_clock(&self) -> bool {
+        self.serves() || matches!(self, Self::Invite(_))
+    }
 }
 
 #[derive(Debug, clap::Args)]
@@ -158,11 +166,11 @@ pub(crate) struct Invite {
     #[arg(long, value_name = "api,api..", value_delimiter = ',', default_value = "fleet")]
     pub(crate) apis: Vec<String>,
     /// Number of peers that may use the invitation
-    #[arg(long, value_name = "N", default_value_t = NonZeroU32::MIN)]
+    #[arg(long, value_name = "N", default_value = "1", value_parser = numbers::uses, allow_negative_numbers = true)]
     pub(crate) uses: NonZeroU32,
     /// Hours until the invitation expires
-    #[arg(long, value_name = "N", default_value_t = 24)]
-    pub(crate) hours: u32,
+    #[arg(long, value_name = "N", default_value = "24", value_parser = numbers::hours, allow_negative_numbers = true)]
+    pub(crate) hours: Duration,
     #[command(flatten)]
     pub(crate) configuration: Configuration,
     #[command(flatten)]
@@ -294,11 +302,11 @@ pub(crate) struct Relay {
     #[arg(long)]
     pub(crate) open: bool,
     /// Maximum number of client connections [default: 1024]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = numbers::clients, allow_negative_numbers = true)]
     pub(crate) max_clients: Option<NonZeroUsize>,
     /// Maximum send rate of one client, in MiB/s [default: unlimited]
-    #[arg(long, value_name = "MIB")]
-    pub(crate) client_rate: Option<f64>,
+    #[arg(long, value_name = "MIB", value_parser = numbers::rate, allow_negative_numbers = true)]
+    pub(crate) client_rate: Option<NonZeroU32>,
     /// Proxies in front of this relay whose connections begin with a PROXY protocol header (v1 or v2): limits then
     /// apply to the client's address; may be repeated
     #[arg(long, value_name = "ADDR|NET[,..]")]

@@ -2,8 +2,11 @@
 #![cfg_attr(not(test), warn(clippy::unwrap_used))]
 
 mod args;
+mod clock;
 mod commands;
 mod descriptors;
+mod expected;
+mod numbers;
 mod secrets;
 mod signals;
 mod telemetry;
@@ -50,6 +53,9 @@ fn main() -> ExitCode {
 }
 
 fn run(args: Args) -> Result<(), ExitError> {
+    if args.command.needs_clock() {
+        clock::check()?;
+    }
     if args.command.serves() {
         descriptors::raise_limit();
     }

@@ -2,9 +2,9 @@
 
 use std::io::{self, IsTerminal};
 
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::{EnvFilter, layer::SubscriberExt, util::SubscriberInitExt};
 
-use crate::args::LogFormat;
+use crate::{args::LogFormat, expected::Expected};
 
 const QUIET: &str = "warn,iroh_relay::server=error,iroh_mdns_address_lookup=off,swarm_discovery=off";
 
@@ -27,7 +27,7 @@ pub(crate) fn init(format: LogFormat, verbose: u8) {
         .with_target(false)
         .log_internal_errors(false);
     match format {
-        LogFormat::Text => subscriber.with_ansi(io::stderr().is_terminal()).init(),
-        LogFormat::Json => subscriber.json().init(),
+        LogFormat::Text => subscriber.with_ansi(io::stderr().is_terminal()).finish().with(Expected).init(),
+        LogFormat::Json => subscriber.json().finish().with(Expected).init(),
     }
 }

@@ -41,7 +41,7 @@ impl Source {
     }
 
     /// Returns the source that this one shares with the others of its address.
-    pub(super) fn shared(&self) -> Self {
+    pub(crate) fn shared(&self) -> Self {
         self.share.clone().into()
     }
 }

@@ -37,6 +37,11 @@ impl ExitError {
         Self { message, status: 1 }
     }
 
+    /// Reports something outside of the command line and the files that keeps the command from working.
+    pub(crate) fn world(message: impl fmt::Display) -> Self {
+        Self { message: format!("error: {message}"), status: 1 }
+    }
+
     /// Reports a change that the running funnel does not follow.
     pub(crate) fn not_in_force(reason: impl fmt::Display) -> Self {
         Self { message: format!("NOT in force: {reason}"), status: 1 }

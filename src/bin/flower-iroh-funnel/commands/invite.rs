@@ -1,9 +1,6 @@
 //! `invite`: creates an invitation, with which a peer enrols.
 
-use std::{
-    io::{self, Write},
-    time::Duration,
-};
+use std::io::{self, Write};
 
 use flower_iroh_funnel::{EndpointAddr, EndpointId, Invitation, StatusFile, Timestamp, roster::Name};
 use iroh_tickets::endpoint::EndpointTicket;
@@ -11,15 +8,13 @@ use iroh_tickets::endpoint::EndpointTicket;
 use super::{ExitError, id::own_id, managed_config, parse_apis, print, roster, running_funnel::RunningFunnel};
 use crate::args::{self, Common};
 
-const HOUR: Duration = Duration::from_secs(3600);
-
 pub(crate) async fn invite(common: &Common, args: args::Invite) -> Result<(), ExitError> {
     let name: Name = args.name.parse().map_err(|error| ExitError::usage(format_args!("{:?}: {error}", args.name)))?;
     let apis = parse_apis(args.apis.iter().map(String::as_str)).map_err(ExitError::usage)?;
     let config = managed_config(common, &args.configuration)?;
     let file = roster(&config, &args.roster)?;
     let invitation = Invitation::new(own_addr(own_id(&config)?, &StatusFile::of_roster(file.path())));
-    let expires = Timestamp::now().plus(HOUR * args.hours);
+    let expires = Timestamp::now().plus(args.hours);
     let invited = file.update(|roster| {
         roster.forget_expired(Timestamp::now());
         roster.invite(&invitation, name, apis.into_iter().collect(), args.uses, expires)

@@ -2,7 +2,6 @@
 
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
-    num::NonZeroU32,
     path::PathBuf,
     sync::Arc,
 };
@@ -20,9 +19,6 @@ use crate::{
     args::{self, Common},
     signals,
 };
-
-/// The unit of `--client-rate`.
-const MIB: f64 = 1_048_576.0;
 
 pub(crate) async fn relay(common: &Common, args: args::Relay) -> Result<(), ExitError> {
     let config = config(common, &args)?;
@@ -71,7 +67,9 @@ fn config(common: &Common, args: &args::Relay) -> Result<RelayServerConfig, Exit
     if let Some(max_clients) = args.max_clients {
         builder = builder.max_clients(max_clients);
     }
-    builder = with_client_rate(builder, args);
+    if let Some(client_rate) = args.client_rate {
+        builder = builder.client_rate(client_rate);
+    }
     if let Some(metrics) = &args.metrics {
         builder = match parse_metrics(metrics) {
             Ok(metrics) => builder.metrics(metrics),
@@ -107,15 +105,6 @@ fn in_state_dir(common: &Common) -> Result<PathBuf, ExitError> {
     Ok(key_file.with_file_name("relay"))
 }
 
-fn with_client_rate(builder: RelayServerConfigBuilder, args: &args::Relay) -> RelayServerConfigBuilder {
-    let Some(rate) = args.client_rate else { return builder };
-    // The cast saturates: a negative rate or NaN becomes 0.
-    match NonZeroU32::new((rate * MIB) as u32) {
-        Some(bytes) => builder.client_rate(bytes),
-        None => builder.mistake(format_args!("--client-rate {rate}: must be greater than 0, in MiB/s")),
-    }
-}
-
 fn with_access(mut builder: RelayServerConfigBuilder, args: &args::Relay) -> RelayServerConfigBuilder {
     let mut access = RelayAccess::nobody();
     let named = args.token.as_ref().map(|token| ("--token", token.parse()));
@@ -145,10 +134,14 @@ fn with_access(mut builder: RelayServerConfigBuilder, args: &args::Relay) -> Rel
 
 /// Parses an address, or a port alone, which means 127.0.0.1.
 fn parse_metrics(text: &str) -> Result<SocketAddr, String> {
-    if let Ok(port) = text.parse() {
-        return Ok((IpAddr::from(Ipv4Addr::LOCALHOST), port).into());
+    let metrics = match text.parse::<u16>() {
+        Ok(port) => (IpAddr::from(Ipv4Addr::LOCALHOST), port).into(),
+        Err(_) => text.parse::<SocketAddr>().map_err(|error| format!("{error}; expected PORT or ADDRESS:PORT"))?,
+    };
+    match metrics.port() {
+        0 => Err("the port must be from 1 to 65535: nobody would know which one is served".to_owned()),
+        _ => Ok(metrics),
     }
-    text.parse().map_err(|error| format!("{error}; expected PORT or ADDRESS:PORT"))
 }
 
 fn announce(relay: &RelayServer, args: &args::Relay) {
