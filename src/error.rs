@@ -30,6 +30,8 @@ enum Kind {
     AuditLog { path: PathBuf, source: io::Error },
     #[error("this funnel is serving already, or has served: it can serve only once")]
     Serving,
+    #[error("the last valid roster stays in force: {reason}; repair the roster")]
+    Reload { reason: String },
     #[error("the iroh endpoint closed while the funnel served")]
     EndpointClosed,
     // Complete, as the text of its source is: a program that prints an error alone shows the reason.
@@ -41,6 +43,9 @@ enum Kind {
          uses them"
     )]
     Relay { listen: SocketAddr, source: BoxError },
+    #[cfg(feature = "relay")]
+    #[error("the certificate cannot be read again, and the one before stays in use: {reason}")]
+    RelayCertificate { reason: String },
     #[cfg(feature = "relay")]
     #[error("the relay stopped unexpectedly")]
     RelayEnded { source: Option<BoxError> },
@@ -76,6 +81,10 @@ impl Error {
         Self(Kind::AuditLog { path, source })
     }
 
+    pub(crate) fn reload(reason: String) -> Self {
+        Self(Kind::Reload { reason })
+    }
+
     pub(crate) fn serving() -> Self {
         Self(Kind::Serving)
     }
@@ -91,6 +100,11 @@ impl Error {
     #[cfg(feature = "relay")]
     pub(crate) fn relay(listen: SocketAddr, source: impl Into<BoxError>) -> Self {
         Self(Kind::Relay { listen, source: source.into() })
+    }
+
+    #[cfg(feature = "relay")]
+    pub(crate) fn relay_certificate(reason: String) -> Self {
+        Self(Kind::RelayCertificate { reason })
     }
 
     #[cfg(feature = "relay")]

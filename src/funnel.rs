@@ -6,6 +6,7 @@ mod endpoint;
 mod home_relay;
 mod loaded;
 mod ports;
+mod reload;
 mod sources;
 
 use std::{

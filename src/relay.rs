@@ -10,6 +10,7 @@ mod forwarded;
 mod gate;
 mod proxies;
 mod proxy_protocol;
+mod reload;
 mod tls;
 
 use std::{
@@ -45,7 +46,7 @@ pub use self::{
 use self::{
     arrivals::{Arrivals, Proxies},
     gate::RelayGate,
-    tls::Certificate,
+    tls::{Certificate, CertificateFiles},
 };
 use crate::{
     admission::roster::{self, Roster, RosterFile, WatchHandle},
@@ -59,6 +60,9 @@ pub struct RelayServer {
     url: RelayUrl,
     ca_file: Option<PathBuf>,
     service: RelayService,
+    gate: Arc<RelayGate>,
+    certificate_files: Option<Arc<CertificateFiles>>,
+    watch: WatchHandle,
     accepting: AbortOnDropHandle<Infallible>,
     discovery: Option<Server>,
     _metrics: Option<MetricsServer>,
@@ -81,9 +85,9 @@ impl RelayServer {
         let certificate = Certificate::load(&config.tls).await?;
         let serving = Self::serve(config, certificate, Arc::clone(&gate)).await;
         let mut relay = serving.map_err(|error| Error::relay(listen, error))?;
-        let service = relay.service.clone();
+        let (service, watch) = (relay.service.clone(), relay.watch.clone());
         relay._following = roster.map(|file| {
-            spawn(roster::watch(file, listed, WatchHandle::default(), move |roster| {
+            spawn(roster::watch(file, listed, watch, move |roster| {
                 gate.set_roster(roster);
                 gate.disconnect_denied(service.clients());
             }))
@@ -104,16 +108,21 @@ impl RelayServer {
         };
         let metrics = discovery.as_ref().map(|server| server.metrics().clone()).unwrap_or_default();
         let service = service(&config, Arc::<RelayGate>::clone(&gate), &metrics);
-        let (tls, ca_file) = match certificate {
-            Some(Certificate { server_config, ca_file }) => (Some(TlsAcceptor::from(Arc::new(server_config))), ca_file),
-            None => (None, None),
+        let (tls, ca_file, certificate_files) = match certificate {
+            Some(Certificate { server_config, ca_file, files }) => {
+                (Some(TlsAcceptor::from(Arc::new(server_config))), ca_file, files)
+            }
+            None => (None, None, None),
         };
         let (proxy_protocol, forwarded) = (config.proxy_protocol, config.trust_forwarded);
-        let arrivals = Arrivals::new(tls, service.clone(), gate, Proxies { proxy_protocol, forwarded });
+        let arrivals = Arrivals::new(tls, service.clone(), Arc::clone(&gate), Proxies { proxy_protocol, forwarded });
         Ok(Self {
             url,
             ca_file,
             service,
+            gate,
+            certificate_files,
+            watch: WatchHandle::default(),
             accepting: spawn(arrivals.accept(listener)),
             discovery,
             _metrics: serve_metrics(config.metrics, &metrics).await?,

@@ -24,6 +24,8 @@ mod funnel_process;
 #[cfg(target_os = "linux")]
 #[path = "command/handed_out.rs"]
 mod handed_out;
+#[path = "command/hangup.rs"]
+mod hangup;
 #[path = "command/healthy_day.rs"]
 mod healthy_day;
 #[path = "command/keys.rs"]
@@ -32,6 +34,8 @@ mod keys;
 mod links;
 #[path = "command/local_port.rs"]
 mod local_port;
+#[path = "command/lines.rs"]
+mod lines;
 #[path = "command/logs.rs"]
 mod logs;
 #[path = "command/memory.rs"]
@@ -88,6 +92,8 @@ mod tls;
 #[cfg(unix)]
 #[path = "command/umask.rs"]
 mod umask;
+#[path = "command/unread.rs"]
+mod unread;
 #[cfg(target_os = "linux")]
 #[path = "support/wrong_clock.rs"]
 mod wrong_clock;

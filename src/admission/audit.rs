@@ -16,16 +16,20 @@ use std::{
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
-        mpsc::{SyncSender, TrySendError, sync_channel},
+        mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, channel, sync_channel},
     },
-    thread::{self, JoinHandle},
+    thread,
     time::Duration,
 };
 
 use iroh::EndpointId;
+use tracing::error;
 
 pub(crate) use self::entry::{Event, Outcome};
-use self::{entry::Entry, writer::Writer};
+use self::{
+    entry::Entry,
+    writer::{Message, Writer},
+};
 use crate::{
     report::{Decision, FairReports, ReportLimits},
     transport::Source,
@@ -33,6 +37,8 @@ use crate::{
 
 /// The most entries that wait to be written. Past that, a slow disk costs entries, which are counted, and delays no call.
 const QUEUE: usize = 4096;
+/// How long the end of a log waits for its disk, or for the reader of its pipe.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// The denied peers that have an entry within a minute. The others are counted as lost: one address hides nobody from another.
 const STRANGERS: ReportLimits =
@@ -55,9 +61,10 @@ struct Strangers {
 
 #[derive(Debug)]
 struct Log {
-    entries: Mutex<Option<SyncSender<Entry>>>,
+    messages: Mutex<Option<SyncSender<Message>>>,
     lost: Arc<AtomicU64>,
-    writing: Mutex<Option<JoinHandle<()>>>,
+    /// Disconnected when everything is written.
+    writing: Mutex<Option<Receiver<()>>>,
 }
 
 impl Audit {
@@ -79,9 +86,13 @@ impl Audit {
     fn open_file(path: PathBuf) -> io::Result<Self> {
         let lost = Arc::<AtomicU64>::default();
         let writer = Writer::open(path, Arc::clone(&lost))?;
-        let (sender, entries) = sync_channel(QUEUE);
-        let writing = thread::Builder::new().name("audit".to_owned()).spawn(move || writer.run(&entries))?;
-        let log = Log { entries: Mutex::new(Some(sender)), lost, writing: Mutex::new(Some(writing)) };
+        let (sender, messages) = sync_channel(QUEUE);
+        let (done, writing) = channel();
+        thread::Builder::new().name("audit".to_owned()).spawn(move || {
+            writer.run(&messages);
+            drop(done);
+        })?;
+        let log = Log { messages: Mutex::new(Some(sender)), lost, writing: Mutex::new(Some(writing)) };
         Ok(Self { log: Some(Arc::new(log)), strangers: None })
     }
 
@@ -111,23 +122,44 @@ impl Audit {
         outcome: Outcome,
     ) {
         let Some(log) = &self.log else { return };
-        let entries = log.entries.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(sender) = &*entries else { return };
-        if let Err(TrySendError::Full(_)) = sender.try_send(Entry::new(peer, name(), event, outcome)) {
-            log.lost.fetch_add(1, Ordering::Relaxed);
+        let messages = log.messages.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(sender) = &*messages else { return };
+        let entry = Entry::new(peer, name(), event, outcome);
+        if let Err(TrySendError::Full(_)) = sender.try_send(Message::Record(entry))
+            && log.lost.fetch_add(1, Ordering::Relaxed) == 0
+        {
+            error!(
+                "the audit log stands still, its disk or the reader of its pipe: events are counted until it goes on"
+            );
         }
     }
 
-    /// Writes the events that were recorded so far, and records no more. Blocks while the disk does.
+    /// Opens the files at their paths again: another program may have renamed or cut them. It never waits.
+    pub(crate) fn reopen(&self) {
+        if let Some(strangers) = &self.strangers {
+            strangers.audit.reopen();
+        }
+        let Some(log) = &self.log else { return };
+        if let Some(sender) = &*log.messages.lock().unwrap_or_else(PoisonError::into_inner) {
+            // Without room it stands still; it opens the file once a minute in any case.
+            let _ = sender.try_send(Message::Reopen);
+        }
+    }
+
+    /// Writes the events that were recorded so far, and records no more. Blocks while the disk does, within a limit.
     pub(crate) fn close(&self) {
         if let Some(strangers) = &self.strangers {
             strangers.audit.close();
         }
         let Some(log) = &self.log else { return };
-        drop(log.entries.lock().unwrap_or_else(PoisonError::into_inner).take());
-        if let Some(writing) = log.writing.lock().unwrap_or_else(PoisonError::into_inner).take() {
-            // A panic of the writer has been reported by the panic hook.
-            let _ = writing.join();
+        drop(log.messages.lock().unwrap_or_else(PoisonError::into_inner).take());
+        let writing = log.writing.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let ended = writing.map(|writing| writing.recv_timeout(CLOSE_TIMEOUT));
+        if let Some(Err(RecvTimeoutError::Timeout)) = ended {
+            let waited = CLOSE_TIMEOUT.as_secs();
+            error!(
+                "the audit log has stood still for {waited} s, its disk or the reader of its pipe: its last events are lost"
+            );
         }
     }
 }

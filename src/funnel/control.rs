@@ -1,19 +1,16 @@
 //! What a running funnel does for the commands that reach its control socket.
 
-use std::{path::PathBuf, time::Duration};
+use std::path::PathBuf;
 
 use iroh::EndpointId;
-use tokio::{runtime::Handle, time::timeout};
+use tokio::runtime::Handle;
 use tracing::{info, warn};
 
-use super::Inner;
+use super::{Inner, reload::reload_roster};
 use crate::{
     admission::{Admission, roster::RosterFile},
     control::{self, ControlServer, Handler, Outcome, Request, Status},
 };
-
-/// The wait until a roster is in force. It takes as long as its disk, which may hang.
-const RELOAD_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Answers the commands.
 struct FunnelControl {
@@ -106,13 +103,9 @@ impl FunnelControl {
     }
 
     async fn reload(&self) -> Outcome {
-        match timeout(RELOAD_TIMEOUT, self.admission.reload_roster()).await {
-            Ok(Ok(())) => Outcome::InForce { peer: None },
-            Ok(Err(reason)) => Outcome::NotInForce { reason },
-            Err(_) => {
-                let seconds = RELOAD_TIMEOUT.as_secs();
-                Outcome::NotInForce { reason: format!("the funnel could not read the roster within {seconds} s") }
-            }
+        match reload_roster(&self.admission).await {
+            Ok(()) => Outcome::InForce { peer: None },
+            Err(reason) => Outcome::NotInForce { reason },
         }
     }
 

@@ -25,7 +25,6 @@ const MAX_OF_CLIENT: usize = 8;
 /// Admits or denies each client, and counts those that are connected.
 #[derive(Debug)]
 pub(super) struct RelayGate {
-    access: RelayAccess,
     max_clients: NonZeroUsize,
     state: Mutex<State>,
     rate: ArrivalRate,
@@ -35,12 +34,13 @@ pub(super) struct RelayGate {
     too_many: RateLimit,
 }
 
-/// The connected clients, and the roster that admitted them.
-#[derive(Debug, Default)]
+/// The connected clients, and what admitted them.
+#[derive(Debug)]
 struct State {
+    access: RelayAccess,
     roster: Roster,
     clients: HashMap<ConnectionId, Client>,
-    /// Connected clients that the roster no longer admits.
+    /// Connected clients that are no longer admitted.
     denied: HashMap<ConnectionId, EndpointId>,
 }
 
@@ -53,11 +53,10 @@ struct Client {
 
 impl RelayGate {
     pub(super) fn new(access: RelayAccess, roster: Roster, max_clients: NonZeroUsize) -> Self {
-        let state = Mutex::new(State { roster, ..State::default() });
+        let state = State { access, roster, clients: HashMap::new(), denied: HashMap::new() };
         Self {
-            access,
             max_clients,
-            state,
+            state: Mutex::new(state),
             rate: ArrivalRate::default(),
             strangers: StrangerLog::new("refused"),
             full: RateLimit::default(),
@@ -73,29 +72,31 @@ impl RelayGate {
     /// Returns whether a request presents the token, where funnels do.
     pub(super) fn has_token(&self, headers: &HeaderMap) -> bool {
         let presented = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok()?.strip_prefix("Bearer "));
-        presented.is_some_and(|presented| self.access.has_token(presented))
+        presented.is_some_and(|presented| self.state().access.has_token(presented))
     }
 
     /// Replaces the roster. Connected clients that it denies are to be [disconnected](Self::disconnect_denied).
     pub(super) fn set_roster(&self, roster: Roster) {
         let mut state = self.state();
-        let is_denied = |client: &Client| {
-            let presented = client.presented.as_ref().map(RelayToken::reveal);
-            self.access.admits(&roster, client.peer, presented) == Verdict::Denied
-        };
-        let denied = state.clients.iter().filter(|(_, client)| is_denied(client));
-        state.denied = denied.map(|(connection, client)| (*connection, client.peer)).collect();
         state.roster = roster;
+        state.find_denied();
     }
 
-    /// Closes the connections of clients that the roster no longer admits. One that is not registered yet stays: call this
+    /// Replaces the token. Connected clients that presented another one are to be [disconnected](Self::disconnect_denied).
+    pub(super) fn set_token(&self, token: RelayToken) {
+        let mut state = self.state();
+        state.access = state.access.clone().token(token);
+        state.find_denied();
+    }
+
+    /// Closes the connections of clients that are no longer admitted. One that is not registered yet stays: call this
     /// again when it is.
     pub(super) fn disconnect_denied(&self, clients: &Clients) {
         let denied = self.state().denied.clone();
         for (connection, peer) in denied {
             if clients.disconnect(peer, Some(connection)) {
                 self.state().denied.remove(&connection);
-                info!(%peer, "disconnected: the roster no longer admits it");
+                info!(%peer, "disconnected: it is no longer admitted");
             }
         }
     }
@@ -103,8 +104,8 @@ impl RelayGate {
     /// Decides and counts the client in one step, so that the roster does not change in between.
     fn admit(&self, connection: ConnectionId, peer: EndpointId, token: Option<String>) -> Admission {
         let mut state = self.state();
-        if self.access.admits(&state.roster, peer, token.as_deref()) == Verdict::Denied {
-            return Admission::Refused(self.access.refusal(&state.roster, peer, token.as_deref()));
+        if state.access.admits(&state.roster, peer, token.as_deref()) == Verdict::Denied {
+            return Admission::Refused(state.access.refusal(&state.roster, peer, token.as_deref()));
         }
         if state.clients.len() >= self.max_clients.get() {
             return Admission::Full;
@@ -119,6 +120,17 @@ impl RelayGate {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn find_denied(&mut self) {
+        let is_denied = |client: &Client| {
+            let presented = client.presented.as_ref().map(RelayToken::reveal);
+            self.access.admits(&self.roster, client.peer, presented) == Verdict::Denied
+        };
+        let denied = self.clients.iter().filter(|(_, client)| is_denied(client));
+        self.denied = denied.map(|(connection, client)| (*connection, client.peer)).collect();
     }
 }
 
@@ -154,7 +166,7 @@ impl AccessControl for RelayGate {
                 "this client has too many connections here"
             }
             Admission::Refused(reason) => {
-                let remedy = || self.access.remedy(peer);
+                let remedy = || self.state().access.remedy(peer);
                 let source = client.map(Source::from);
                 self.strangers.run(
                     peer,

@@ -77,8 +77,27 @@ impl FunnelProcess {
     }
 
     fn spawn_command(mut command: Command) -> Result<Self, String> {
-        let name = format!("{:?}", command.as_std());
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        Self::spawn_as_it_is(command)
+    }
+
+    /// Starts the binary with `arguments`, writing to `stdout` and `stderr`: only those that are piped are read.
+    ///
+    /// # Errors
+    ///
+    /// If it does not start.
+    pub fn spawn_writing_to<A: AsRef<OsStr>>(
+        arguments: impl IntoIterator<Item = A>,
+        stdout: impl Into<Stdio>,
+        stderr: impl Into<Stdio>,
+    ) -> Result<Self, String> {
+        let mut command = command(arguments);
+        command.stdout(stdout).stderr(stderr);
+        Self::spawn_as_it_is(command)
+    }
+
+    fn spawn_as_it_is(command: Command) -> Result<Self, String> {
+        let name = format!("{:?}", command.as_std());
         let mut child = wrap(command).spawn().map_err(|error| format!("{name} does not start: {error}"))?;
         let (stdout_sender, stdout) = watch::channel(String::new());
         let (stderr_sender, stderr) = watch::channel(String::new());
@@ -143,6 +162,11 @@ impl FunnelProcess {
         line.trim().trim_end_matches(" kB").parse().expect("in KiB")
     }
 
+    /// What the process has printed so far.
+    pub fn stdout(&self) -> String {
+        self.stdout.borrow().clone()
+    }
+
     /// What the process has logged so far.
     pub fn stderr(&self) -> String {
         self.stderr.borrow().clone()
@@ -165,6 +189,15 @@ impl FunnelProcess {
     /// If it does not.
     pub async fn logged(&self, text: &str) -> Result<(), String> {
         self.wait_for(&self.stderr, |stderr| stderr.contains(text), &format!("to log {text:?}")).await
+    }
+
+    /// Waits until the process has printed `text`.
+    ///
+    /// # Errors
+    ///
+    /// If it does not.
+    pub async fn printed(&self, text: &str) -> Result<(), String> {
+        self.wait_for(&self.stdout, |stdout| stdout.contains(text), &format!("to print {text:?}")).await
     }
 
     async fn wait_for(
@@ -244,7 +277,7 @@ impl FunnelProcess {
         self.signal(nix::sys::signal::Signal::SIGSTOP as i32)
     }
 
-    /// Tells the process that its terminal is gone, or that its logs were rotated.
+    /// Asks the process to read its files again.
     ///
     /// # Errors
     ///

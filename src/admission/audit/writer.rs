@@ -29,6 +29,12 @@ const MAX_DENIED: usize = 512;
 /// The length in bytes past which a file is renamed to `….1`, replacing the one before: about 60,000 lines.
 const MAX_LEN: u64 = 16 << 20;
 
+/// What the writer is asked to do.
+pub(super) enum Message {
+    Record(Entry),
+    Reopen,
+}
+
 pub(super) struct Writer {
     path: PathBuf,
     file: File,
@@ -41,6 +47,8 @@ pub(super) struct Writer {
     lost: Arc<AtomicU64>,
     /// Why lines cannot be written.
     problem: OnChange<io::ErrorKind>,
+    /// Why the file cannot be opened again.
+    reopen_problem: OnChange<io::ErrorKind>,
     /// The last line may have been written in part.
     is_torn: bool,
 }
@@ -66,17 +74,20 @@ impl Writer {
             denied: 0,
             lost,
             problem: OnChange::default(),
+            reopen_problem: OnChange::default(),
             is_torn: false,
         })
     }
 
     /// Writes until the log is closed.
-    pub(super) fn run(mut self, entries: &Receiver<Entry>) {
+    pub(super) fn run(mut self, messages: &Receiver<Message>) {
         let mut due = Instant::now() + INTERVAL;
         loop {
-            match entries.recv_timeout(due.saturating_duration_since(Instant::now())) {
-                Ok(entry) => self.record(entry),
+            match messages.recv_timeout(due.saturating_duration_since(Instant::now())) {
+                Ok(Message::Record(entry)) => self.record(entry),
+                Ok(Message::Reopen) => self.follow(),
                 Err(RecvTimeoutError::Timeout) => {
+                    self.follow();
                     self.flush();
                     due = Instant::now() + INTERVAL;
                 }
@@ -130,15 +141,43 @@ impl Writer {
         }
     }
 
+    /// Goes on with the file that is at the path now. If it cannot be opened, goes on with the one that is open.
+    fn follow(&mut self) {
+        match self.reopen() {
+            Ok(()) => drop(self.reopen_problem.clear()),
+            Err(problem) => {
+                let path = self.path.display();
+                self.reopen_problem.run(problem.kind(), |_| {
+                    error!(%path, %problem, "the audit log cannot be opened again: it is written to the file that is open");
+                });
+            }
+        }
+    }
+
+    /// Opens the file at the path, which is created if it was moved away.
+    fn reopen(&mut self) -> io::Result<()> {
+        if self.is_rotated {
+            let file = atomic_file::append(&self.path)?;
+            self.len = file.metadata()?.len();
+            self.is_torn &= self.len > 0;
+            self.file = file;
+        }
+        Ok(())
+    }
+
     /// Appends a line. After a failure, which may have left a part of a line, it begins on a new one.
     fn append(&mut self, line: &[u8]) -> io::Result<()> {
+        if self.is_rotated && self.len > MAX_LEN {
+            // Another program may have renamed or cut it: then this file, or what is in `….1`, is not to be replaced.
+            self.reopen()?;
+        }
         if self.is_rotated && self.len > MAX_LEN {
             match atomic_file::rotate(&self.path) {
                 // It was moved away, or it was renamed here and could not be created again.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 moved => moved?,
             }
-            (self.file, self.len, self.is_torn) = (atomic_file::append(&self.path)?, 0, false);
+            self.reopen()?;
         }
         if std::mem::replace(&mut self.is_torn, true) {
             self.file.write_all(b"\n")?;
@@ -166,7 +205,7 @@ mod tests {
     /// The lines of the log in the file at `path`, which is no longer written.
     fn lines(path: &Path) -> Vec<Value> {
         let text = fs::read_to_string(path).unwrap();
-        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+        text.lines().filter(|line| !line.starts_with(' ')).map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 
     #[test]
@@ -252,7 +291,7 @@ mod tests {
         let entry = || Entry::new(SecretKey::generate().public(), None, Event::Link, Outcome::Allowed);
         for is_gone in [false, true] {
             writer.record(entry());
-            writer.len = MAX_LEN + 1;
+            fill(&mut writer);
             if is_gone {
                 fs::remove_file(&path).unwrap();
             }
@@ -261,5 +300,40 @@ mod tests {
         }
         assert_eq!(lines(&folder.path().join("audit.jsonl.1")).len(), 1);
         assert_eq!(writer.lost.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn another_programs_rotation_is_followed_and_none_of_its_files_is_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, moved) = (folder.path().join("audit.jsonl"), folder.path().join("audit.jsonl.1"));
+        let mut writer = Writer::open(path.clone(), Arc::default()).unwrap();
+        let entry = || Entry::new(SecretKey::generate().public(), None, Event::Link, Outcome::Allowed);
+        writer.record(entry());
+        // By renaming: before the writer knows, its file is full.
+        fs::rename(&path, &moved).unwrap();
+        writer.record(entry());
+        fill(&mut writer);
+        writer.record(entry());
+        assert_eq!((lines(&moved).len(), lines(&path).len()), (2, 1));
+        // By copying: the length that it knows is too much.
+        let copy = folder.path().join("audit.jsonl.2");
+        fill(&mut writer);
+        fs::copy(&path, &copy).unwrap();
+        File::options().write(true).open(&path).unwrap().set_len(0).unwrap();
+        writer.record(entry());
+        assert_eq!((lines(&moved).len(), lines(&copy).len(), lines(&path).len()), (2, 1, 1));
+        // And when it is told.
+        fs::rename(&path, &copy).unwrap();
+        writer.follow();
+        assert_eq!(fs::read(&path).unwrap(), b"");
+        assert_eq!(writer.lost.load(Ordering::Relaxed), 0);
+    }
+
+    /// Makes the file longer than it may get, with a line of blanks, which counts for none.
+    fn fill(writer: &mut Writer) {
+        let mut blank = vec![b' '; MAX_LEN as usize];
+        blank.push(b'\n');
+        writer.file.write_all(&blank).unwrap();
+        writer.len += MAX_LEN;
     }
 }

@@ -11,11 +11,7 @@ mod relay;
 mod run;
 mod running_funnel;
 
-use std::{
-    fmt, fs,
-    io::{self, Write},
-    path::Path,
-};
+use std::{fs, io, path::Path};
 
 use flower_iroh_funnel::{
     Api, Exposed, FunnelConfig, FunnelConfigBuilder, identity, protocol::UnknownApi, roster::RosterFile,
@@ -31,17 +27,14 @@ pub(crate) use self::{
     relay::relay,
     run::run,
 };
-use crate::args::{self, Common};
+use crate::{
+    args::{self, Common},
+    output::print,
+};
 
 /// Default file names of the roster and the audit log, in the key file's folder.
 const ROSTER: &str = "peers.toml";
 const AUDIT_LOG: &str = "audit.jsonl";
-
-/// Prints a line to stdout. A closed stdout is ignored: the funnel keeps running.
-fn print(line: impl fmt::Display) {
-    let mut stdout = io::stdout().lock();
-    let _ = writeln!(stdout, "{line}").and_then(|()| stdout.flush());
-}
 
 /// Applies the common options, which override what the builder already has.
 fn with_options(mut builder: FunnelConfigBuilder, common: &Common) -> FunnelConfigBuilder {

@@ -4,6 +4,8 @@ use std::{error::Error, fmt, process::ExitCode};
 
 use flower_iroh_funnel::{ConfigError, roster::RosterError};
 
+use crate::output::one_line;
+
 /// The exit status `EX_USAGE` of `sysexits.h`.
 pub(crate) const USAGE: u8 = 64;
 /// The beginning of a message.
@@ -27,8 +29,8 @@ impl ExitError {
         let mut message = format!("{ERROR}{error}");
         let mut cause = error.source();
         while let Some(error) = cause {
-            // Some errors name their cause themselves.
-            let text = error.to_string();
+            // Some errors name their cause themselves. It may be the text of a peer.
+            let text = one_line(error);
             if !message.contains(&text) {
                 message.push_str(&format!("\n  because: {text}"));
             }

@@ -23,8 +23,10 @@ pub(crate) async fn expose(common: &Common, args: args::Expose) -> Result<(), Ex
     (builder, exposed) = upstreams(builder, exposed, &args);
     (builder, exposed) = access(builder, exposed, &args);
     exposed = state(exposed, &args, builder.state_path().as_deref());
-    let funnel = Funnel::new(builder.expose(exposed).build()?).await?;
-    signals::drain_on_signal(funnel.clone());
+    let config = builder.expose(exposed).build()?;
+    let drain_timeout = config.drain_timeout;
+    let funnel = Funnel::new(config).await?;
+    signals::follow_signals(&funnel, drain_timeout);
     let mut serving = pin!(funnel.serve());
     let announced = tokio::select! {
         served = &mut serving => return Ok(served?),

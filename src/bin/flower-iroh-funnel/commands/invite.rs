@@ -1,12 +1,13 @@
 //! `invite`: creates an invitation, with which a peer enrols.
 
-use std::io::{self, Write};
-
 use flower_iroh_funnel::{EndpointAddr, EndpointId, Invitation, StatusFile, Timestamp, roster::Name};
 use iroh_tickets::endpoint::EndpointTicket;
 
 use super::{ExitError, id::own_id, managed_config, parse_apis, print, roster, running_funnel::RunningFunnel};
-use crate::args::{self, Common};
+use crate::{
+    args::{self, Common},
+    output,
+};
 
 pub(crate) async fn invite(common: &Common, args: args::Invite) -> Result<(), ExitError> {
     let name: Name = args.name.parse().map_err(|error| ExitError::usage(format_args!("{:?}: {error}", args.name)))?;
@@ -35,8 +36,7 @@ fn own_addr(id: EndpointId, seen: &StatusFile) -> EndpointAddr {
     let ticket = seen.load().ticket.and_then(|ticket| ticket.parse::<EndpointTicket>().ok());
     let addr = ticket.map(EndpointAddr::from).filter(|addr| addr.id == id);
     addr.unwrap_or_else(|| {
-        let _ = writeln!(
-            io::stderr(),
+        output::note(
             "note: no funnel with this key has run with this roster yet, so the invitation contains no address and works \
              only where the id can be looked up; or run expose first, then invite again"
         );

@@ -37,9 +37,10 @@ pub(crate) async fn join(common: &Common, args: args::Join) -> Result<(), ExitEr
     let config = builder.build()?;
     let peer = config.peers[0].id();
     let is_passthrough = config.peers[0].is_passthrough();
+    let drain_timeout = config.drain_timeout;
     let funnel = Funnel::new(config).await?;
     let setup = ClientSetup::of(&funnel, is_passthrough);
-    signals::drain_on_signal(funnel.clone());
+    signals::follow_signals(&funnel, drain_timeout);
     let mut serving = pin!(funnel.serve());
     tokio::select! {
         served = &mut serving => return Ok(served?),
@@ -111,7 +112,7 @@ fn default_config() -> Option<PathBuf> {
 async fn announce(peer: PeerConn, listen: SocketAddr, setup: &ClientSetup) {
     print(format_args!("waiting: dialling {}", peer.peer().fmt_short()));
     let hello = peer.ready(|error| print(format_args!("waiting: {error}"))).await;
-    print(next_steps(&hello, listen, setup));
+    next_steps(&hello, listen, setup).into_iter().for_each(print);
     print(format_args!("ready listening on {listen} for {}: {hello}", peer.peer().fmt_short()));
 }
 
@@ -135,18 +136,18 @@ impl ClientSetup {
 }
 
 /// Returns the commands to run next, for the APIs that this funnel may call.
-fn next_steps(hello: &Hello, listen: SocketAddr, setup: &ClientSetup) -> String {
+fn next_steps(hello: &Hello, listen: SocketAddr, setup: &ClientSetup) -> Vec<String> {
     let (option, setting) = match setup {
         ClientSetup::Plain => ("--insecure".to_owned(), "insecure = true".to_owned()),
         ClientSetup::Tls(ca) => {
             (format!("--root-certificates {}", ca.display()), format!("root-certificates = {ca:?}"))
         }
         ClientSetup::Passthrough => {
-            return format!(
+            return vec![format!(
                 "run a SuperNode: flower-supernode --root-certificates SUPERLINK_CA --superlink {listen}; the SuperLink's \
                  certificate must be for {}",
                 listen.ip()
-            );
+            )];
         }
     };
     let mut lines = Vec::new();
@@ -159,5 +160,5 @@ fn next_steps(hello: &Hello, listen: SocketAddr, setup: &ClientSetup) -> String 
              {setting}; then: flwr run APP funnel"
         ));
     }
-    lines.join("\n")
+    lines
 }

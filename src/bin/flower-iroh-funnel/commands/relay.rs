@@ -2,8 +2,9 @@
 
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 use flower_iroh_funnel::{
@@ -12,7 +13,7 @@ use flower_iroh_funnel::{
     roster::RosterFile,
 };
 use tokio::sync::Notify;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use super::{ExitError, no_home_directory, print};
 use crate::{
@@ -29,20 +30,46 @@ pub(crate) async fn relay(common: &Common, args: args::Relay) -> Result<(), Exit
         warn!("this relay is open: anybody who can reach it may use it");
     }
     let mut relay = RelayServer::start(config).await?;
-    let stop = Arc::new(Notify::new());
-    signals::on_signal({
-        let stop = Arc::clone(&stop);
-        move || {
-            info!("stopping: clients move to another relay; send the signal again to stop immediately");
-            stop.notify_one();
-        }
-    });
+    let (stop, reload) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    signals::on_signal(
+        Duration::ZERO,
+        {
+            let stop = Arc::clone(&stop);
+            move || {
+                info!("stopping: clients move to another relay; send the signal again to stop immediately");
+                stop.notify_one();
+            }
+        },
+        {
+            let reload = Arc::clone(&reload);
+            move || {
+                reload.notify_one();
+                std::future::ready(())
+            }
+        },
+    );
     announce(&relay, &args);
-    tokio::select! {
-        error = relay.ended() => return Err(error.into()),
-        () = stop.notified() => {}
+    loop {
+        tokio::select! {
+            error = relay.ended() => return Err(error.into()),
+            () = stop.notified() => break,
+            () = reload.notified() => read_again(&relay, args.token_file.as_deref()).await,
+        }
     }
     Ok(relay.shutdown().await?)
+}
+
+async fn read_again(relay: &RelayServer, token_file: Option<&Path>) {
+    let token = token_file.map(RelayToken::read).transpose();
+    if let Err(error) = &token {
+        error!("SIGHUP: --token-file: {error}; the token before stays in use");
+    }
+    let is_token_read = token.is_ok();
+    match relay.reload(token.ok().flatten()).await {
+        Ok(()) if is_token_read => info!("SIGHUP: the token file, the certificate and the roster are read again"),
+        Ok(()) => {}
+        Err(error) => error!("SIGHUP: {error}"),
+    }
 }
 
 fn config(common: &Common, args: &args::Relay) -> Result<RelayServerConfig, ExitError> {

@@ -32,9 +32,9 @@ pub(crate) async fn run(common: &Common, args: args::Run) -> Result<(), ExitErro
     if config.exposed.is_none() && config.peers.is_empty() {
         return Err(ExitError::usage(format_args!("{path}: nothing to do: add [expose] or [[peer]]")));
     }
-    let exposes = config.exposed.is_some();
+    let (exposes, drain_timeout) = (config.exposed.is_some(), config.drain_timeout);
     let funnel = Funnel::new(config).await.map_err(|error| ExitError::from(error).about(&path))?;
-    signals::drain_on_signal(funnel.clone());
+    signals::follow_signals(&funnel, drain_timeout);
     let mut serving = pin!(funnel.serve());
     tokio::select! {
         served = &mut serving => return Ok(served?),

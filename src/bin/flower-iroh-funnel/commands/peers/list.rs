@@ -1,7 +1,5 @@
 //! Prints the roster with the status of each peer.
 
-use std::io::{self, Write};
-
 use flower_iroh_funnel::{
     PeerStatus, StatusFile, Timestamp,
     protocol::ApiSet,
@@ -10,6 +8,7 @@ use flower_iroh_funnel::{
 use serde::Serialize;
 
 use super::super::{ExitError, print};
+use crate::output::{self, one_line};
 
 /// The output format of the list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,14 +43,14 @@ pub(super) fn list(file: &RosterFile, form: Form) -> Result<(), ExitError> {
     let peers = roster.peers().iter().map(|member| Row::of_peer(member, seen.peers.get(&member.id)));
     let rows: Vec<_> = peers.chain(roster.invitations().iter().map(Row::of_invitation)).collect();
     if let Some(RosterHealth { since, problem: Some(problem), .. }) = &seen.roster {
-        let _ = writeln!(
-            io::stderr(),
-            "warning: the funnel has not followed this roster since {since}: {problem}; its last valid roster is in force"
-        );
+        output::note(format_args!(
+            "warning: the funnel has not followed this roster since {since}: {}; its last valid roster is in force",
+            one_line(problem)
+        ));
     }
     match form {
-        Form::Json => print(serde_json::to_string_pretty(&rows).map_err(ExitError::of)?),
-        Form::Table => print(table(&rows)),
+        Form::Json => serde_json::to_string_pretty(&rows).map_err(ExitError::of)?.lines().for_each(print),
+        Form::Table => table(&rows).into_iter().for_each(print),
     }
     Ok(())
 }
@@ -83,27 +82,27 @@ impl Row {
     }
 
     fn cells(&self) -> [String; 8] {
-        let or_dash = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
+        let or_dash = |text: &Option<String>| text.as_ref().map_or_else(|| "-".to_owned(), one_line);
         let seen = match self.expires {
             Some(expires) => format!("until {expires}"),
             None => self.seen.map_or_else(|| "never".to_owned(), |seen| seen.to_string()),
         };
         [
-            or_dash(self.name.clone()),
+            or_dash(&self.name),
             self.standing.to_owned(),
             self.apis.join(","),
             seen,
             mebibytes(self.sent),
             mebibytes(self.received),
-            or_dash(self.id.clone()),
-            or_dash(self.path.clone()),
+            or_dash(&self.id),
+            or_dash(&self.path),
         ]
     }
 }
 
-fn table(rows: &[Row]) -> String {
+fn table(rows: &[Row]) -> Vec<String> {
     if rows.is_empty() {
-        return "the roster is empty; invite a peer with: flower-iroh-funnel invite NAME".to_owned();
+        return vec!["the roster is empty; invite a peer with: flower-iroh-funnel invite NAME".to_owned()];
     }
     let head = ["NAME", "STANDING", "APIS", "SEEN", "SENT", "RECEIVED", "ID", "PATH"].map(str::to_owned);
     let lines: Vec<_> = std::iter::once(head).chain(rows.iter().map(Row::cells)).collect();
@@ -113,7 +112,7 @@ fn table(rows: &[Row]) -> String {
         let padded = cells.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}"));
         padded.collect::<Vec<_>>().join("  ").trim_end().to_owned()
     };
-    lines.iter().map(line).collect::<Vec<_>>().join("\n")
+    lines.iter().map(line).collect()
 }
 
 fn mebibytes(bytes: u64) -> String {
