@@ -60,7 +60,7 @@ async fn a_relay_follows_the_roster_and_names_the_command_that_admits_a_funnel()
         lab.type_in(&remedy, "secret.key").await;
         funnel.logged("relay connected").await.unwrap();
         lab.type_in(&format!("peers deny {id}"), "secret.key").await;
-        relay.logged("disconnected: the roster").await.unwrap();
+        relay.logged("disconnected: it is no longer admitted").await.unwrap();
         funnel.stop().await.unwrap();
         relay.stop().await.unwrap();
     })
