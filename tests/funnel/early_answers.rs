@@ -8,13 +8,15 @@ use futures_util::future::join_all;
 use http::{Response, StatusCode};
 use http_body_util::BodyExt;
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::{TcpListener, TcpStream},
     time::timeout,
 };
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{
+    certificates::{Ca, Certificate, LOCAL_NAMES},
+    secure::acceptor,
     support::{LocalClient, Pair, grpc_call, guarded},
     translation::frame,
 };
@@ -48,7 +50,28 @@ struct Gateway {
 
 impl Gateway {
     async fn over_http(status: u16, then: Then) -> Self {
-        Self::serving(move |socket| serve_http(socket, status, then)).await
+        Self::serving(move |mut socket: TcpStream| async move {
+            serve_http(&mut socket, status, then).await;
+            if let Then::Reset = then {
+                socket.set_zero_linger().unwrap();
+            }
+        })
+        .await
+    }
+
+    /// The same with TLS.
+    async fn over_https(certificate: &Certificate, status: u16, then: Then) -> Self {
+        let acceptor = acceptor(certificate);
+        Self::serving(move |socket: TcpStream| {
+            let acceptor = acceptor.clone();
+            async move {
+                // Otherwise the answer waits for an acknowledgement in the socket, and is lost when that is closed.
+                socket.set_nodelay(true).unwrap();
+                let Ok(mut stream) = acceptor.accept(socket).await else { return };
+                serve_http(&mut stream, status, then).await;
+            }
+        })
+        .await
     }
 
     /// The same over HTTP/2, in HTTP's own form, which is not gRPC's.
@@ -77,7 +100,7 @@ impl Gateway {
 }
 
 /// Reads a request's head, and what has come with it.
-async fn head(socket: &mut TcpStream) -> Option<Vec<u8>> {
+async fn head(socket: &mut (impl AsyncRead + Unpin)) -> Option<Vec<u8>> {
     let mut head = Vec::new();
     while !head.windows(4).any(|end| end == b"\r\n\r\n") {
         if socket.read_buf(&mut head).await.ok()? == 0 {
@@ -87,8 +110,8 @@ async fn head(socket: &mut TcpStream) -> Option<Vec<u8>> {
     Some(head)
 }
 
-async fn serve_http(mut socket: TcpStream, status: u16, then: Then) {
-    while let Some(head) = head(&mut socket).await {
+async fn serve_http(socket: &mut (impl AsyncRead + AsyncWrite + Unpin), status: u16, then: Then) {
+    while let Some(head) = head(socket).await {
         if head.starts_with(b"GET") {
             let answer =
                 "HTTP/1.1 405 Method Not Allowed\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{}";
@@ -102,12 +125,12 @@ async fn serve_http(mut socket: TcpStream, status: u16, then: Then) {
         let answer =
             format!("HTTP/1.1 {status} Refused\r\ncontent-type: text/html\r\nconnection: close\r\n{length}\r\n{PAGE}");
         socket.write_all(answer.as_bytes()).await.unwrap();
+        socket.flush().await.unwrap();
         match then {
-            Then::Close | Then::CloseWithoutLength => {}
-            Then::Reset => socket.set_zero_linger().unwrap(),
+            Then::Close | Then::CloseWithoutLength | Then::Reset => {}
             Then::ReadOn => {
                 socket.shutdown().await.unwrap();
-                tokio::io::copy(&mut socket, &mut tokio::io::sink()).await.ok();
+                tokio::io::copy(socket, &mut tokio::io::sink()).await.ok();
             }
             Then::Stall => {
                 socket.shutdown().await.unwrap();
@@ -202,6 +225,24 @@ async fn a_gateways_answer_to_an_upload_over_http_reaches_the_caller() {
                 pair.stop().await;
             }
         }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gateways_answer_to_an_upload_over_tls_reaches_the_caller() {
+    guarded(async {
+        let (ca, folder) = (Ca::new(), tempfile::tempdir().unwrap());
+        let ca_file = folder.path().join("ca.pem");
+        std::fs::write(&ca_file, ca.pem()).unwrap();
+        let gateway = Gateway::over_https(&ca.sign(&LOCAL_NAMES), 413, Then::Close).await;
+        let pair = Pair::start(gateway.exposed("https").superlink_ca(ca_file), &[Api::Fleet]).await;
+        for round in 0..ROUNDS {
+            let answers = join_all(UPLOADS.map(|length| upload(pair.dial, length))).await;
+            let refused = answers.iter().all(|answer| *answer == (413, PAGE.to_owned()));
+            assert!(refused, "round {round}: {answers:?}");
+        }
+        pair.stop().await;
     })
     .await;
 }

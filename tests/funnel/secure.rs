@@ -22,6 +22,20 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::{certificates::Certificate, support::Body};
 
+/// Accepts TLS as a server with this certificate, for both versions of HTTP.
+pub(crate) fn acceptor(certificate: &Certificate) -> TlsAcceptor {
+    let chain = vec![CertificateDer::from_pem_slice(certificate.certificate.as_bytes()).unwrap()];
+    let key = PrivateKeyDer::from_pem_slice(certificate.key.as_bytes()).unwrap();
+    let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(chain, key)
+        .unwrap();
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    TlsAcceptor::from(Arc::new(config))
+}
+
 /// TLS in front of an upstream that has none.
 pub(crate) struct Front {
     pub(crate) addr: SocketAddr,
@@ -30,16 +44,7 @@ pub(crate) struct Front {
 
 impl Front {
     pub(crate) async fn start(certificate: &Certificate, upstream: SocketAddr) -> Self {
-        let chain = vec![CertificateDer::from_pem_slice(certificate.certificate.as_bytes()).unwrap()];
-        let key = PrivateKeyDer::from_pem_slice(certificate.key.as_bytes()).unwrap();
-        let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_no_client_auth()
-            .with_single_cert(chain, key)
-            .unwrap();
-        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-        let acceptor = TlsAcceptor::from(Arc::new(config));
+        let acceptor = acceptor(certificate);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let addr = listener.local_addr().unwrap();
         let serving = tokio::spawn(async move {
