@@ -32,7 +32,7 @@ mod metadata;
 mod namespaces;
 #[path = "support/nginx.rs"]
 mod nginx;
-#[cfg(unix)]
+#[cfg(target_os = "linux")]
 #[path = "funnel/openssl.rs"]
 mod openssl;
 #[path = "funnel/passthrough.rs"]

@@ -2,6 +2,8 @@
 
 #[cfg(unix)]
 mod hard_links;
+#[cfg(unix)]
+mod in_place;
 #[cfg(target_os = "linux")]
 mod race;
 #[cfg(unix)]

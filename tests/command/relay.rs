@@ -60,6 +60,39 @@ async fn a_relay_with_a_local_ca_serves_only_funnels_that_trust_it() {
     .await;
 }
 
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_relay_whose_certificate_signed_itself_serves_funnels_that_were_given_it() {
+    guarded(async {
+        let lab = Lab::new();
+        let make = |name: &str| {
+            let command = format!(
+                "openssl req -x509 -newkey rsa:2048 -nodes -days 825 -subj /CN=server -addext subjectAltName={name} -keyout \
+                 server.key -out server.pem"
+            );
+            let words: Vec<_> = command.split_whitespace().collect();
+            let made = std::process::Command::new(words[0]).args(&words[1..]).current_dir(lab.folder.path()).output();
+            made.is_ok_and(|output| output.status.success())
+        };
+        if !make("IP:127.0.0.1") {
+            eprintln!("skipped: needs openssl");
+            return;
+        }
+        let folder = lab.folder.path().display();
+        let serve = format!(
+            "--tls-cert {folder}/server.pem --tls-key {folder}/server.key --host 127.0.0.1 --listen 127.0.0.1:0 --quic-port 0 \
+             --open"
+        );
+        let relay = lab.relay(&serve).await;
+        let given = format!("--relay {} --relay-ca {folder}/server.pem", url(&relay));
+        let apart = lab.apart(superlink().await, &given).await;
+        assert_eq!(apart.call().await, "200");
+        apart.stop().await;
+        relay.stop().await.unwrap();
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn one_of_two_relays_is_enough() {
     guarded(async {

@@ -44,7 +44,15 @@ pub(crate) struct Front {
 
 impl Front {
     pub(crate) async fn start(certificate: &Certificate, upstream: SocketAddr) -> Self {
-        let acceptor = acceptor(certificate);
+        Self::with_acceptor(acceptor(certificate), upstream).await
+    }
+
+    pub(crate) async fn with_config(mut config: ServerConfig, upstream: SocketAddr) -> Self {
+        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        Self::with_acceptor(TlsAcceptor::from(Arc::new(config)), upstream).await
+    }
+
+    async fn with_acceptor(acceptor: TlsAcceptor, upstream: SocketAddr) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let addr = listener.local_addr().unwrap();
         let serving = tokio::spawn(async move {

@@ -1,6 +1,6 @@
 //! TLS on the local port and towards upstreams: what passes, and how everything else ends.
 
-use std::{io::ErrorKind, net::SocketAddr};
+use std::{io::ErrorKind, net::SocketAddr, sync::Arc};
 
 use flower_iroh_funnel::{Api, Exposed, Funnel, SecretKey, Upstream as Address, identity};
 use http::{Request, Response, StatusCode};
@@ -13,7 +13,13 @@ use tokio::{
     net::{TcpListener, TcpStream},
     sync::mpsc,
 };
-use tokio_rustls::rustls::RootCertStore;
+use tokio_rustls::rustls::{
+    RootCertStore, ServerConfig,
+    crypto::ring::{self, sign::any_supported_type},
+    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
+    server::{ClientHello, ResolvesServerCert},
+    sign::CertifiedKey,
+};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{
@@ -125,6 +131,47 @@ async fn an_upstream_whose_certificate_is_not_right_gets_no_call_and_the_reason_
         }
         let told = refused(&good, &other, |addr| format!("grpcs://{addr}")).await;
         assert!(told.contains("--superlink-ca"), "{told}");
+    })
+    .await;
+}
+
+/// Shows a certificate, and signs with whatever key it has.
+#[derive(Debug)]
+struct Forger(Arc<CertifiedKey>);
+
+impl ResolvesServerCert for Forger {
+    fn resolve(&self, _hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(Arc::clone(&self.0))
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_has_the_certificate_and_not_its_key_is_refused() {
+    guarded(async {
+        let (ca, echo) = (Ca::new(), Upstream::echo().await);
+        let (good, other) = (ca.sign(&LOCAL_NAMES), ca.sign(&LOCAL_NAMES));
+        let folder = tempfile::tempdir().unwrap();
+        // The certificate itself is given, and its CA is not.
+        std::fs::write(folder.path().join("ca.pem"), &good.certificate).unwrap();
+        for (key, expected) in [(&good.key, StatusCode::OK), (&other.key, StatusCode::SERVICE_UNAVAILABLE)] {
+            let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap();
+            let chain = vec![CertificateDer::from_pem_slice(good.certificate.as_bytes()).unwrap()];
+            let forger = Forger(Arc::new(CertifiedKey::new(chain, any_supported_type(&key).unwrap())));
+            let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+                .with_safe_default_protocol_versions()
+                .unwrap()
+                .with_no_client_auth()
+                .with_cert_resolver(Arc::new(forger));
+            let front = Front::with_config(config, echo.addr).await;
+            let pair = Pair::start(exposed(&folder, &[format!("https://{}", front.addr)]), &[Api::Fleet]).await;
+            let response = LocalClient::http(pair.dial).send(http_call(HTTP_PATH, "x")).await.unwrap();
+            assert_eq!(response.status(), expected);
+            if expected != StatusCode::OK {
+                let told = detail(response).await;
+                assert!(told.contains("BadSignature"), "{told}");
+            }
+            pair.stop().await;
+        }
     })
     .await;
 }
