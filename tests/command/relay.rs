@@ -161,7 +161,7 @@ async fn every_mistake_in_a_relays_options_is_reported_at_once() {
             fs::set_permissions(lab.file("public"), std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
             let line = format!("expose --relay https://relay.example.org,@{public} --relay off");
             let (status, stderr) = run(lab.words(&line, "expose.key")).await.unwrap();
-            assert_eq!(status.code(), Some(64), "{stderr}");
+            assert_eq!(status.code(), Some(1), "{stderr}");
             assert!(stderr.contains("others can read the token file") && !stderr.contains(TOKEN), "{stderr}");
         }
     })
