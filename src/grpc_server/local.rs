@@ -3,7 +3,7 @@
 use std::{convert::Infallible, fmt, io::ErrorKind, net::SocketAddr, sync::Arc, time::Duration};
 
 use futures_util::FutureExt;
-use http::{Request, Version};
+use http::{HeaderValue, Request, Version, header::CONNECTION};
 use hyper::{
     body::{Body, Incoming},
     service::service_fn,
@@ -203,10 +203,14 @@ impl LocalPort {
             }
             answer.arrived(&request);
             let (tunnel, redelivery, names) = (tunnel.clone(), redelivery.clone(), names.clone());
-            let answer = answer.clone();
+            let (answer, unread) = (answer.clone(), unread.clone());
             async move {
-                let response = outbound::handle(tunnel, redelivery, max_pause, &names, request).await;
+                let mut response = outbound::handle(tunnel, redelivery, max_pause, &names, request).await;
                 answer.begins();
+                if unread.get() {
+                    // The connection ends with this answer: a client that sends its next request on it would lose that.
+                    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+                }
                 Ok::<_, Infallible>(response)
             }
         });
