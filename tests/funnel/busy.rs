@@ -6,7 +6,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering::SeqCst},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -165,7 +165,7 @@ async fn a_superlink_whose_host_is_dead_is_noticed_in_the_middle_of_an_upload() 
                     // The upstream has the beginning, and echoes it.
                     response.body_mut().frame().await.unwrap().unwrap();
                     cut.send(()).unwrap();
-                    let started = Instant::now();
+                    let started = std::time::Instant::now();
                     let writing = async {
                         while pieces.send(Ok(http_body::Frame::data(vec![1; 1 << 20].into()))).await.is_ok() {}
                     };
