@@ -167,14 +167,14 @@ pub(crate) fn append(path: &Path) -> io::Result<File> {
     place.open_or_create(Access::Append, |created| place.hand_over(created, None))
 }
 
-/// Renames the regular file `path` to `….1`, in place of an earlier one.
+/// Renames the regular file `path` to `….old`, in place of an earlier one: `….1` is logrotate's.
 ///
 /// # Errors
 /// [`NotFound`](io::ErrorKind::NotFound) if there is no such file, or it cannot be renamed.
 pub(crate) fn rotate(path: &Path) -> io::Result<()> {
     let place = Place::to_change(path)?;
     place.look()?.ok_or(io::ErrorKind::NotFound)?;
-    place.rename_to(&place.beside(".1"))
+    place.rename_to(&place.beside(".old"))
 }
 
 /// Reads the regular file `path`, without a byte order mark; `None` if there is no such file. Never waits for a pipe.

@@ -91,8 +91,8 @@ struct Up {
 }
 
 impl Tunnel {
-    /// Starts to dial `peer`. If it is not reached, the lookup log explains why; if it does not admit this funnel, the
-    /// invitation of its source is presented.
+    /// Starts to dial `peer`. The invitation of its source, if there is one, is presented first. If the peer is
+    /// not reached, the lookup log explains why.
     ///
     /// # Panics
     /// If called outside a tokio runtime.

@@ -91,7 +91,9 @@ pub(crate) fn read_peer(path: &Path) -> Result<PeerAddr, InvalidPeer> {
     let invalid = |problem| InvalidPeer { name: None, file: Some(path.to_owned()), problem };
     let text = read(path).map_err(|error| invalid(Problem::File(error.into())))?;
     let peer = parse(&text).map_err(invalid)?;
-    Ok(PeerAddr { file: Some(path.to_owned()), ..peer })
+    // A pipe or a terminal gives it once.
+    let is_kept = std::fs::metadata(atomic_file::expand_home(path)).is_ok_and(|found| found.is_file());
+    Ok(PeerAddr { file: is_kept.then(|| path.to_owned()), ..peer })
 }
 
 /// Parses a peer from the bytes that an operator pastes or pipes, as [`parse_peer`] does for a text: UTF-8, or UTF-16 with a

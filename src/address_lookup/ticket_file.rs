@@ -1,11 +1,23 @@
 //! A file with a peer in it, which its operator may replace.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
-use tokio::task::spawn_blocking;
+use tokio::{
+    task::{JoinHandle, spawn_blocking},
+    time::timeout,
+};
 use tracing::{debug, warn};
 
-use super::{PeerAddr, peer::read_peer};
+use super::{
+    PeerAddr,
+    peer::{InvalidPeer, read_peer},
+};
+
+/// How long a look waits for its disk. It goes on, and the next one has its result.
+const TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A file with a ticket, an invitation or an id, and what was last read from it.
 #[derive(Debug)]
@@ -14,12 +26,14 @@ pub(crate) struct TicketFile {
     last: PeerAddr,
     /// Whether the last attempt to read it failed, so that a failure is logged once.
     is_unusable: bool,
+    /// A look whose disk has not answered.
+    looking: Option<JoinHandle<Result<PeerAddr, InvalidPeer>>>,
 }
 
 impl TicketFile {
     /// Returns the file that a peer was read from, if it was.
     pub(crate) fn of(peer: PeerAddr) -> Option<Self> {
-        Some(Self { path: peer.file.clone()?, last: peer, is_unusable: false })
+        Some(Self { path: peer.file.clone()?, last: peer, is_unusable: false, looking: None })
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -33,7 +47,10 @@ impl TicketFile {
     /// Dropping the future loses nothing: a change is found the next time.
     pub(crate) async fn changed(&mut self) -> Option<PeerAddr> {
         let path = self.path.clone();
-        match spawn_blocking(move || read_peer(&path)).await.ok()? {
+        let looking = self.looking.get_or_insert_with(|| spawn_blocking(move || read_peer(&path)));
+        let read = timeout(TIMEOUT, looking).await.ok()?;
+        self.looking = None;
+        match read.ok()? {
             Ok(peer) => {
                 self.is_unusable = false;
                 (peer != self.last).then(|| self.last.clone_from(&peer))?;

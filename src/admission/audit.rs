@@ -23,7 +23,7 @@ use std::{
 };
 
 use iroh::EndpointId;
-use tracing::error;
+use tracing::{error, warn};
 
 pub(crate) use self::entry::{Event, Outcome};
 use self::{
@@ -79,7 +79,15 @@ impl Audit {
         if !path.metadata()?.is_file() {
             return Ok(audit);
         }
-        let strangers = Strangers { audit: Self::open_file(beside)?, reports: FairReports::new(STRANGERS) };
+        let own = match Self::open_file(beside.clone()) {
+            Ok(own) => own,
+            Err(problem) => {
+                // The folder may be closed to new files.
+                warn!(path = %beside.display(), %problem, "strangers have no audit log of their own: they are in the other");
+                return Ok(audit);
+            }
+        };
+        let strangers = Strangers { audit: own, reports: FairReports::new(STRANGERS) };
         Ok(Self { strangers: Some(Arc::new(strangers)), ..audit })
     }
 

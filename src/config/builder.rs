@@ -191,7 +191,7 @@ impl FunnelConfigBuilder {
         self
     }
 
-    /// Returns the ticket files (`@FILE`) of peers in a configuration file that do not exist yet. Each is a mistake too: wait
+    /// Returns the ticket files (`@FILE`) of peers in a configuration file that do not exist yet. Each is a trouble too: wait
     /// until it exists, and parse the configuration file again.
     pub fn missing_ticket_files(&self) -> &[PathBuf] {
         &self.missing_ticket_files

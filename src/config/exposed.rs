@@ -181,7 +181,7 @@ pub enum AuditLog {
     /// No audit log.
     Off,
     /// This file, and one beside it for peers that are not admitted: `audit.strangers.jsonl` beside `audit.jsonl`. At 16 MiB each
-    /// is renamed to `.1`, which replaces the previous one.
+    /// is renamed to `.old`, which replaces the previous one.
     File(PathBuf),
 }
 

@@ -166,7 +166,7 @@ pub(super) async fn connect(key_file: &Path, path: &Path) -> io::Result<UnixStre
     Err(io::Error::new(
         ErrorKind::PermissionDenied,
         format!(
-            "it belongs to user {user}, and the key file does not: remove it, and keep other users out of its folder"
+            "it belongs to user {user}, and the key file, or the state folder, does not: remove it, and keep other users out of its folder"
         ),
     ))
 }

@@ -44,9 +44,9 @@ impl Inner {
             Ok(server) => Some(server),
             Err(error) => {
                 warn!(
-                    key_file = %state_path.display(), %error,
-                    "no control socket beside the key file (--state-dir names another folder): commands cannot ask this funnel, and a change of the roster is in \
-                     force when it is next read"
+                    state = %state_path.display(), %error,
+                    "no control socket beside the key file (--state-dir names another folder): commands cannot ask this \
+                     funnel, and a change of the roster is in force when it is next read"
                 );
                 None
             }

@@ -76,6 +76,10 @@ impl HalfCloseStream {
         let new = || Looks { next: Box::pin(sleep(Duration::ZERO)), interval: FIRST_INTERVAL };
         let looks = self.looks.get_or_insert_with(new);
         while looks.next.as_mut().poll(cx).is_ready() {
+            // The system's probes find a client that is gone while an answer says nothing, once its host has forgotten it.
+            if let Some(error) = self.socket.take_error()? {
+                return Err(error);
+            }
             if self.answer.is_due() {
                 match self.socket.try_write(INTERIM) {
                     Ok(length) if length < INTERIM.len() => return Err(ErrorKind::WriteZero.into()),

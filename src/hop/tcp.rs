@@ -88,6 +88,12 @@ impl TcpConnection {
         self.socket.poll_peek(cx, &mut ReadBuf::new(&mut [0]))
     }
 
+    /// Returns an error that the system has found and no read or write has reported: behind the other side's end, reading
+    /// reports none.
+    pub(crate) fn take_error(&self) -> io::Result<Option<io::Error>> {
+        self.socket.take_error()
+    }
+
     /// Writes without waiting.
     pub(crate) fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
         self.socket.try_write(bytes)

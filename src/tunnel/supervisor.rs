@@ -92,10 +92,12 @@ impl Supervisor {
                         Some(addr) => {
                             let peer = addr.id;
                             self.connector.add_peer(addr);
+                            let pause = retry.after_failure(reason);
                             if peer != self.peer {
+                                sleep(pause).await;
                                 return peer;
                             }
-                            Duration::ZERO
+                            pause
                         }
                     }
                 }

@@ -14,7 +14,7 @@ use std::{
 };
 
 use serde::Serialize;
-use tracing::error;
+use tracing::{error, warn};
 
 use super::entry::{Entry, Key};
 use crate::{admission::Timestamp, atomic_file, report::OnChange};
@@ -26,7 +26,7 @@ const INTERVAL: Duration = Duration::from_secs(60);
 const MAX_KEYS: usize = 8192;
 /// The most denied peers among them: a crowd of them hides no other events, and needs hours to fill the files.
 const MAX_DENIED: usize = 512;
-/// The length in bytes past which a file is renamed to `….1`, replacing the one before: about 60,000 lines.
+/// The length in bytes past which a file is renamed to `….old`, replacing the one before: about 60,000 lines.
 const MAX_LEN: u64 = 16 << 20;
 
 /// What the writer is asked to do.
@@ -39,6 +39,8 @@ pub(super) struct Writer {
     path: PathBuf,
     file: File,
     len: u64,
+    /// The length past which the file is renamed.
+    max_len: u64,
     /// A device or a pipe has no earlier file.
     is_rotated: bool,
     repeated: HashMap<Key, Entry>,
@@ -69,6 +71,7 @@ impl Writer {
             path,
             file,
             len: metadata.len(),
+            max_len: MAX_LEN,
             is_rotated: metadata.is_file(),
             repeated: HashMap::new(),
             denied: 0,
@@ -165,18 +168,27 @@ impl Writer {
         Ok(())
     }
 
+    /// Renames the file. One that cannot be renamed, as it is mounted by itself, grows on, and is tried again after as much.
+    fn rotate(&mut self) {
+        match atomic_file::rotate(&self.path) {
+            Ok(()) => self.max_len = MAX_LEN,
+            // It was moved away, or it was renamed here and could not be created again.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => self.max_len = MAX_LEN,
+            Err(problem) => {
+                self.max_len = self.len + MAX_LEN;
+                warn!(path = %self.path.display(), %problem, "the audit log cannot be renamed: it grows on");
+            }
+        }
+    }
+
     /// Appends a line. After a failure, which may have left a part of a line, it begins on a new one.
     fn append(&mut self, line: &[u8]) -> io::Result<()> {
-        if self.is_rotated && self.len > MAX_LEN {
-            // Another program may have renamed or cut it: then this file, or what is in `….1`, is not to be replaced.
+        if self.is_rotated && self.len > self.max_len {
+            // Another program may have renamed or cut it: then this file is not to be renamed.
             self.reopen()?;
         }
-        if self.is_rotated && self.len > MAX_LEN {
-            match atomic_file::rotate(&self.path) {
-                // It was moved away, or it was renamed here and could not be created again.
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                moved => moved?,
-            }
+        if self.is_rotated && self.len > self.max_len {
+            self.rotate();
             self.reopen()?;
         }
         if std::mem::replace(&mut self.is_torn, true) {
@@ -298,7 +310,7 @@ mod tests {
             writer.record(entry());
             assert_eq!(lines(&path).len(), 1, "{is_gone}");
         }
-        assert_eq!(lines(&folder.path().join("audit.jsonl.1")).len(), 1);
+        assert_eq!(lines(&folder.path().join("audit.jsonl.old")).len(), 1);
         assert_eq!(writer.lost.load(Ordering::Relaxed), 0);
     }
 

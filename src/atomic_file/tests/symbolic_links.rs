@@ -128,7 +128,7 @@ fn a_log_behind_a_link_is_renamed_there_and_the_link_stays() {
     drop(append(&link).unwrap());
     assert_eq!(fs::metadata(&log).unwrap().permissions().mode() & 0o777, 0o600);
     rotate(&link).unwrap();
-    assert!(beside(&log, ".1").exists() && !log.exists());
+    assert!(beside(&log, ".old").exists() && !log.exists());
     assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
     assert_eq!(rotate(&link).unwrap_err().kind(), io::ErrorKind::NotFound);
 }

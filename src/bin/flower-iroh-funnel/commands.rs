@@ -76,8 +76,12 @@ fn managed_config(common: &Common, configuration: &args::Configuration) -> Resul
     let builder = match &configuration.path {
         None => FunnelConfig::builder(),
         Some(path) => {
-            let builder = FunnelConfig::from_toml(&read_config(path)?).without_mistakes();
-            builder.map_err(|error| ExitError::from(error).about(path.display()))?
+            let read = FunnelConfig::from_toml(&read_config(path)?);
+            // What cannot be read now, such as the ticket of a peer, is none of this command's business.
+            match read.clone().without_mistakes() {
+                Err(error) if error.is_mistake() => return Err(ExitError::from(error).about(path.display())),
+                _ => read,
+            }
         }
     };
     Ok(with_key(builder, common))

@@ -4,6 +4,8 @@ use std::env;
 
 /// The fewest letters and digits in an argument for which it is taken for an invitation, or for a piece of one.
 const MIN_PIECE: usize = 20;
+/// The longest run of letters and digits of a path or a URL that is shown.
+const MAX_WORD: usize = 40;
 /// The number of hexadecimal digits of an endpoint id, which is public.
 const ID_DIGITS: usize = 64;
 /// The shortest run of letters and digits that is left out.
@@ -33,7 +35,10 @@ fn may_be_invitation(argument: &str) -> bool {
     let letters: usize = runs(argument).filter(|run| !is_id(run)).map(str::len).sum();
     let is_long = runs(argument).any(|run| run.len() >= MIN_PIECE && !is_id(run));
     let lower = argument.to_ascii_lowercase();
-    letters >= MIN_PIECE && (is_long || lower.contains("invite")) && !lower.contains(['/', '\\'])
+    // A line that was broken with a backslash is no path, nor is one with a word of such a length.
+    let joined = lower.replace("\\\r\n", "").replace("\\\n", "");
+    let is_path = joined.contains(['/', '\\']) && !runs(&joined).any(|run| run.len() > MAX_WORD && !is_id(run));
+    letters >= MIN_PIECE && (is_long || lower.contains("invite")) && !is_path
 }
 
 fn is_id(run: &str) -> bool {
@@ -53,9 +58,13 @@ mod tests {
         let id = "0ba2ff40c4d0b25bf5c26a13c0b3c2b6d8f79cc6a4d4a0c1a9a0a2b1a54d5e0c";
         let invitation = format!("invite{}", "abcdefgh234567".repeat(10));
         let of = |message: &str, argument: &str| without(message, &[argument.to_owned()]);
-        for argument in
-            [invitation.clone(), format!("\"{invitation}"), format!("--allow={}", invitation.to_uppercase())]
-        {
+        for argument in [
+            invitation.clone(),
+            format!("\"{invitation}"),
+            format!("--allow={}", invitation.to_uppercase()),
+            format!("https://relay.example.org/{invitation}"),
+            format!("{}\\\n{}", &invitation[..30], &invitation[30..60]),
+        ] {
             let left = of(&format!("error: unexpected argument '{argument}' found"), &argument).unwrap();
             assert!(
                 !left.to_lowercase().contains("abcdefgh") && left.starts_with("error: unexpected argument"),

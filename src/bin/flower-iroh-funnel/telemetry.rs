@@ -53,5 +53,7 @@ fn log_panics() {
         let backtrace = Backtrace::capture();
         let backtrace = (backtrace.status() == BacktraceStatus::Captured).then(|| tracing::field::display(backtrace));
         error!(thread, location, backtrace, "panicked, which is a mistake in this program: {text}");
+        // The process may end with it.
+        crate::output::flush();
     }));
 }

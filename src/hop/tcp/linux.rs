@@ -37,6 +37,7 @@ pub(super) struct HostWatch {
     limit: Duration,
     lifted: bool,
     state: State,
+    last_write: Instant,
 }
 
 #[derive(Debug)]
@@ -55,13 +56,14 @@ struct Unacknowledged {
 
 impl HostWatch {
     pub(super) fn new(socket: &TcpStream, limit: Duration) -> Self {
-        let mut watch = Self { limit, lifted: true, state: State::Idle };
+        let mut watch = Self { limit, lifted: true, state: State::Idle, last_write: Instant::now() };
         watch.lift(socket, false);
         watch
     }
 
     /// Records that data was written.
     pub(super) fn written(&mut self) {
+        self.last_write = Instant::now();
         if matches!(self.state, State::Idle) {
             self.state = State::Waiting(Box::pin(sleep(LOOK_INTERVAL)));
         }
@@ -82,7 +84,9 @@ impl HostWatch {
                         // It fails only if the runtime is shutting down.
                         let seen = seen.ok().flatten();
                         self.lift(socket, seen.is_some_and(|seen| seen.unanswered < UNANSWERED));
-                        seen.map_or(State::Idle, |_| State::Waiting(Box::pin(sleep(LOOK_INTERVAL))))
+                        // The table may be older than the last write.
+                        let is_settled = seen.is_none() && self.last_write.elapsed() > LOOK_INTERVAL + TABLE_AGE;
+                        if is_settled { State::Idle } else { State::Waiting(Box::pin(sleep(LOOK_INTERVAL))) }
                     }
                 },
             };

@@ -1,6 +1,6 @@
 //! `join`: connects local SuperNodes and the flwr command to a peer's SuperLink.
 
-use std::{fs, net::SocketAddr, path::PathBuf, pin::pin};
+use std::{fs, io, net::SocketAddr, path::PathBuf, pin::pin};
 
 use directories::ProjectDirs;
 use flower_iroh_funnel::{
@@ -88,7 +88,13 @@ fn find_name(common: &Common, args: &args::Join, name: &str, wanted: &InvalidPee
                 let problem = format!("{wanted}, and --config {} cannot be read: {error}", path.display());
                 return Err(Unfound::of(problem, is_mistake(&error)));
             }
-            Err(_) => format!("and there is no {} to look it up in as a name", path.display()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                format!("and there is no {} to look it up in as a name", path.display())
+            }
+            Err(error) => {
+                let problem = format!("{wanted}, and {} cannot be read: {error}", path.display());
+                return Err(Unfound::of(problem, is_mistake(&error)));
+            }
         },
     };
     match roster.peer_id(name) {

@@ -60,6 +60,8 @@ pub(crate) async fn relay(common: &Common, args: args::Relay) -> Result<(), Exit
 }
 
 async fn read_again(relay: &RelayServer, token_file: Option<&Path>) {
+    // A pipe gives it once.
+    let token_file = token_file.filter(|file| std::fs::metadata(file).is_ok_and(|found| found.is_file()));
     let token = token_file.map(RelayToken::read).transpose();
     if let Err(error) = &token {
         error!("SIGHUP: --token-file: {error}; the token before stays in use");
