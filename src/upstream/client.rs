@@ -55,8 +55,7 @@ impl UpstreamClient {
     ) -> Result<Response<Incoming>, CallError> {
         let response = self.send(upstream, request).await?;
         let status = response.status();
-        // Another funnel's refusal is its own, in Flower's form too.
-        if !response.headers().contains_key(PASSED) && is_flower(upstream.wire(), method, &response) {
+        if is_flower(upstream.wire(), method, &response) {
             return Ok(response);
         }
         match (is_refusal(&response), upstream.wire()) {

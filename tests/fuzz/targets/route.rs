@@ -3,7 +3,7 @@
 
 use flower_iroh_funnel::{
     Api,
-    protocol::{HELLO_PATH, Method, PASSTHROUGH_PATH, Refusal, Route, Wire},
+    protocol::{HELLO_PATH, PASSTHROUGH_PATH, Refusal, Route, Wire},
 };
 use http::{Request, Version};
 use libfuzzer_sys::{Corpus, fuzz_target};
