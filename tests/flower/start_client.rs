@@ -2,6 +2,8 @@
 
 use std::{net::SocketAddr, path::Path, time::Duration};
 
+use tokio::net::TcpStream;
+
 use crate::{
     flower::{Context, Error, Process, Venv},
     funnel_process::FunnelProcess,
@@ -31,6 +33,11 @@ async fn train(venv: &Venv, folder: &Path) -> Result<(), Error> {
     let at = free_addr();
     let (mut server, mut lines) = python(venv, folder, "server", at, &[])?;
     let (expose, join) = funnels(at, folder).await?;
+    // Python may take longer to start than both funnels, and start_client does not try again.
+    while TcpStream::connect(at).await.is_err() {
+        server.check_running()?;
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
     let dial = join.listen_addr().map_err(Error::new)?;
     let (mut client, _) = python(venv, folder, "client", dial, &[&SILENCE.as_secs().to_string()])?;
     for process in [&mut client, &mut server] {
