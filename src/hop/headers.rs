@@ -43,17 +43,23 @@ pub(super) fn detach(headers: &mut HeaderMap) {
     }
 }
 
+/// What HTTP/2 counts for each header in addition to its name and its value (RFC 9113, section 6.5.2).
+const OVERHEAD: usize = 32;
+
+/// Returns the size of headers or trailers, as HTTP/2 counts it.
+pub(super) fn fields_size(headers: &HeaderMap) -> usize {
+    headers.iter().map(|(name, value)| name.as_str().len() + value.len() + OVERHEAD).sum()
+}
+
 /// Returns the size of a request's header list, as HTTP/2 counts it (RFC 9113, section 6.5.2): 32 bytes for each header besides
 /// its name and its value, with those that say where the request goes.
 pub(crate) fn list_size<B>(request: &Request<B>) -> usize {
-    const OVERHEAD: usize = 32;
     let uri = request.uri();
     let path = uri.path_and_query().map_or(0, |path| path.as_str().len());
     let authority = uri.authority().map_or(0, |authority| authority.as_str().len());
     let target = ":method:scheme:authority:path".len() + 4 * OVERHEAD;
     let target = target + request.method().as_str().len() + uri.scheme_str().map_or(0, str::len) + authority + path;
-    let size = |(name, value): (&HeaderName, &HeaderValue)| name.as_str().len() + value.len() + OVERHEAD;
-    target + request.headers().iter().map(size).sum::<usize>()
+    target + fields_size(request.headers())
 }
 
 /// Returns the most bytes that a header list takes in HTTP/2, whose code is long for what is rare in headers (RFC 7541,
